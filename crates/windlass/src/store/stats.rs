@@ -1,0 +1,368 @@
+//! Numbers about finished runs: minute buckets of counts, sums and histograms, and what people read out of them.
+//! Stores write a bucket with each finish, so the numbers do not depend on how long jobs are kept. Pure data.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Serialize, ser::SerializeMap};
+
+use super::{Census, ServerInfo};
+use crate::job::{State, Status};
+
+/// A histogram of durations with four steps to each doubling: a quantile is off by an eighth at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    counts: Vec<u64>,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&mut self, duration: Duration) {
+        self.add(slot(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)), 1);
+    }
+
+    fn add(&mut self, slot: usize, count: u64) {
+        if self.counts.len() <= slot {
+            self.counts.resize(slot + 1, 0);
+        }
+        self.counts[slot] += count;
+    }
+
+    /// Adds all that another one counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (slot, count) in other.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.add(slot, *count);
+        }
+    }
+
+    /// How many it counted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The duration below which this part (0 to 1) of all lie; none when it counted nothing.
+    pub fn quantile(&self, part: f64) -> Option<Duration> {
+        let rank = (part.clamp(0.0, 1.0) * self.total() as f64).ceil().max(1.0) as u64;
+        let mut below = 0;
+        for (slot, count) in self.counts.iter().enumerate() {
+            below += count;
+            if below >= rank && *count > 0 {
+                return Some(Duration::from_micros(middle(slot)));
+            }
+        }
+        None
+    }
+
+    /// A compact form: pairs of slot and count as variable-length numbers.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (slot, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            bytes.push(slot as u8);
+            let mut rest = *count;
+            while rest >= 0x80 {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+        }
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; none if it is damaged.
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut histogram = Self::default();
+        while let [slot, rest @ ..] = bytes {
+            let mut count = 0u64;
+            let length = rest.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+            for (place, byte) in rest[..length].iter().enumerate() {
+                count |= u64::from(byte & 0x7f).checked_shl(7 * place as u32)?;
+            }
+            if *slot as usize >= SLOTS {
+                return None;
+            }
+            histogram.add(*slot as usize, count);
+            bytes = &rest[length..];
+        }
+        Some(histogram)
+    }
+}
+
+/// 0 to 3 have a slot each; from there four slots to each doubling, up to 2^64.
+const SLOTS: usize = 252;
+
+fn slot(micros: u64) -> usize {
+    if micros < 4 {
+        return micros as usize;
+    }
+    let exponent = 63 - micros.leading_zeros() as usize;
+    (exponent - 1) * 4 + ((micros >> (exponent - 2)) & 3) as usize
+}
+
+/// The middle of a slot.
+fn middle(slot: usize) -> u64 {
+    if slot < 4 {
+        return slot as u64;
+    }
+    let exponent = slot / 4 + 1;
+    let step = 1u64 << (exponent - 2);
+    (1u64 << exponent) + (slot as u64 % 4) * step + step / 2
+}
+
+/// What ended in one minute, of one queue and kind. Durations are sums of microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Bucket {
+    pub completed: u64,
+    pub retried: u64,
+    pub dead: u64,
+    pub cancelled: u64,
+    /// Sum over completed jobs of completed - created.
+    pub duration_us: u64,
+    pub wait: Histogram,
+    pub run: Histogram,
+}
+
+impl Bucket {
+    /// Counts a job's arrival in a state that ends a run or a life.
+    pub fn count(&mut self, to: State) {
+        match to {
+            State::Completed => self.completed += 1,
+            State::Retrying => self.retried += 1,
+            State::Dead => self.dead += 1,
+            State::Cancelled => self.cancelled += 1,
+            _ => {}
+        }
+    }
+
+    /// Counts a run that ended: how long it stood in line, how long it ran, and (completed) its whole life.
+    pub fn count_run(&mut self, to: State, waited: Duration, ran: Duration, lifetime: Duration) {
+        self.count(to);
+        self.wait.record(waited);
+        self.run.record(ran);
+        if to == State::Completed {
+            let micros = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
+            self.duration_us = self.duration_us.saturating_add(micros);
+        }
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Bucket) {
+        self.completed += other.completed;
+        self.retried += other.retried;
+        self.dead += other.dead;
+        self.cancelled += other.cancelled;
+        self.duration_us = self.duration_us.saturating_add(other.duration_us);
+        self.wait.merge(&other.wait);
+        self.run.merge(&other.run);
+    }
+
+    /// Jobs that ended dead or cancelled.
+    pub fn failed(&self) -> u64 {
+        self.dead + self.cancelled
+    }
+}
+
+/// The buckets of a span of time, added up.
+#[derive(Clone, Debug, Default)]
+pub struct Tallies {
+    /// Per queue and kind.
+    pub lines: Vec<TallyLine>,
+    /// Per tenant; histograms are left out, so that many tenants stay cheap.
+    pub tenants: BTreeMap<String, Bucket>,
+}
+
+/// The sum of one queue and kind.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct TallyLine {
+    pub queue: String,
+    pub kind: String,
+    pub bucket: Bucket,
+}
+
+/// By what statistics are broken down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Dimension {
+    Queue,
+    Kind,
+    Tenant,
+}
+
+/// What people read: counts now, and what ended since a moment. Serializes as the `stats` document of the command
+/// line; durations are milliseconds.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub struct Stats {
+    /// pending + running + completed + failed.
+    pub total: u64,
+    /// Now: pending, scheduled, blocked, aggregating or retrying.
+    pub pending: u64,
+    /// Now.
+    pub running: u64,
+    /// Ended well since the moment.
+    pub completed: u64,
+    /// Ended dead or cancelled since the moment.
+    pub failed: u64,
+    /// Attempts that failed and will be tried again, since the moment.
+    pub retried: u64,
+    pub avg_duration_ms: f64,
+    pub p50_wait_ms: f64,
+    pub p99_wait_ms: f64,
+    pub p50_run_ms: f64,
+    pub p99_run_ms: f64,
+    /// Jobs that ever came in = the sum of `by_state` + `removed`.
+    pub enqueued: u64,
+    pub removed: u64,
+    #[serde(serialize_with = "states")]
+    pub by_state: [u64; 9],
+    #[serde(serialize_with = "queues")]
+    pub by_queue: BTreeMap<String, [u64; 9]>,
+    pub servers: Vec<ServerInfo>,
+    /// The breakdown that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<GroupStats>,
+}
+
+/// The statistics of one queue, kind or tenant.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct GroupStats {
+    pub name: String,
+    pub completed: u64,
+    pub failed: u64,
+    pub retried: u64,
+    pub avg_duration_ms: f64,
+    pub p50_wait_ms: f64,
+    pub p99_wait_ms: f64,
+    pub p50_run_ms: f64,
+    pub p99_run_ms: f64,
+}
+
+impl Stats {
+    /// Puts the counts, the sums and the servers together.
+    pub fn new(census: &Census, tallies: &Tallies, servers: Vec<ServerInfo>, by: Option<Dimension>) -> Self {
+        let mut by_state = [0; 9];
+        for queue in &census.queues {
+            by_state.iter_mut().zip(queue.by_state).for_each(|(sum, count)| *sum += count);
+        }
+        let now = |status: Status| -> u64 {
+            State::ALL.iter().filter(|state| state.status() == status).map(|state| by_state[state.code() as usize]).sum()
+        };
+        let mut all = Bucket::default();
+        tallies.lines.iter().for_each(|line| all.merge(&line.bucket));
+        let whole = GroupStats::new(String::new(), &all);
+        let (pending, running) = (now(Status::Pending), now(Status::Running));
+        Self {
+            total: pending + running + whole.completed + whole.failed,
+            pending,
+            running,
+            completed: whole.completed,
+            failed: whole.failed,
+            retried: whole.retried,
+            avg_duration_ms: whole.avg_duration_ms,
+            p50_wait_ms: whole.p50_wait_ms,
+            p99_wait_ms: whole.p99_wait_ms,
+            p50_run_ms: whole.p50_run_ms,
+            p99_run_ms: whole.p99_run_ms,
+            enqueued: census.enqueued,
+            removed: census.removed,
+            by_state,
+            by_queue: census.queues.iter().map(|queue| (queue.name.to_string(), queue.by_state)).collect(),
+            servers,
+            items: by.map(|by| groups(tallies, by)).unwrap_or_default(),
+        }
+    }
+}
+
+fn groups(tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
+    let mut groups: BTreeMap<&str, Bucket> = BTreeMap::new();
+    match by {
+        Dimension::Queue => tallies.lines.iter().for_each(|l| groups.entry(&l.queue).or_default().merge(&l.bucket)),
+        Dimension::Kind => tallies.lines.iter().for_each(|l| groups.entry(&l.kind).or_default().merge(&l.bucket)),
+        Dimension::Tenant => {
+            tallies.tenants.iter().for_each(|(tenant, bucket)| groups.entry(tenant).or_default().merge(bucket));
+        }
+    }
+    groups.into_iter().map(|(name, bucket)| GroupStats::new(name.to_owned(), &bucket)).collect()
+}
+
+impl GroupStats {
+    fn new(name: String, bucket: &Bucket) -> Self {
+        let millis = |histogram: &Histogram, part| {
+            histogram.quantile(part).map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
+        };
+        Self {
+            name,
+            completed: bucket.completed,
+            failed: bucket.failed(),
+            retried: bucket.retried,
+            avg_duration_ms: bucket.duration_us as f64 / 1000.0 / bucket.completed.max(1) as f64,
+            p50_wait_ms: millis(&bucket.wait, 0.5),
+            p99_wait_ms: millis(&bucket.wait, 0.99),
+            p50_run_ms: millis(&bucket.run, 0.5),
+            p99_run_ms: millis(&bucket.run, 0.99),
+        }
+    }
+}
+
+struct ByState<'a>(&'a [u64; 9]);
+
+impl Serialize for ByState<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        states(self.0, serializer)
+    }
+}
+
+pub(crate) fn states<S: serde::Serializer>(counts: &[u64; 9], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(9))?;
+    for state in State::ALL {
+        map.serialize_entry(state.as_str(), &counts[state.code() as usize])?;
+    }
+    map.end()
+}
+
+fn queues<S: serde::Serializer>(queues: &BTreeMap<String, [u64; 9]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(queues.iter().map(|(name, counts)| (name, ByState(counts))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_off_by_an_eighth_at_most() {
+        let mut histogram = Histogram::default();
+        (1..=10_000u64).for_each(|micros| histogram.record(Duration::from_micros(micros)));
+        for (part, exact) in [(0.5, 5000.0), (0.99, 9900.0), (1.0, 10_000.0)] {
+            let shown = histogram.quantile(part).unwrap().as_micros() as f64;
+            assert!((shown / exact - 1.0).abs() <= 0.125, "{part}: {shown}");
+        }
+        assert_eq!(Histogram::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn every_duration_has_a_slot_and_slots_rise() {
+        let mut last = 0;
+        for exponent in 0..64 {
+            for offset in [0, 1, 3] {
+                let at = slot((1u64 << exponent).saturating_add(offset << exponent.max(2) >> 2));
+                assert!(at >= last && at < SLOTS);
+                last = at;
+            }
+        }
+        assert_eq!(slot(u64::MAX), SLOTS - 1);
+    }
+
+    #[test]
+    fn a_histogram_survives_its_compact_form_and_a_damaged_one_is_refused() {
+        let mut histogram = Histogram::default();
+        for micros in [0, 1, 5, 5, 1_000_000, u64::MAX / 2] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        (0..1000).for_each(|_| histogram.record(Duration::from_micros(77)));
+        assert_eq!(Histogram::from_bytes(&histogram.to_bytes()), Some(histogram));
+        assert_eq!(Histogram::from_bytes(&[3]), None);
+        assert_eq!(Histogram::from_bytes(&[255, 1]), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! Enqueueing and completing in the caller's own database transaction. Sealed: the drivers are ours to choose.
+//! A store that does not live in the transaction's database answers `Unsupported`.
+
+use super::{Backend, Finish};
+use crate::{error::Error, job::NewJob};
+
+pub(crate) mod sealed {
+    #[allow(unreachable_pub, reason = "seals the public traits below")]
+    pub trait Sealed {}
+}
+
+/// A transaction in which jobs can be enqueued: they exist if and only if it commits.
+/// Implemented for `rusqlite::Transaction` and `rusqlite::Connection` (feature `sqlite`).
+pub trait EnqueueIn: sealed::Sealed {
+    /// `Result<Vec<Enqueued>>`, or a future of it where the driver is asynchronous.
+    type Answer<'t>
+    where
+        Self: 't;
+
+    #[doc(hidden)]
+    fn enqueue_in<'t>(&'t mut self, store: &dyn Backend, jobs: Result<Vec<NewJob>, Error>) -> Self::Answer<'t>;
+}
+
+/// A transaction with which a run can be finished: its effects and the fenced finish commit together, or neither does.
+/// Implemented for `rusqlite::Transaction` (feature `sqlite`).
+pub trait CompleteIn: sealed::Sealed {
+    /// `Result<()>`, or a future of it where the driver is asynchronous.
+    type Answer;
+
+    /// Applies the finish and commits; with a stale lease rolls back and answers [`Error::Stale`].
+    #[doc(hidden)]
+    fn complete_in(self, store: &dyn Backend, finish: Finish) -> Self::Answer;
+}
