@@ -1,0 +1,300 @@
+//! What people look at and do, and what servers tell each other.
+
+use super::*;
+use crate::{
+    decide::operate::{Effect, effect},
+    job::{ErrorEntry, Start, UniqueMode},
+    store::SERVER_SILENT_AFTER,
+};
+
+/// The most jobs that one page of a listing looks at.
+const PAGE_LOOKS_AT: usize = 10_000;
+/// How long minute buckets and silent servers are kept, and how many wishes to cancel.
+const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
+const KEEP_WISHES: usize = 10_000;
+
+#[async_trait]
+impl Inspect for MemoryStore {
+    async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
+        let inner = self.inner.lock();
+        Ok(inner.find(id).and_then(|seq| self.shown(&inner, seq)))
+    }
+
+    async fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> Result<JobPage> {
+        let inner = self.inner.lock();
+        let from = after.map_or(0, |cursor| cursor.0 as u64 + 1);
+        let mut page = JobPage::default();
+        for (looked, (seq, job)) in inner.jobs.iter_from(from).enumerate() {
+            if page.items.len() >= limit.min(1000) as usize || looked >= PAGE_LOOKS_AT {
+                page.next = Some(Cursor(seq as i64 - 1));
+                break;
+            }
+            if filter.matches(&job.record) {
+                page.items.extend(self.shown(&inner, seq));
+            }
+        }
+        Ok(page)
+    }
+
+    async fn census(&self) -> Result<Census> {
+        let inner = self.inner.lock();
+        let mut queues: Vec<_> = inner.queues.iter().map(|queue| inner.census_of(queue)).collect();
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Census { enqueued: inner.enqueued, removed: inner.removed, queues, now: self.env.wall() })
+    }
+
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
+        let inner = self.inner.lock();
+        let lines = queues.iter().filter_map(|queue| inner.queue_names.get(queue)).flat_map(|at| &inner.queues[*at].lines);
+        let handled = lines.map(|line| &inner.lines[*line]).filter(|line| kinds.rule_for(line.kind.as_str()).is_some());
+        Ok(handled.map(Line::outstanding).sum())
+    }
+
+    async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
+        let inner = self.inner.lock();
+        let mut tallies = Tallies::default();
+        let mut lines: BTreeMap<usize, Bucket> = BTreeMap::new();
+        for ((_, line), bucket) in inner.buckets.range((since.minute(), 0)..) {
+            lines.entry(*line).or_default().merge(bucket);
+        }
+        for (line, bucket) in lines {
+            let line = &inner.lines[line];
+            let (queue, kind) = (inner.queues[line.queue].name.to_string(), line.kind.to_string());
+            tallies.lines.push(TallyLine { queue, kind, bucket });
+        }
+        for ((_, tenant), bucket) in inner.tenant_buckets.range((since.minute(), "".into())..) {
+            let bucket = Bucket { wait: Histogram::default(), run: Histogram::default(), ..bucket.clone() };
+            tallies.tenants.entry(tenant.to_string()).or_default().merge(&bucket);
+        }
+        Ok(tallies)
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerInfo>> {
+        let now = self.env.wall();
+        Ok(self.inner.lock().live_servers(now).cloned().collect())
+    }
+}
+
+impl MemoryStore {
+    fn shown(&self, inner: &Inner, seq: u64) -> Option<JobRecord> {
+        let job = inner.jobs.get(seq)?;
+        let mut record = job.record.clone();
+        if record.state == State::Running
+            && let Some(batch) = inner.leases.get(&job.lease)
+        {
+            let (now, mono) = (self.env.wall(), self.env.monotonic());
+            let left = batch.until.since(mono);
+            record.lease_until =
+                Some(if left.is_zero() { now.before(mono.since(batch.until)) } else { now.after(left) });
+        }
+        Some(record)
+    }
+}
+
+impl Inner {
+    fn census_of(&self, queue: &Queue) -> QueueCensus {
+        let mut census =
+            QueueCensus { name: queue.name.clone(), paused: queue.paused, by_state: [0; 9], oldest_pending: None };
+        for line in queue.lines.iter().map(|line| &self.lines[*line]) {
+            census.by_state.iter_mut().zip(line.by_state).for_each(|(sum, count)| *sum += count);
+            let heads = line.heads().filter_map(|seq| self.jobs.get(seq)?.record.pending_at);
+            census.oldest_pending = heads.chain(census.oldest_pending).min();
+        }
+        census
+    }
+
+    fn live_servers(&self, now: Timestamp) -> impl Iterator<Item = &ServerInfo> {
+        self.servers.values().filter(move |server| now.since(server.seen_at) <= SERVER_SILENT_AFTER)
+    }
+
+    fn operate(&mut self, id: &JobId, action: &Action, now: Timestamp) -> Operated {
+        let Some(seq) = self.find(id) else { return Operated::NotFound };
+        let Some(job) = self.jobs.get_mut(seq) else { return Operated::NotFound };
+        let from = job.record.state;
+        match effect(action, from) {
+            Effect::Conflict => return Operated::Conflict { state: from, holder: None },
+            Effect::Remove => {
+                self.remove(seq);
+                return Operated::Removed;
+            }
+            Effect::Edit => {
+                if let Action::Edit { payload } = action {
+                    Arc::make_mut(&mut job.record.spec).payload = payload.clone();
+                    job.record.updated_at = now;
+                }
+                return Operated::Done(from);
+            }
+            Effect::AskToCancel => {
+                if let Action::Cancel { reason } = action {
+                    self.wish(seq, reason);
+                }
+                return Operated::Done(from);
+            }
+            Effect::Become(to) => {
+                if from.is_terminal()
+                    && let Some(holder) = self.retake_key(seq)
+                {
+                    return Operated::Conflict { state: from, holder: Some(holder) };
+                }
+                self.change(seq, to, Cause::Operate, now);
+                self.after_operating(seq, action, now);
+            }
+        }
+        self.jobs.get(seq).map_or(Operated::Removed, |job| Operated::Done(job.record.state))
+    }
+
+    fn after_operating(&mut self, seq: u64, action: &Action, now: Timestamp) {
+        match action {
+            Action::Cancel { reason } => self.settle(seq, Some(reason.clone()), now, None),
+            Action::Bury => self.settle(seq, Some(DeadReason::Buried.as_str().into()), now, None),
+            Action::Redrive => {
+                if let Some(job) = self.jobs.get_mut(seq) {
+                    job.record.failures = 0;
+                    job.record.crashes = 0;
+                    job.suspect = false;
+                }
+                self.line_up(seq, false, now);
+            }
+            Action::Reschedule { start } => {
+                let at = match start {
+                    Start::Now => now,
+                    Start::At(at) => *at,
+                    Start::In(wait) => now.after(*wait),
+                };
+                self.wait_until(seq, at);
+            }
+            _ => self.line_up(seq, false, now),
+        }
+    }
+
+    /// Takes the unique key of a job that comes back to life; answers who holds it instead.
+    fn retake_key(&mut self, seq: u64) -> Option<JobId> {
+        let unique = self.jobs.get(seq)?.record.spec.unique.filter(|unique| unique.mode == UniqueMode::UntilDone)?;
+        let holder = *self.live_keys.entry(unique.key).or_insert(seq);
+        (holder != seq).then(|| self.jobs.get(holder).map(|job| job.record.spec.id.clone())).flatten()
+    }
+
+    fn wish(&mut self, seq: u64, reason: &Arc<str>) {
+        let Some(job) = self.jobs.get_mut(seq) else { return };
+        job.record.cancel_requested = Some(reason.clone());
+        let lease = Lease { id: job.record.spec.id.clone(), fence: job.record.fence.unwrap_or(Fence(0)) };
+        self.last_wish += 1;
+        self.wishes.push_back((self.last_wish, CancelWish { lease, reason: reason.clone() }));
+        if self.wishes.len() > KEEP_WISHES {
+            self.wishes.pop_front();
+        }
+    }
+
+    fn prune_expired(&mut self, limit: usize, now: Timestamp) -> Vec<u64> {
+        while let Some((at, key)) = self.timed_keys_expire.first().copied().filter(|(at, _)| *at <= now) {
+            self.timed_keys_expire.remove(&(at, key));
+            self.timed_keys.remove(&key);
+        }
+        let oldest = now.minute() - KEEP_BUCKETS_MINUTES;
+        self.buckets = self.buckets.split_off(&(oldest, 0));
+        self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
+        self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
+        let (servers, leases) = (&self.servers, &self.leases);
+        self.last_claims.retain(|server, (_, lease)| servers.contains_key(server) || leases.contains_key(lease));
+        self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
+    }
+
+    fn older(&self, than: Duration, states: &[State], limit: usize, now: Timestamp) -> Vec<u64> {
+        let ended = |job: &Job| job.record.completed_at.is_some_and(|at| at <= now.before(than));
+        let fits = |job: &Job| job.record.state.is_terminal() && states.contains(&job.record.state) && ended(job);
+        self.jobs.iter_from(0).filter(|(_, job)| fits(job)).map(|(seq, _)| seq).take(limit).collect()
+    }
+
+    fn sweep_unknown(&mut self, after: Duration, limit: usize, now: Timestamp) -> u32 {
+        let elapsed = self.swept.replace(now).map_or(Duration::ZERO, |swept| now.since(swept));
+        let servers: Vec<(Vec<QueueName>, KindFilter)> = self
+            .live_servers(now)
+            .map(|server| {
+                let kinds = KindFilter::of(server.kinds.iter().map(String::as_str)).unwrap_or_default();
+                (server.queues.iter().map(|(queue, _)| queue.clone()).collect(), kinds)
+            })
+            .collect();
+        if servers.is_empty() {
+            return 0;
+        }
+        let mut buried = Vec::new();
+        for line in &mut self.lines {
+            let queue = &self.queues[line.queue].name;
+            let declared = servers
+                .iter()
+                .any(|(queues, kinds)| queues.contains(queue) && kinds.rule_for(line.kind.as_str()).is_some());
+            // A sweep that comes late (nobody was there to sweep) counts for little.
+            let counted = elapsed.min(SERVER_SILENT_AFTER * 4);
+            let more = line.undeclared_us + u64::try_from(counted.as_micros()).unwrap_or(u64::MAX);
+            line.undeclared_us = if declared || line.outstanding() == 0 { 0 } else { more };
+            if Duration::from_micros(line.undeclared_us) >= after && !declared {
+                let old = |seq: &u64| {
+                    let since = self.jobs.get(*seq).and_then(|job| job.record.pending_at);
+                    since.is_some_and(|since| now.since(since) >= after)
+                };
+                let room = limit - buried.len();
+                buried.extend(line.pending.values().chain(line.suspects.values()).copied().filter(old).take(room));
+            }
+        }
+        for seq in &buried {
+            if let Some(job) = self.jobs.get_mut(*seq) {
+                let message = "no live server has handled its kind for long";
+                let entry = ErrorEntry::new(now, job.record.attempt, ErrorClass::UnknownKind, message);
+                ErrorEntry::push(&mut job.record.errors, entry);
+            }
+            self.change(*seq, State::Dead, Cause::Sweep, now);
+            self.settle(*seq, Some(DeadReason::UnknownKind.as_str().into()), now, None);
+        }
+        buried.len() as u32
+    }
+}
+
+#[async_trait]
+impl Operate for MemoryStore {
+    async fn operate(&self, id: &JobId, action: &Action) -> Result<Operated> {
+        let operated = self.inner.lock().operate(id, action, self.env.wall());
+        self.waker.wake();
+        Ok(operated)
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
+        let mut inner = self.inner.lock();
+        let Some(place) = inner.queue_names.get(queue).copied() else { return Ok(false) };
+        inner.queues[place].paused = paused;
+        self.waker.wake();
+        Ok(true)
+    }
+
+    async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
+        let now = self.env.wall();
+        let mut inner = self.inner.lock();
+        let mut seqs = match what {
+            Prune::Expired => inner.prune_expired(limit as usize + 1, now),
+            Prune::Older { than, states } => inner.older(*than, states, limit as usize + 1, now),
+        };
+        let more = seqs.len() > limit as usize;
+        seqs.truncate(limit as usize);
+        seqs.iter().for_each(|seq| inner.remove(*seq));
+        Ok(Pruned { removed: seqs.len() as u64, more })
+    }
+}
+
+#[async_trait]
+impl Cluster for MemoryStore {
+    async fn beat(&self, server: &ServerInfo) -> Result<()> {
+        let seen = ServerInfo { seen_at: self.env.wall(), ..server.clone() };
+        self.inner.lock().servers.insert(server.id, seen);
+        Ok(())
+    }
+
+    async fn leave(&self, server: ServerId) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.servers.remove(&server);
+        inner.last_claims.remove(&server);
+        Ok(())
+    }
+
+    async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
+        Ok(self.inner.lock().sweep_unknown(after, limit as usize, self.env.wall()))
+    }
+}

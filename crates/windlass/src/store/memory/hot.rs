@@ -1,0 +1,372 @@
+//! The steps of the hot path: enqueue, claim, extend, finish, promote, rescue.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::*;
+use crate::{
+    decide::rescue::{fate, is_suspect},
+    job::{ErrorEntry, Monotonic, Start, Unique, UniqueMode},
+};
+
+impl Inner {
+    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued> {
+        jobs.into_iter().map(|job| self.enqueue_one(job, now)).collect()
+    }
+
+    fn enqueue_one(&mut self, new: NewJob, now: Timestamp) -> Enqueued {
+        if let Some(duplicate) = self.duplicate_of(&new, now) {
+            return duplicate;
+        }
+        let spec = new.spec;
+        let run_at = match new.start {
+            Start::Now => now,
+            Start::At(at) => at,
+            Start::In(wait) => now.after(wait),
+        };
+        let state = if run_at > now { State::Scheduled } else { State::Pending };
+        let line = self.line(&spec.queue, &spec.kind);
+        let id = spec.id.clone();
+        let seq = self.jobs.next();
+        match spec.unique {
+            Some(unique) if unique.mode == UniqueMode::UntilDone => {
+                self.live_keys.insert(unique.key, seq);
+            }
+            Some(Unique { key, mode: UniqueMode::Idempotency { ttl } }) => {
+                let expires = now.after(ttl);
+                if let Some((_, old)) = self.timed_keys.insert(key, (id.clone(), expires)) {
+                    self.timed_keys_expire.remove(&(old, key));
+                }
+                self.timed_keys_expire.insert((expires, key));
+            }
+            _ => {}
+        }
+        let record = JobRecord::new(spec, state, now);
+        self.jobs.push(Job { record, line, turn: 0, suspect: false, lease: 0, expires: None });
+        self.lines[line].by_state[state.code() as usize] += 1;
+        self.ids.insert(id.clone(), seq);
+        self.enqueued += 1;
+        if state == State::Pending { self.line_up(seq, false, now) } else { self.wait_until(seq, run_at) }
+        Enqueued::New(id)
+    }
+
+    fn duplicate_of(&self, new: &NewJob, now: Timestamp) -> Option<Enqueued> {
+        let of = |seq: u64| {
+            let job = self.jobs.get(seq)?;
+            Some(Enqueued::Duplicate(job.record.spec.id.clone(), Some(job.record.state)))
+        };
+        if let Some(seq) = self.find(&new.spec.id) {
+            return of(seq);
+        }
+        let unique = new.spec.unique?;
+        match unique.mode {
+            UniqueMode::UntilDone => of(*self.live_keys.get(&unique.key)?),
+            UniqueMode::Idempotency { .. } => {
+                let (id, expires) = self.timed_keys.get(&unique.key)?;
+                let state = self.find(id).and_then(|seq| self.jobs.get(seq)).map(|job| job.record.state);
+                (*expires > now).then(|| Enqueued::Duplicate(id.clone(), state))
+            }
+        }
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp, mono: Monotonic, boot: Arc<str>) -> Claim {
+        if let Some(&(sequence, lease)) = self.last_claims.get(&request.server)
+            && sequence == request.sequence
+        {
+            return Claim { jobs: self.still_held(request.server, lease), suspect_waiting: None };
+        }
+        let mut picker = Picker::new(self, request);
+        let suspect_waiting = picker.oldest_suspect(self, now);
+        let seqs = if request.suspect { picker.take_suspect(self) } else { picker.take(self, request) };
+        // Seeded from the clock, so that a store that starts anew does not repeat a fence.
+        self.fence = (self.fence + 1).max(u64::try_from(now.as_micros()).unwrap_or(0).saturating_mul(1000));
+        self.last_claims.insert(request.server, (request.sequence, self.fence));
+        if seqs.is_empty() {
+            return Claim { jobs: Vec::new(), suspect_waiting };
+        }
+        let until = mono.after(request.lease);
+        let live = seqs.len();
+        let batch = LeaseBatch { server: request.server, until, boot, members: seqs.clone(), live };
+        self.leases.insert(self.fence, batch);
+        let jobs = seqs.into_iter().map(|seq| self.start_run(seq, request.server, now)).collect();
+        Claim { jobs, suspect_waiting }
+    }
+
+    fn start_run(&mut self, seq: u64, server: ServerId, now: Timestamp) -> Claimed {
+        self.change(seq, State::Running, Cause::Claim, now);
+        let job = self.jobs.get_mut(seq).expect("the picker gives jobs that are there");
+        job.lease = self.fence;
+        let record = &mut job.record;
+        record.fence = Some(Fence(self.fence));
+        record.attempt = record.failures + 1;
+        record.started_at = Some(now);
+        record.server = Some(server);
+        claimed(record)
+    }
+
+    fn still_held(&self, server: ServerId, lease: u64) -> Vec<Claimed> {
+        let Some(batch) = self.leases.get(&lease).filter(|batch| batch.server == server) else { return Vec::new() };
+        let held = batch.members.iter().filter_map(|seq| self.jobs.get(*seq));
+        held.filter(|job| holds(job, lease)).map(|job| claimed(&job.record)).collect()
+    }
+
+    pub(super) fn extend(&mut self, request: &ExtendRequest, mono: Monotonic, boot: &Arc<str>) -> Vec<Lease> {
+        self.pulse = self.pulse.stamp(mono, request.lease, request.ran_late);
+        let mut lost = Vec::new();
+        let mut named: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
+        for lease in &request.leases {
+            match self.held(lease) {
+                Some(seq) => named.entry(self.jobs.get(seq).map_or(0, |job| job.lease)).or_default().push(seq),
+                None => lost.push(lease.clone()),
+            }
+        }
+        for (key, seqs) in named {
+            let until = mono.after(request.lease);
+            let Some(batch) = self.leases.get_mut(&key) else { continue };
+            if seqs.len() == batch.live {
+                batch.until = until;
+                batch.boot = boot.clone();
+                continue;
+            }
+            // Only the named are renewed: they move to a lease of their own.
+            batch.live -= seqs.len();
+            batch.members.retain(|seq| !seqs.contains(seq));
+            let server = batch.server;
+            self.fence += 1;
+            for seq in &seqs {
+                if let Some(job) = self.jobs.get_mut(*seq) {
+                    job.lease = self.fence;
+                }
+            }
+            let live = seqs.len();
+            self.leases.insert(self.fence, LeaseBatch { server, until, boot: boot.clone(), members: seqs, live });
+        }
+        lost
+    }
+
+    /// The job, if this lease is the one that holds it.
+    fn held(&self, lease: &Lease) -> Option<u64> {
+        let seq = self.find(&lease.id)?;
+        let record = &self.jobs.get(seq)?.record;
+        (record.state == State::Running && record.fence == Some(lease.fence)).then_some(seq)
+    }
+
+    pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Finished {
+        let Some(seq) = self.held(&finish.lease) else { return Finished::Stale };
+        let state = self.apply(seq, finish.verdict, finish.error, finish.result, finish.ran, now);
+        self.enqueue(finish.then, now);
+        Finished::Applied(state)
+    }
+
+    fn apply(
+        &mut self,
+        seq: u64,
+        verdict: Verdict,
+        error: Option<Failure>,
+        result: Option<Bytes>,
+        ran: Duration,
+        now: Timestamp,
+    ) -> State {
+        let Some(job) = self.jobs.get_mut(seq) else { return State::Completed };
+        let record = &mut job.record;
+        if let Some(error) = error {
+            ErrorEntry::push(&mut record.errors, ErrorEntry::new(now, record.attempt, error.class, &*error.message));
+        }
+        record.result = result.or(record.result.take());
+        let waited = record.started_at.unwrap_or(now).since(record.pending_at.unwrap_or(now));
+        let verdict = match (verdict, &record.cancel_requested) {
+            (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => {
+                Verdict::Cancel(reason.clone())
+            }
+            (verdict, _) => verdict,
+        };
+        let run = Some((waited, ran));
+        match verdict {
+            Verdict::Complete => {
+                self.change(seq, State::Completed, Cause::Finish, now);
+                self.settle(seq, None, now, run);
+                State::Completed
+            }
+            Verdict::RetryIn(wait) => {
+                record.failures += 1;
+                let (line, tenant) = (job.line, job.record.spec.tenant.clone());
+                self.change(seq, State::Retrying, Cause::Finish, now);
+                self.wait_until(seq, now.after(wait));
+                self.count(line, tenant, State::Retrying, now, run, Duration::ZERO);
+                State::Retrying
+            }
+            Verdict::Snooze(wait) => {
+                record.snoozes += 1;
+                self.change(seq, State::Scheduled, Cause::Finish, now);
+                self.wait_until(seq, now.after(wait));
+                State::Scheduled
+            }
+            Verdict::Release => {
+                self.change(seq, State::Pending, Cause::Release, now);
+                self.line_up(seq, true, now);
+                State::Pending
+            }
+            Verdict::Bury(reason) => {
+                record.failures += u32::from(reason == DeadReason::Exhausted);
+                self.change(seq, State::Dead, Cause::Finish, now);
+                self.settle(seq, Some(reason.as_str().into()), now, run);
+                State::Dead
+            }
+            Verdict::Cancel(reason) => {
+                self.change(seq, State::Cancelled, Cause::Finish, now);
+                self.settle(seq, Some(reason), now, run);
+                State::Cancelled
+            }
+        }
+    }
+
+    pub(super) fn promote(&mut self, limit: u32, now: Timestamp) -> Promoted {
+        let due: Vec<u64> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
+        for seq in &due {
+            self.change(*seq, State::Pending, Cause::Promote, now);
+            self.line_up(*seq, false, now);
+        }
+        Promoted { moved: due.len() as u32, next_due: self.due.first().map(|(at, _)| at.since(now)) }
+    }
+
+    pub(super) fn rescue(&mut self, rules: &RescueRules, now: Timestamp, mono: Monotonic, boot: &str) -> Rescued {
+        self.pulse = self.pulse.stamp(mono, rules.lease, rules.ran_late);
+        if !self.pulse.may_rescue(mono) {
+            return Rescued::default();
+        }
+        let lapsed = self.leases.iter().filter(|(_, batch)| batch.until <= mono || *batch.boot != *boot);
+        let mut keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        let members = keys.iter().flat_map(|key| {
+            let members = self.leases[key].members.iter();
+            members.filter(|seq| self.jobs.get(**seq).is_some_and(|job| holds(job, *key)))
+        });
+        let mut seqs: Vec<u64> = members.copied().take(rules.limit as usize + 1).collect();
+        let more = seqs.len() > rules.limit as usize;
+        seqs.truncate(rules.limit as usize);
+        // The last one to go to the front stands first: so they keep their order.
+        let mut jobs: Vec<_> = seqs.into_iter().rev().map(|seq| self.rescue_one(seq, rules, now)).collect();
+        jobs.reverse();
+        Rescued { jobs, more }
+    }
+
+    fn rescue_one(&mut self, seq: u64, rules: &RescueRules, now: Timestamp) -> RescuedJob {
+        let job = self.jobs.get_mut(seq).expect("members that hold are there");
+        let record = &mut job.record;
+        record.crashes += 1;
+        let server = record.server.map(|server| server.to_string()).unwrap_or_default();
+        let message = format!("the process that ran it vanished (server {server})");
+        ErrorEntry::push(&mut record.errors, ErrorEntry::new(now, record.attempt, ErrorClass::Crash, message));
+        let wish = record.cancel_requested.clone();
+        let fate = fate(record.crashes, rules.poison_after, wish.is_some());
+        let rescued = RescuedJob {
+            id: record.spec.id.clone(),
+            kind: record.spec.kind.as_str().into(),
+            queue: record.spec.queue.clone(),
+            fence: record.fence.unwrap_or(Fence(0)),
+            attempt: record.attempt,
+            state: fate.state(),
+        };
+        job.suspect = is_suspect(record.crashes, rules.poison_after);
+        self.change(seq, fate.state(), Cause::Rescue, now);
+        match fate {
+            crate::decide::rescue::Fate::Pending => self.line_up(seq, true, now),
+            crate::decide::rescue::Fate::Dead(reason) => self.settle(seq, Some(reason.as_str().into()), now, None),
+            crate::decide::rescue::Fate::Cancelled => self.settle(seq, wish, now, None),
+        }
+        rescued
+    }
+}
+
+fn holds(job: &Job, lease: u64) -> bool {
+    job.record.state == State::Running && job.lease == lease
+}
+
+fn claimed(record: &JobRecord) -> Claimed {
+    let started = record.started_at.unwrap_or(record.created_at);
+    Claimed {
+        spec: record.spec.clone(),
+        fence: record.fence.unwrap_or(Fence(0)),
+        attempt: record.attempt,
+        failures: record.failures,
+        crashes: record.crashes,
+        snoozes: record.snoozes,
+        created_at: record.created_at,
+        waited: started.since(record.pending_at.unwrap_or(started)),
+    }
+}
+
+/// Picks the jobs of one claim: merges the heads of the lines that the request may take from.
+struct Picker {
+    /// Per share: the lines it may take from, each with its rule.
+    lines: Vec<Vec<(usize, usize)>>,
+    room: Vec<u32>,
+    picked: Vec<u64>,
+}
+
+impl Picker {
+    fn new(inner: &Inner, request: &ClaimRequest) -> Self {
+        let lines_of = |share: &QueueShare| {
+            let queue = inner.queue_names.get(&share.queue).map(|place| &inner.queues[*place]);
+            let lines = queue.filter(|queue| !queue.paused).map_or(&[][..], |queue| &queue.lines);
+            let ruled = |line: &usize| Some((*line, request.kinds.rule_for(inner.lines[*line].kind.as_str())?));
+            lines.iter().filter_map(ruled).collect()
+        };
+        Self {
+            lines: request.shares.iter().map(lines_of).collect(),
+            room: request.kinds.rules.iter().map(|rule| rule.room.unwrap_or(u32::MAX)).collect(),
+            picked: Vec::new(),
+        }
+    }
+
+    fn take(mut self, inner: &mut Inner, request: &ClaimRequest) -> Vec<u64> {
+        let mut left = request.limit;
+        for (place, share) in request.shares.iter().enumerate() {
+            left -= self.take_from(inner, place, share.quota.min(left));
+        }
+        for place in 0..request.shares.len() {
+            left -= self.take_from(inner, place, left);
+        }
+        self.picked
+    }
+
+    /// Takes up to `limit` jobs of one queue, by priority and turn over all its lines.
+    fn take_from(&mut self, inner: &mut Inner, place: usize, limit: u32) -> u32 {
+        let open = self.lines[place].iter().filter(|(_, rule)| self.room[*rule] > 0);
+        let head = |inner: &Inner, line: usize| inner.lines[line].pending.first_key_value().map(|(order, _)| *order);
+        let mut heads: BinaryHeap<Reverse<(Order, usize, usize)>> =
+            open.filter_map(|&(line, rule)| Some(Reverse((head(inner, line)?, line, rule)))).collect();
+        let mut taken = 0;
+        while taken < limit
+            && let Some(Reverse((_, line, rule))) = heads.pop()
+        {
+            if self.room[rule] == 0 {
+                continue;
+            }
+            // Out of the line at once, so that the next head is the next job.
+            let Some((_, seq)) = inner.lines[line].pending.pop_first() else { continue };
+            self.picked.push(seq);
+            self.room[rule] = self.room[rule].saturating_sub(u32::from(self.room[rule] != u32::MAX));
+            taken += 1;
+            if let Some(next) = head(inner, line) {
+                heads.push(Reverse((next, line, rule)));
+            }
+        }
+        taken
+    }
+
+    fn suspects(&self, inner: &Inner) -> impl Iterator<Item = (Timestamp, u64)> {
+        let open = self.lines.iter().flatten().filter(|(_, rule)| self.room[*rule] > 0);
+        open.filter_map(|(line, _)| {
+            let (_, seq) = inner.lines[*line].suspects.first_key_value()?;
+            Some((inner.jobs.get(*seq)?.record.pending_at.unwrap_or_default(), *seq))
+        })
+    }
+
+    fn oldest_suspect(&self, inner: &Inner, now: Timestamp) -> Option<Duration> {
+        self.suspects(inner).min().map(|(since, _)| now.since(since))
+    }
+
+    fn take_suspect(&mut self, inner: &Inner) -> Vec<u64> {
+        self.suspects(inner).min().map(|(_, seq)| seq).into_iter().collect()
+    }
+}

@@ -1,0 +1,52 @@
+//! The pending jobs of one queue and kind, in the order in which they run, and the counts of all its jobs.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::Order;
+use crate::job::{Kind, State};
+
+/// One (queue, kind).
+pub(super) struct Line {
+    pub(super) queue: usize,
+    pub(super) kind: Kind,
+    pub(super) pending: BTreeMap<Order, u64>,
+    /// Jobs whose next crash is their last: claimed one at a time, by a server that runs nothing else.
+    pub(super) suspects: BTreeMap<Order, u64>,
+    pub(super) by_state: [u64; 9],
+    /// The time with live servers of which none declared the kind, in microseconds.
+    pub(super) undeclared_us: u64,
+}
+
+impl Line {
+    pub(super) fn new(queue: usize, kind: Kind) -> Self {
+        Self {
+            queue,
+            kind,
+            pending: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            by_state: [0; 9],
+            undeclared_us: 0,
+        }
+    }
+
+    pub(super) fn list(&mut self, suspect: bool) -> &mut BTreeMap<Order, u64> {
+        if suspect { &mut self.suspects } else { &mut self.pending }
+    }
+
+    /// The first job of each priority.
+    pub(super) fn heads(&self) -> impl Iterator<Item = u64> {
+        let mut next = self.pending.first_key_value();
+        std::iter::from_fn(move || {
+            let ((Reverse(priority), _), seq) = next?;
+            next = self.pending.range((Reverse(*priority), i64::MAX)..).next();
+            Some(*seq)
+        })
+        .chain(self.suspects.values().next().copied())
+    }
+
+    /// Jobs that a draining server has still to see to the end.
+    pub(super) fn outstanding(&self) -> u64 {
+        let states = [State::Pending, State::Running, State::Scheduled, State::Retrying];
+        states.iter().map(|state| self.by_state[state.code() as usize]).sum()
+    }
+}

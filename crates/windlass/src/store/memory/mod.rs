@@ -1,0 +1,353 @@
+//! The memory store: the executable specification of the store contract, and fast enough to be used as it is.
+//! Everything is behind one lock; every call is one step. Indexes use a fast hash; leases are kept per claim.
+//!
+//! - `table.rs`: jobs by number. `line.rs`: the pending jobs of one queue and kind.
+//! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `cold.rs`: what people and servers look at and do.
+
+mod cold;
+mod hot;
+mod line;
+mod table;
+
+use std::{
+    any::Any,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use self::{line::Line, table::Table};
+use super::*;
+use crate::{
+    decide::rescue::Pulse,
+    env::Env,
+    job::{Cause, DEFAULTS, DeadReason, JobId, JobRecord, Kind, Monotonic, QueueName, State, Timestamp, UniqueKey},
+};
+
+/// Where a pending job stands: higher priority first, then by turn. Turns rise for those who come in at the end and
+/// fall for those who go to the front.
+type Order = (Reverse<i8>, i64);
+
+/// A store in the memory of this process.
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    env: Env,
+    waker: Waker,
+}
+
+struct Job {
+    record: JobRecord,
+    line: usize,
+    turn: i64,
+    suspect: bool,
+    lease: u64,
+    expires: Option<Timestamp>,
+}
+
+struct LeaseBatch {
+    server: ServerId,
+    until: Monotonic,
+    boot: Arc<str>,
+    members: Vec<u64>,
+    live: usize,
+}
+
+struct Queue {
+    name: QueueName,
+    paused: bool,
+    lines: Vec<usize>,
+}
+
+struct Inner {
+    jobs: Table,
+    ids: FxHashMap<JobId, u64>,
+    queues: Vec<Queue>,
+    queue_names: FxHashMap<QueueName, usize>,
+    lines: Vec<Line>,
+    line_names: FxHashMap<(usize, Kind), usize>,
+    leases: FxHashMap<u64, LeaseBatch>,
+    last_claims: FxHashMap<ServerId, (u64, u64)>,
+    due: BTreeSet<(Timestamp, u64)>,
+    expiring: BTreeSet<(Timestamp, u64)>,
+    live_keys: FxHashMap<UniqueKey, u64>,
+    timed_keys: FxHashMap<UniqueKey, (JobId, Timestamp)>,
+    timed_keys_expire: BTreeSet<(Timestamp, UniqueKey)>,
+    wishes: VecDeque<(u64, CancelWish)>,
+    last_wish: u64,
+    buckets: BTreeMap<(i64, usize), Bucket>,
+    tenant_buckets: BTreeMap<(i64, Arc<str>), Bucket>,
+    servers: BTreeMap<ServerId, ServerInfo>,
+    pulse: Pulse,
+    swept: Option<Timestamp>,
+    fence: u64,
+    back: i64,
+    front: i64,
+    enqueued: u64,
+    removed: u64,
+}
+
+impl MemoryStore {
+    /// An empty store on the clocks of `env`.
+    pub fn new(env: Env) -> Self {
+        let inner = Inner {
+            jobs: Table::default(),
+            ids: FxHashMap::default(),
+            queues: Vec::new(),
+            queue_names: FxHashMap::default(),
+            lines: Vec::new(),
+            line_names: FxHashMap::default(),
+            leases: FxHashMap::default(),
+            last_claims: FxHashMap::default(),
+            due: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            live_keys: FxHashMap::default(),
+            timed_keys: FxHashMap::default(),
+            timed_keys_expire: BTreeSet::new(),
+            wishes: VecDeque::new(),
+            last_wish: 0,
+            buckets: BTreeMap::new(),
+            tenant_buckets: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            pulse: Pulse::new(env.monotonic()),
+            swept: None,
+            fence: 0,
+            back: 0,
+            front: -1,
+            enqueued: 0,
+            removed: 0,
+        };
+        Self { inner: Mutex::new(inner), env, waker: Waker::new() }
+    }
+}
+
+/// The steps that every change of a job is made of.
+impl Inner {
+    fn line(&mut self, queue: &QueueName, kind: &Kind) -> usize {
+        let queue = self.queue_names.get(queue).copied().unwrap_or_else(|| {
+            let place = self.queues.len();
+            self.queues.push(Queue { name: queue.clone(), paused: false, lines: Vec::new() });
+            self.queue_names.insert(queue.clone(), place);
+            place
+        });
+        let key = (queue, kind.clone());
+        self.line_names.get(&key).copied().unwrap_or_else(|| {
+            let place = self.lines.len();
+            self.lines.push(Line::new(queue, kind.clone()));
+            self.queues[queue].lines.push(place);
+            self.line_names.insert(key, place);
+            place
+        })
+    }
+
+    fn find(&self, id: &JobId) -> Option<u64> {
+        self.ids.get(id).copied()
+    }
+
+    /// Takes a job out of whatever its state keeps it in, and puts it into the new state.
+    fn change(&mut self, seq: u64, to: State, cause: Cause, now: Timestamp) {
+        let job = self.jobs.get_mut(seq).expect("only jobs that are there are changed");
+        let from = job.record.state;
+        debug_assert!(from.may_become(to, cause), "{from} may not become {to} by {cause:?}");
+        leave(&mut self.lines, &mut self.due, &mut self.expiring, &mut self.leases, seq, job);
+        let line = &mut self.lines[job.line];
+        line.by_state[from.code() as usize] -= 1;
+        line.by_state[to.code() as usize] += 1;
+        job.record.state = to;
+        job.record.updated_at = now;
+        if from.is_terminal() {
+            job.record.reason = None;
+            job.record.completed_at = None;
+        }
+    }
+
+    /// Stands a pending job in its line.
+    fn line_up(&mut self, seq: u64, front: bool, now: Timestamp) {
+        let turn = if front { &mut self.front } else { &mut self.back };
+        let job = self.jobs.get_mut(seq).expect("only jobs that are there are lined up");
+        job.turn = *turn;
+        *turn += if front { -1 } else { 1 };
+        job.record.pending_at = Some(now);
+        job.record.run_at = None;
+        let order = (Reverse(job.record.spec.priority), job.turn);
+        self.lines[job.line].list(job.suspect).insert(order, seq);
+    }
+
+    /// Gives a scheduled or retrying job its time.
+    fn wait_until(&mut self, seq: u64, at: Timestamp) {
+        let job = self.jobs.get_mut(seq).expect("only jobs that are there wait");
+        job.record.run_at = Some(at);
+        self.due.insert((at, seq));
+    }
+
+    /// Ends a job's life: its key is free, its numbers are counted, and it is kept for as long as it should be.
+    fn settle(&mut self, seq: u64, reason: Option<Arc<str>>, now: Timestamp, run: Option<(Duration, Duration)>) {
+        let job = self.jobs.get_mut(seq).expect("only jobs that are there end");
+        let (state, line) = (job.record.state, job.line);
+        job.record.reason = reason;
+        job.record.completed_at = Some(now);
+        job.record.run_at = None;
+        job.record.cancel_requested = None;
+        if let Some(unique) = job.record.spec.unique
+            && self.live_keys.get(&unique.key) == Some(&seq)
+        {
+            self.live_keys.remove(&unique.key);
+        }
+        let keep = if state == State::Completed { job.record.spec.retention } else { DEFAULTS.keep_failed };
+        let expires = now.after(keep);
+        let (lifetime, tenant) = (now.since(job.record.created_at), job.record.spec.tenant.clone());
+        if !keep.is_zero() {
+            job.expires = Some(expires);
+            self.expiring.insert((expires, seq));
+        }
+        self.count(line, tenant, state, now, run, lifetime);
+        if keep.is_zero() {
+            self.remove(seq);
+        }
+    }
+
+    fn count(
+        &mut self,
+        line: usize,
+        tenant: Option<Arc<str>>,
+        state: State,
+        now: Timestamp,
+        run: Option<(Duration, Duration)>,
+        lifetime: Duration,
+    ) {
+        let add = |bucket: &mut Bucket| match run {
+            Some((waited, ran)) => bucket.count_run(state, waited, ran, lifetime),
+            None => bucket.count(state),
+        };
+        add(self.buckets.entry((now.minute(), line)).or_default());
+        if let Some(tenant) = tenant {
+            add(self.tenant_buckets.entry((now.minute(), tenant)).or_default());
+        }
+    }
+
+    /// Removes a job that does not run.
+    fn remove(&mut self, seq: u64) {
+        let Some(mut job) = self.jobs.remove(seq) else { return };
+        leave(&mut self.lines, &mut self.due, &mut self.expiring, &mut self.leases, seq, &mut job);
+        self.lines[job.line].by_state[job.record.state.code() as usize] -= 1;
+        self.ids.remove(&job.record.spec.id);
+        if let Some(unique) = job.record.spec.unique
+            && self.live_keys.get(&unique.key) == Some(&seq)
+        {
+            self.live_keys.remove(&unique.key);
+        }
+        self.removed += 1;
+    }
+}
+
+/// Takes a job out of the index of its present state.
+fn leave(
+    lines: &mut [Line],
+    due: &mut BTreeSet<(Timestamp, u64)>,
+    expiring: &mut BTreeSet<(Timestamp, u64)>,
+    leases: &mut FxHashMap<u64, LeaseBatch>,
+    seq: u64,
+    job: &mut Job,
+) {
+    match job.record.state {
+        State::Pending => {
+            lines[job.line].list(job.suspect).remove(&(Reverse(job.record.spec.priority), job.turn));
+        }
+        State::Scheduled | State::Retrying => {
+            due.remove(&(job.record.run_at.unwrap_or_default(), seq));
+        }
+        State::Running => {
+            if let Some(batch) = leases.get_mut(&job.lease) {
+                batch.live -= 1;
+                if batch.live == 0 {
+                    leases.remove(&job.lease);
+                }
+            }
+        }
+        _ => {
+            if let Some(at) = job.expires.take() {
+                expiring.remove(&(at, seq));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        let now = self.env.wall();
+        let answers = self.inner.lock().enqueue(jobs, now);
+        self.waker.wake();
+        Ok(answers)
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let (now, mono, boot) = (self.env.wall(), self.env.monotonic(), self.env.boot());
+        Ok(self.inner.lock().claim(request, now, mono, boot))
+    }
+
+    async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {
+        let (mono, boot) = (self.env.monotonic(), self.env.boot());
+        Ok(self.inner.lock().extend(request, mono, &boot))
+    }
+
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
+        let now = self.env.wall();
+        let answers = {
+            let mut inner = self.inner.lock();
+            batch.into_iter().map(|finish| inner.finish(finish, now)).collect()
+        };
+        self.waker.wake();
+        Ok(answers)
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Promoted> {
+        let promoted = self.inner.lock().promote(limit, self.env.wall());
+        if promoted.moved > 0 {
+            self.waker.wake();
+        }
+        Ok(promoted)
+    }
+
+    async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
+        let (now, mono, boot) = (self.env.wall(), self.env.monotonic(), self.env.boot());
+        let rescued = self.inner.lock().rescue(rules, now, mono, &boot);
+        if !rescued.jobs.is_empty() {
+            self.waker.wake();
+        }
+        Ok(rescued)
+    }
+
+    async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
+        let inner = self.inner.lock();
+        let past = |after: u64| inner.wishes.iter().filter(move |(number, _)| *number > after);
+        let wishes = after.map(|after| past(after).map(|(_, wish)| wish.clone()).collect()).unwrap_or_default();
+        Ok(CancelLog { wishes, last: inner.last_wish })
+    }
+
+    fn wakeups(&self) -> WakeUps {
+        self.waker.subscribe()
+    }
+}
+
+impl Backend for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn durability(&self) -> String {
+        "none: jobs live as long as the process".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn place(&self) -> String {
+        "memory:".into()
+    }
+}
