@@ -1,10 +1,14 @@
 //! windlass
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod decide;
 mod env;
 mod error;
 mod job;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use self::{
     decide::{
