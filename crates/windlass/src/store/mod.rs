@@ -19,7 +19,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use self::{
-    tx::{CompleteIn, EnqueueIn},
+    tx::{Committed, CompleteIn, EnqueueIn},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     wakeups::{WakeUps, Waker},
 };

@@ -10,24 +10,31 @@ pub(crate) mod sealed {
 }
 
 /// A transaction in which jobs can be enqueued: they exist if and only if it commits.
-/// Implemented for `rusqlite::Transaction` and `rusqlite::Connection` (feature `sqlite`).
+/// Implemented for `rusqlite::Transaction` (feature `sqlite`).
 pub trait EnqueueIn: sealed::Sealed {
-    /// `Result<Vec<Enqueued>>`, or a future of it where the driver is asynchronous.
+    /// `Result<Enqueued, Error>`, or a future of it where the driver is asynchronous.
     type Answer<'t>
     where
         Self: 't;
 
     #[doc(hidden)]
-    fn enqueue_in<'t>(&'t mut self, store: &dyn Backend, jobs: Result<Vec<NewJob>, Error>) -> Self::Answer<'t>;
+    fn enqueue_in<'t>(&'t mut self, store: &dyn Backend, job: Result<NewJob, Error>) -> Self::Answer<'t>;
 }
 
 /// A transaction with which a run can be finished: its effects and the fenced finish commit together, or neither does.
 /// Implemented for `rusqlite::Transaction` (feature `sqlite`).
 pub trait CompleteIn: sealed::Sealed {
-    /// `Result<()>`, or a future of it where the driver is asynchronous.
+    /// `Result<Committed, Error>`, or a future of it where the driver is asynchronous.
     type Answer;
 
-    /// Applies the finish and commits; with a stale lease rolls back and answers [`Error::Stale`].
+    /// Applies the finish, commits and calls `committed`; with a stale lease rolls back and answers [`Error::Stale`].
     #[doc(hidden)]
-    fn complete_in(self, store: &dyn Backend, finish: Finish) -> Self::Answer;
+    fn complete_in(self, store: &dyn Backend, finish: Finish, committed: Box<dyn FnOnce() + Send>) -> Self::Answer;
 }
+
+/// Says that the run was finished in the handler's own transaction; only [`JobContext::complete_in`] makes one.
+///
+/// [`JobContext::complete_in`]: crate::JobContext::complete_in
+#[derive(Debug)]
+#[must_use = "return it from the handler: `Ok(ctx.complete_in(tx)?)`"]
+pub struct Committed(pub(crate) ());
