@@ -120,5 +120,5 @@ pub async fn a_redriven_job_is_no_suspect(bench: Bench) {
     bench.crash().await;
     bench.operate(&id, Action::Redrive).await;
     let job = bench.take(&ask_own(&bench, false)).await.remove(0);
-    assert_eq!((job.spec.id, job.crashes, job.attempt), (id, 0, 1));
+    assert_eq!((&job.spec.id, job.crashes, job.attempt), (&id, 0, 1));
 }
