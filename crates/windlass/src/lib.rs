@@ -6,6 +6,8 @@
 extern crate self as windlass;
 
 mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod decide;
 mod env;
 mod error;
@@ -13,6 +15,8 @@ mod job;
 mod maintain;
 mod server;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 /// Wraps handlers: [`from_fn`](middleware::from_fn) makes a layer of an async function.
 pub mod middleware {

@@ -97,7 +97,7 @@ impl Inner {
             QueueCensus { name: queue.name.clone(), paused: queue.paused, by_state: [0; 9], oldest_pending: None };
         for line in queue.lines.iter().map(|line| &self.lines[*line]) {
             census.by_state.iter_mut().zip(line.by_state).for_each(|(sum, count)| *sum += count);
-            let heads = line.heads().filter_map(|seq| self.jobs.get(seq)?.record.pending_at);
+            let heads = line.oldest().filter_map(|seq| self.jobs.get(seq)?.record.pending_at);
             census.oldest_pending = heads.chain(census.oldest_pending).min();
         }
         census
@@ -195,7 +195,7 @@ impl Inner {
         self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
         self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
         let (servers, leases) = (&self.servers, &self.leases);
-        self.last_claims.retain(|server, (_, lease)| servers.contains_key(server) || leases.contains_key(lease));
+        self.last_claims.retain(|server, last| servers.contains_key(server) || leases.contains_key(&last.fence));
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
     }
 

@@ -69,25 +69,24 @@ impl Inner {
     }
 
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp, mono: Monotonic, boot: Arc<str>) -> Claim {
-        if let Some(&(sequence, lease)) = self.last_claims.get(&request.server)
-            && sequence == request.sequence
+        if let Some(last) = self.last_claims.get(&request.server)
+            && last.sequence == request.sequence
         {
-            return Claim { jobs: self.still_held(request.server, lease), suspect_waiting: None };
+            return Claim { jobs: self.still_held(last), suspect_waiting: None };
         }
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);
         let seqs = if request.suspect { picker.take_suspect(self) } else { picker.take(self, request) };
         // Seeded from the clock, so that a store that starts anew does not repeat a fence.
         self.fence = (self.fence + 1).max(u64::try_from(now.as_micros()).unwrap_or(0).saturating_mul(1000));
-        self.last_claims.insert(request.server, (request.sequence, self.fence));
-        if seqs.is_empty() {
-            return Claim { jobs: Vec::new(), suspect_waiting };
+        if !seqs.is_empty() {
+            let (until, live) = (mono.after(request.lease), seqs.len());
+            let batch = LeaseBatch { server: request.server, until, boot, members: seqs.clone(), live };
+            self.leases.insert(self.fence, batch);
         }
-        let until = mono.after(request.lease);
-        let live = seqs.len();
-        let batch = LeaseBatch { server: request.server, until, boot, members: seqs.clone(), live };
-        self.leases.insert(self.fence, batch);
-        let jobs = seqs.into_iter().map(|seq| self.start_run(seq, request.server, now)).collect();
+        let jobs = seqs.iter().map(|seq| self.start_run(*seq, request.server, now)).collect();
+        let last = LastClaim { sequence: request.sequence, fence: self.fence, members: seqs };
+        self.last_claims.insert(request.server, last);
         Claim { jobs, suspect_waiting }
     }
 
@@ -103,14 +102,15 @@ impl Inner {
         claimed(record)
     }
 
-    fn still_held(&self, server: ServerId, lease: u64) -> Vec<Claimed> {
-        let Some(batch) = self.leases.get(&lease).filter(|batch| batch.server == server) else { return Vec::new() };
-        let held = batch.members.iter().filter_map(|seq| self.jobs.get(*seq));
-        held.filter(|job| holds(job, lease)).map(|job| claimed(&job.record)).collect()
+    /// By the fence, not by the lease: a renewal of some may have split the lease since.
+    fn still_held(&self, last: &LastClaim) -> Vec<Claimed> {
+        let members = last.members.iter().filter_map(|seq| self.jobs.get(*seq));
+        let held = |job: &&Job| job.record.state == State::Running && job.record.fence == Some(Fence(last.fence));
+        members.filter(held).map(|job| claimed(&job.record)).collect()
     }
 
     pub(super) fn extend(&mut self, request: &ExtendRequest, mono: Monotonic, boot: &Arc<str>) -> Vec<Lease> {
-        self.pulse = self.pulse.stamp(mono, request.lease, request.ran_late);
+        self.stamp(mono, boot, request.lease, request.ran_late);
         let mut lost = Vec::new();
         let mut named: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
         for lease in &request.leases {
@@ -119,7 +119,9 @@ impl Inner {
                 None => lost.push(lease.clone()),
             }
         }
-        for (key, seqs) in named {
+        for (key, mut seqs) in named {
+            seqs.sort_unstable();
+            seqs.dedup();
             let until = mono.after(request.lease);
             let Some(batch) = self.leases.get_mut(&key) else { continue };
             if seqs.len() == batch.live {
@@ -141,6 +143,15 @@ impl Inner {
             self.leases.insert(self.fence, LeaseBatch { server, until, boot: boot.clone(), members: seqs, live });
         }
         lost
+    }
+
+    fn stamp(&mut self, mono: Monotonic, boot: &str, lease: Duration, ran_late: bool) {
+        // Another boot has another monotonic clock: nothing of the old one can be compared with it.
+        if *self.boot != *boot {
+            self.boot = boot.into();
+            self.pulse = Pulse::new(mono);
+        }
+        self.pulse = self.pulse.stamp(mono, lease, ran_late);
     }
 
     /// The job, if this lease is the one that holds it.
@@ -229,7 +240,7 @@ impl Inner {
     }
 
     pub(super) fn rescue(&mut self, rules: &RescueRules, now: Timestamp, mono: Monotonic, boot: &str) -> Rescued {
-        self.pulse = self.pulse.stamp(mono, rules.lease, rules.ran_late);
+        self.stamp(mono, boot, rules.lease, rules.ran_late);
         if !self.pulse.may_rescue(mono) {
             return Rescued::default();
         }

@@ -1,6 +1,6 @@
 //! The pending jobs of one queue and kind, in the order in which they run, and the counts of all its jobs.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::Order;
 use crate::job::{Kind, State};
@@ -33,15 +33,20 @@ impl Line {
         if suspect { &mut self.suspects } else { &mut self.pending }
     }
 
-    /// The first job of each priority.
-    pub(super) fn heads(&self) -> impl Iterator<Item = u64> {
-        let mut next = self.pending.first_key_value();
-        std::iter::from_fn(move || {
-            let ((Reverse(priority), _), seq) = next?;
-            next = self.pending.range((Reverse(*priority), i64::MAX)..).next();
-            Some(*seq)
+    /// Jobs of which one has been pending for the longest: of each priority the first that came in at the end of the
+    /// line (turns from 0 up), and the first that was put at the front (turns from -1 down, so that it stands last).
+    pub(super) fn oldest(&self) -> impl Iterator<Item = u64> {
+        [&self.pending, &self.suspects].into_iter().flat_map(|list| {
+            let mut next = list.first_key_value();
+            std::iter::from_fn(move || {
+                let ((priority, _), _) = next?;
+                next = list.range((*priority, i64::MAX)..).next();
+                let front = list.range((*priority, i64::MIN)..(*priority, 0)).next_back();
+                let back = list.range((*priority, 0)..(*priority, i64::MAX)).next();
+                Some(front.into_iter().chain(back).map(|(_, seq)| *seq))
+            })
+            .flatten()
         })
-        .chain(self.suspects.values().next().copied())
     }
 
     /// Jobs that a draining server has still to see to the end.

@@ -57,6 +57,12 @@ struct LeaseBatch {
     live: usize,
 }
 
+struct LastClaim {
+    sequence: u64,
+    fence: u64,
+    members: Vec<u64>,
+}
+
 struct Queue {
     name: QueueName,
     paused: bool,
@@ -71,7 +77,7 @@ struct Inner {
     lines: Vec<Line>,
     line_names: FxHashMap<(usize, Kind), usize>,
     leases: FxHashMap<u64, LeaseBatch>,
-    last_claims: FxHashMap<ServerId, (u64, u64)>,
+    last_claims: FxHashMap<ServerId, LastClaim>,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
     live_keys: FxHashMap<UniqueKey, u64>,
@@ -83,6 +89,7 @@ struct Inner {
     tenant_buckets: BTreeMap<(i64, Arc<str>), Bucket>,
     servers: BTreeMap<ServerId, ServerInfo>,
     pulse: Pulse,
+    boot: Arc<str>,
     swept: Option<Timestamp>,
     fence: u64,
     back: i64,
@@ -114,6 +121,7 @@ impl MemoryStore {
             tenant_buckets: BTreeMap::new(),
             servers: BTreeMap::new(),
             pulse: Pulse::new(env.monotonic()),
+            boot: env.boot(),
             swept: None,
             fence: 0,
             back: 0,
