@@ -112,6 +112,7 @@ macro_rules! __conformance_facts {
                 what_a_renewal_does_not_name_lapses_and_its_batch_mates_are_kept,
                 a_lease_named_twice_is_renewed_like_any_other,
                 a_repeated_claim_still_gets_what_was_renewed,
+                the_repeat_of_a_claim_renews_its_leases,
                 a_lapsed_lease_that_nobody_took_is_renewed,
                 a_lapsed_lease_that_nobody_took_can_still_be_finished,
                 a_renewal_answers_only_what_is_lost,

@@ -72,7 +72,12 @@ impl Inner {
         if let Some(last) = self.last_claims.get(&request.server)
             && last.sequence == request.sequence
         {
-            return Claim { jobs: self.still_held(last), suspect_waiting: None };
+            let jobs = self.still_held(last);
+            // Who asks again counts its time from this request, so the leases do, too.
+            let leases = jobs.iter().map(Claimed::lease).collect();
+            let renewal = ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false };
+            self.extend(&renewal, mono, &boot);
+            return Claim { jobs, suspect_waiting: None };
         }
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);
