@@ -124,10 +124,7 @@ pub async fn each_condition_of_a_filter_holds(bench: Bench) {
         (filter(&|f| f.tag = Some("x".into())), &["a"]),
         (JobFilter::default().state(State::Scheduled), &["c"]),
         (JobFilter::default().state(State::Scheduled).state(State::Pending), &["a", "b", "c"]),
-        (
-            filter(&|f| (f.kind, f.queue, f.tag) = (kind("mail"), Some(queue("q1")), Some("y".into()))),
-            &["a"],
-        ),
+        (filter(&|f| (f.kind, f.queue, f.tag) = (kind("mail"), Some(queue("q1")), Some("y".into()))), &["a"]),
     ];
     for (filter, expected) in cases {
         assert_eq!(walk(&bench, &filter, 10).await, expected.iter().map(|name| id(name)).collect::<Vec<_>>());

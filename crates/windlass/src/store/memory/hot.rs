@@ -45,7 +45,11 @@ impl Inner {
         self.lines[line].by_state[state.code() as usize] += 1;
         self.ids.insert(id.clone(), seq);
         self.enqueued += 1;
-        if state == State::Pending { self.line_up(seq, false, now) } else { self.wait_until(seq, run_at) }
+        if state == State::Pending {
+            self.line_up(seq, false, now)
+        } else {
+            self.wait_until(seq, run_at)
+        }
         Enqueued::New(id)
     }
 
@@ -231,7 +235,8 @@ impl Inner {
     }
 
     pub(super) fn promote(&mut self, limit: u32, now: Timestamp) -> Promoted {
-        let due: Vec<u64> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
+        let due: Vec<u64> =
+            self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
         for seq in &due {
             self.change(*seq, State::Pending, Cause::Promote, now);
             self.line_up(*seq, false, now);
