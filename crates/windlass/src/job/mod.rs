@@ -22,6 +22,7 @@ pub use self::{
     state::{Cause, State, Status, TRANSITIONS},
     time::{Monotonic, Timestamp},
 };
+pub(crate) use self::time::micros;
 
 /// A value that a job may not have. Refused at enqueue, before anything is stored.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

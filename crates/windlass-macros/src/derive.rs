@@ -1,0 +1,77 @@
+//! `#[derive(Job)]`: reads `#[job(..)]` and writes the trait's constant and its options.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{DeriveInput, Error, LitInt, LitStr, Result, spanned::Spanned};
+
+#[derive(Default)]
+struct Attributes {
+    kind: Option<LitStr>,
+    options: Vec<TokenStream>,
+}
+
+pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
+    let attributes = read(input)?;
+    let kind = attributes.kind.ok_or_else(|| {
+        Error::new(Span::call_site(), "the job has no kind; add #[job(kind = \"email:send\")]")
+    })?;
+    if kind.value().trim().is_empty() || kind.value().ends_with('*') {
+        return Err(Error::new(kind.span(), "a kind is a name that does not end in `*`, such as \"email:send\""));
+    }
+    let name = &input.ident;
+    let (generics, arguments, wheres) = input.generics.split_for_impl();
+    let options = attributes.options;
+    let body = if options.is_empty() { quote! {} } else { quote! { #(#options)* } };
+    Ok(quote! {
+        impl #generics ::windlass::Job for #name #arguments #wheres {
+            const KIND: &'static str = #kind;
+
+            fn options(&self) -> ::windlass::JobOptions {
+                ::windlass::JobOptions::new() #body
+            }
+        }
+    })
+}
+
+fn read(input: &DeriveInput) -> Result<Attributes> {
+    let mut found = Attributes::default();
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("job")) {
+        attribute.parse_nested_meta(|meta| {
+            let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+            match name.as_str() {
+                "kind" => found.kind = Some(meta.value()?.parse()?),
+                "queue" | "tenant" | "tag" => {
+                    let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
+                    found.options.push(quote! { .#method(#text) });
+                }
+                "priority" | "max_retry" => {
+                    let (method, number) = (meta.path.get_ident().cloned(), meta.value()?.parse::<syn::Expr>()?);
+                    found.options.push(quote! { .#method(#number) });
+                }
+                "timeout" | "retention" => {
+                    let (method, millis) = (meta.path.get_ident().cloned(), duration(&meta.value()?.parse()?)?);
+                    found.options.push(quote! { .#method(::core::time::Duration::from_millis(#millis)) });
+                }
+                "unique" => found.options.push(quote_spanned! { meta.path.span() =>
+                    .unique(::windlass::UniqueBy::until_done(self))
+                }),
+                _ => {
+                    return Err(meta.error(
+                        "unknown job option; there are kind, queue, tenant, priority, max_retry, timeout, retention, \
+                         tag, unique",
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+fn duration(text: &LitStr) -> Result<LitInt> {
+    let parsed = humantime::parse_duration(&text.value());
+    let millis = parsed
+        .map_err(|_| Error::new(text.span(), "no duration; write it as 500ms, 10s, 5m, 1h or 2d"))?
+        .as_millis();
+    Ok(LitInt::new(&format!("{millis}u64"), text.span()))
+}

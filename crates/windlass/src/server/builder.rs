@@ -1,0 +1,331 @@
+//! Sets a server up. Mistakes are found at start, and only there.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use super::{
+    RunningServer,
+    context::JobContext,
+    core::Core,
+    events::Event,
+    router::{Router, Routes},
+};
+use crate::{
+    client::Client,
+    decide::{queues::QueuePlan, retry::RetryPolicy},
+    error::Error,
+    job::{DEFAULTS, KindFilter, KindRule, Pattern, QueueName},
+};
+
+type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+type OnError = Arc<dyn Fn(&(dyn StdError + Send + Sync + 'static), &JobContext) + Send + Sync>;
+type IsFailure = Arc<dyn Fn(&(dyn StdError + Send + Sync + 'static)) -> bool + Send + Sync>;
+
+/// Claims jobs and runs them. Set it up, then [`run`](Server::run) or [`start`](Server::start) it.
+///
+/// ```no_run
+/// # async fn example(router: windlass::Router) -> Result<(), windlass::Error> {
+/// use windlass::{Client, Server};
+/// let client = Client::open("memory:").await?;
+/// let server = Server::new(&client, router).concurrency(10).queues([("critical", 6), ("default", 3), ("low", 1)]);
+/// server.run().await      // until SIGTERM or SIGINT
+/// # }
+/// ```
+#[must_use = "a server does nothing until it is run or started"]
+pub struct Server {
+    client: Client,
+    router: Router,
+    queues: Vec<(String, u32)>,
+    limits: Vec<(String, u32)>,
+    timeouts: Vec<(String, Duration)>,
+    retries: Vec<(String, RetryPolicy)>,
+    strict: bool,
+    pub(crate) config: Config,
+}
+
+/// What a server goes by once it runs.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) slots: u32,
+    pub(crate) lease: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) poison_after: u32,
+    pub(crate) unknown_kind_after: Duration,
+    pub(crate) timeout_cap: Option<Duration>,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) poll: Duration,
+    pub(crate) prefetch: u32,
+    pub(crate) kinds: KindFilter,
+    pub(crate) timeouts: Vec<(Pattern, Duration)>,
+    pub(crate) retries: Vec<(Pattern, RetryPolicy)>,
+    pub(crate) on_event: Vec<OnEvent>,
+    pub(crate) on_error: Option<OnError>,
+    pub(crate) is_failure: Option<IsFailure>,
+}
+
+impl Server {
+    /// A server that runs the router's kinds out of the client's store, with the [defaults](DEFAULTS).
+    pub fn new(client: &Client, router: Router) -> Self {
+        let config = Config {
+            slots: DEFAULTS.concurrency as u32,
+            lease: DEFAULTS.lease,
+            grace: DEFAULTS.grace,
+            shutdown_timeout: DEFAULTS.shutdown_timeout,
+            poison_after: DEFAULTS.poison_after,
+            unknown_kind_after: DEFAULTS.unknown_kind_after,
+            timeout_cap: None,
+            policy: RetryPolicy::default(),
+            poll: Duration::from_secs(1),
+            prefetch: 512,
+            kinds: KindFilter::default(),
+            timeouts: Vec::new(),
+            retries: Vec::new(),
+            on_event: Vec::new(),
+            on_error: None,
+            is_failure: None,
+        };
+        Self {
+            client: client.clone(),
+            router,
+            queues: Vec::new(),
+            limits: Vec::new(),
+            timeouts: Vec::new(),
+            retries: Vec::new(),
+            strict: false,
+            config,
+        }
+    }
+
+    /// How many jobs run at once. Default: 10.
+    pub fn concurrency(mut self, slots: usize) -> Self {
+        self.config.slots = u32::try_from(slots).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// The queues to take from and their weights. Default: `default` alone.
+    pub fn queues<N: Into<String>>(mut self, queues: impl IntoIterator<Item = (N, u32)>) -> Self {
+        self.queues = queues.into_iter().map(|(name, weight)| (name.into(), weight)).collect();
+        self
+    }
+
+    /// Take from the heaviest queue as long as it gives, then from the next. Default: shares by weight.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// How many jobs of the kinds under a pattern run at once in this server. Default: as many as there are slots.
+    pub fn kind_concurrency(mut self, pattern: impl Into<String>, limit: u32) -> Self {
+        self.limits.push((pattern.into(), limit));
+        self
+    }
+
+    /// The longest run of the kinds under a pattern: shortens a job's own timeout, never lengthens it.
+    pub fn kind_timeout(mut self, pattern: impl Into<String>, timeout: Duration) -> Self {
+        self.timeouts.push((pattern.into(), timeout));
+        self
+    }
+
+    /// The retry policy of the kinds under a pattern.
+    pub fn kind_retry(mut self, pattern: impl Into<String>, policy: RetryPolicy) -> Self {
+        self.retries.push((pattern.into(), policy));
+        self
+    }
+
+    /// The retry policy. Default: Asynq's.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// The longest run of any job: shortens a job's own timeout, never lengthens it.
+    pub fn timeout_cap(mut self, cap: Duration) -> Self {
+        self.config.timeout_cap = Some(cap);
+        self
+    }
+
+    /// How long a claimed job is this server's without a sign of life; renewed every third of it. Default: 10 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.config.lease = lease;
+        self
+    }
+
+    /// How long a handler may go on after it was told to stop. Default: 5 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.grace = grace;
+        self
+    }
+
+    /// How long running jobs may go on at shutdown before they are stopped and given back. Default: 25 s.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.config.shutdown_timeout = timeout;
+        self
+    }
+
+    /// How many crashes make a job poison. Default: 3.
+    pub fn poison_after(mut self, crashes: u32) -> Self {
+        self.config.poison_after = crashes.max(1);
+        self
+    }
+
+    /// How long live servers may be there without one that handles a kind before its jobs are dead. Default: 24 h.
+    pub fn unknown_kind_after(mut self, time: Duration) -> Self {
+        self.config.unknown_kind_after = time;
+        self
+    }
+
+    /// The most jobs to hold beyond those that run; they are waiting at most about 50 ms. Default: 512; 0 for none.
+    pub fn prefetch(mut self, jobs: u32) -> Self {
+        self.config.prefetch = jobs;
+        self
+    }
+
+    /// How long an idle server waits before it looks again when no hint comes. Default: 1 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.config.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Is told what happens to each job. Must not block.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.config.on_event.push(Arc::new(listener));
+        self
+    }
+
+    /// Is told of each error a handler returns, as it was, with the run it ended.
+    pub fn on_error(
+        mut self,
+        hook: impl Fn(&(dyn StdError + Send + Sync + 'static), &JobContext) + Send + Sync + 'static,
+    ) -> Self {
+        self.config.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Says which errors are failures. One that is not burns no attempt: the job is put off by the wait of a first
+    /// retry. Default: all are.
+    pub fn is_failure(
+        mut self,
+        judge: impl Fn(&(dyn StdError + Send + Sync + 'static)) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.config.is_failure = Some(Arc::new(judge));
+        self
+    }
+
+    /// Starts the server beside the caller. Installs no signal handler. Dropping the handle begins the shutdown.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is set up wrongly, [`Error::Store`] when the store is away. After that, no outage of
+    /// the store ends the server.
+    pub async fn start(self) -> Result<RunningServer, Error> {
+        let (client, routes, plan, config) = self.check()?;
+        Core::start(client, routes, plan, config).await
+    }
+
+    /// Runs until SIGTERM or SIGINT (a second one ends the process at once), then shuts down.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn run(self) -> Result<(), Error> {
+        let server = self.start().await?;
+        super::shutdown_signal().await;
+        server.shutdown().await;
+        Ok(())
+    }
+
+    fn check(self) -> Result<(Client, Routes, QueuePlan, Config), Error> {
+        let invalid = |error: crate::job::InvalidJob| Error::Config(error.to_string());
+        if self.config.slots == 0 {
+            return Err(Error::Config("the concurrency is 0; a server runs at least one job at a time".into()));
+        }
+        if self.config.lease < Duration::from_millis(100) {
+            return Err(Error::Config("the lease is shorter than 100 ms; it could not be renewed in time".into()));
+        }
+        let routes = Routes::new(self.router)?;
+        let queues = if self.queues.is_empty() { vec![(DEFAULTS.queue.to_owned(), 1)] } else { self.queues };
+        let named = |(name, weight): (String, u32)| Ok((QueueName::new(name).map_err(invalid)?, weight));
+        let queues = queues.into_iter().map(named).collect::<Result<Vec<_>, Error>>()?;
+        let mut config = self.config;
+        config.kinds = kinds(&routes.patterns(), &self.limits)?;
+        for (pattern, timeout) in self.timeouts {
+            config.timeouts.push((Pattern::new(&pattern).map_err(invalid)?, timeout));
+        }
+        for (pattern, policy) in self.retries {
+            config.retries.push((Pattern::new(&pattern).map_err(invalid)?, policy));
+        }
+        Ok((self.client, routes, QueuePlan::new(queues, self.strict), config))
+    }
+}
+
+impl Config {
+    /// The longest run of a job of this kind with this timeout of its own.
+    pub(crate) fn timeout(&self, kind: &str, own: Duration) -> Duration {
+        let of_kind = Pattern::best(self.timeouts.iter().map(|(pattern, _)| pattern), kind);
+        let caps = of_kind.map(|place| self.timeouts[place].1).into_iter().chain(self.timeout_cap);
+        caps.fold(own, Duration::min)
+    }
+
+    pub(crate) fn policy(&self, kind: &str) -> &RetryPolicy {
+        let of_kind = Pattern::best(self.retries.iter().map(|(pattern, _)| pattern), kind);
+        of_kind.map_or(&self.policy, |place| &self.retries[place].1)
+    }
+}
+
+/// The rules of a claim: one for each pattern that has a handler, and one for each limit within such a pattern.
+fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Error> {
+    let invalid = |error: crate::job::InvalidJob| Error::Config(error.to_string());
+    let mut filter = KindFilter::of(patterns.iter().map(String::as_str)).map_err(invalid)?;
+    for (text, limit) in limits {
+        let pattern = Pattern::new(text).map_err(invalid)?;
+        if *limit == 0 {
+            return Err(Error::Config(format!("the concurrency of `{text}` is 0; leave its handler out instead")));
+        }
+        if let Some(rule) = filter.rules.iter_mut().find(|rule| rule.pattern == pattern) {
+            rule.room = Some(*limit);
+            continue;
+        }
+        let covers = |rule: &&KindRule| matches!(&rule.pattern, Pattern::Exact(kind) if pattern.matches(kind));
+        if let Some(rule) = filter.rules.iter().find(covers) {
+            return Err(Error::Config(format!(
+                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set it for that",
+                rule.pattern
+            )));
+        }
+        if filter.rule_for(text.trim_end_matches('*')).is_none() {
+            return Err(Error::Config(format!("`{text}` has a concurrency but no handler; register one, or remove it")));
+        }
+        filter.rules.push(KindRule { pattern, room: Some(*limit) });
+    }
+    Ok(filter)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("client", &self.client).field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(patterns: &[&str], limits: &[(&str, u32)], kind: &str) -> Option<u32> {
+        let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+        let limits: Vec<_> = limits.iter().map(|(text, limit)| ((*text).to_owned(), *limit)).collect();
+        let filter = kinds(&patterns, &limits).unwrap();
+        filter.rules[filter.rule_for(kind).unwrap()].room
+    }
+
+    #[test]
+    fn a_limit_holds_for_its_pattern_or_a_part_of_one() {
+        assert_eq!(room(&["image:*"], &[("image:*", 2)], "image:a"), Some(2));
+        assert_eq!(room(&["*"], &[("image:*", 2)], "image:a"), Some(2));
+        assert_eq!(room(&["*"], &[("image:*", 2)], "mail"), None);
+    }
+
+    #[test]
+    fn a_limit_that_could_not_hold_is_refused() {
+        let refused = |limit: &str, n| kinds(&["image:big".into(), "mail".into()], &[(limit.into(), n)]).is_err();
+        assert!(refused("image:*", 2) && refused("sms", 2) && refused("mail", 0));
+        assert!(!refused("mail", 1));
+    }
+}

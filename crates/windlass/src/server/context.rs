@@ -1,0 +1,243 @@
+//! What a handler knows and may ask for beside its job: the [`JobContext`], and the extractors that build on it.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    outcome::{JobError, Result},
+    run::{Run, StopCause},
+};
+use crate::{
+    client::{Client, Enqueue},
+    error::Error,
+    job::{Fence, JobId, JobSpec, Timestamp, Verdict},
+    store::{CompleteIn, Finish},
+};
+
+/// The run that a handler is part of. Cheap to clone.
+#[derive(Clone)]
+pub struct JobContext(pub(crate) Arc<Run>);
+
+impl JobContext {
+    fn spec(&self) -> &JobSpec {
+        &self.0.claimed.spec
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> &JobId {
+        &self.spec().id
+    }
+
+    /// The job's kind.
+    pub fn kind(&self) -> &str {
+        self.spec().kind.as_str()
+    }
+
+    /// The job's queue.
+    pub fn queue(&self) -> &str {
+        self.spec().queue.as_str()
+    }
+
+    /// On whose behalf it runs.
+    pub fn tenant(&self) -> Option<&str> {
+        self.spec().tenant.as_deref()
+    }
+
+    /// The payload as it was enqueued.
+    pub fn payload(&self) -> &Bytes {
+        &self.spec().payload
+    }
+
+    /// The job's headers.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.spec().headers
+    }
+
+    /// The job's tags.
+    pub fn tags(&self) -> &[String] {
+        &self.spec().tags
+    }
+
+    /// The number of this run; 1 at first. A run after a crash, snooze or release repeats it.
+    pub fn attempt(&self) -> u32 {
+        self.0.claimed.attempt
+    }
+
+    /// How many attempts may fail before the last.
+    pub fn max_retry(&self) -> u32 {
+        self.spec().max_retry
+    }
+
+    /// Whether the job is dead if this run fails.
+    pub fn is_last_attempt(&self) -> bool {
+        self.0.claimed.failures >= self.max_retry()
+    }
+
+    /// Times a process vanished with this job.
+    pub fn crashes(&self) -> u32 {
+        self.0.claimed.crashes
+    }
+
+    /// Times it was put off.
+    pub fn snoozes(&self) -> u32 {
+        self.0.claimed.snoozes
+    }
+
+    /// The number of the claim: it rises with every run of a job, so a resource that refuses lower ones is safe from a
+    /// run that was paused and taken over.
+    pub fn fence(&self) -> Fence {
+        self.0.claimed.fence
+    }
+
+    /// When it was enqueued.
+    pub fn created_at(&self) -> Timestamp {
+        self.0.claimed.created_at
+    }
+
+    /// The job's deadline.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.spec().deadline
+    }
+
+    /// The client that the server works for.
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// Resolves when the run is told to stop: cancelled, timed out, lease lost, or the server's time is up. A handler
+    /// that goes on after the grace (5 s) is dropped at its next await.
+    pub async fn cancelled(&self) -> StopCause {
+        self.cancellation_token().cancelled().await;
+        self.stop_cause().unwrap_or(StopCause::Shutdown)
+    }
+
+    /// Whether the run is told to stop: for loops that do not await.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_stopping()
+    }
+
+    /// Why the run is told to stop, if it is.
+    pub fn stop_cause(&self) -> Option<StopCause> {
+        self.0.stop_cause()
+    }
+
+    /// A token that is cancelled when the run is told to stop; for passing on.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.0.token()
+    }
+
+    /// Enqueues a job in the same step as this run's finish, if it ends well: both or neither. Say it before
+    /// [`complete_in`](Self::complete_in).
+    ///
+    /// # Errors
+    /// When the job has a value that it may not have.
+    pub fn then(&self, job: impl Enqueue) -> Result<JobId, Error> {
+        let new = self.0.client.prepare(job)?;
+        let id = new.spec.id.clone();
+        self.0.left(|left| left.then.push(new));
+        Ok(id)
+    }
+
+    /// Sets the job's result, as JSON. What the handler returns goes before it.
+    ///
+    /// # Errors
+    /// When the value does not serialize.
+    pub fn set_result(&self, result: &impl Serialize) -> Result<(), serde_json::Error> {
+        let bytes = serde_json::to_vec(result)?;
+        self.0.left(|left| left.result = Some(bytes.into()));
+        Ok(())
+    }
+
+    /// Gives a value to the extractors of this run; for middleware.
+    pub fn insert<T: Clone + Send + Sync + 'static>(&self, value: T) {
+        self.0.left(|left| left.own.get_or_insert_default().insert(value));
+    }
+
+    /// A value of this run, or of the router.
+    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        let own = self.0.left(|left| left.own.as_ref().and_then(|own| own.get()));
+        own.or_else(|| self.0.shared.get())
+    }
+
+    /// Completes the job in the handler's own transaction and commits it: its effects and the fenced finish together,
+    /// or neither. Return what it answers: `Ok(ctx.complete_in(tx)?)`.
+    ///
+    /// # Errors
+    /// (In the driver's answer.) [`Error::Stale`] when the lease is lost: the transaction is rolled back.
+    pub fn complete_in<T: CompleteIn>(&self, tx: T) -> T::Answer {
+        let run = self.0.clone();
+        let finish = self.0.left(|left| Finish {
+            lease: run.claimed.lease(),
+            verdict: Verdict::Complete,
+            error: None,
+            result: left.result.take(),
+            then: std::mem::take(&mut left.then),
+            ran: run.client.env().monotonic().since(run.started_at()),
+        });
+        tx.complete_in(&**self.0.client.store(), finish, Box::new(move || run.set_committed()))
+    }
+}
+
+impl std::fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JobContext({} {} attempt {})", self.kind(), self.id(), self.attempt())
+    }
+}
+
+/// Something a handler can ask for after its job: [`State`], [`JobContext`], [`Extension`], or your own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler argument for a router with state `{S}`",
+    note = "the first argument is the job; the others are `State<T>`, `JobContext`, `Extension<T>` or your own `FromJob`",
+    note = "`State<T>` needs the router's state to be `T`, or `FromRef`"
+)]
+pub trait FromJob<S>: Sized {
+    /// Gets it.
+    fn from_job(ctx: &JobContext, state: &S) -> impl Future<Output = Result<Self>> + Send;
+}
+
+/// The router's state, or a part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct State<T>(pub T);
+
+/// How a part is taken out of a router's state. A state is a part of itself.
+#[diagnostic::on_unimplemented(
+    message = "a router's state `{T}` has no part `{Self}`",
+    note = "implement `FromRef<{T}>` for `{Self}`, or give the router this state with `with_state`"
+)]
+pub trait FromRef<T> {
+    /// The part.
+    fn from_ref(whole: &T) -> Self;
+}
+
+impl<T: Clone> FromRef<T> for T {
+    fn from_ref(whole: &T) -> Self {
+        whole.clone()
+    }
+}
+
+impl<S: Sync, T: FromRef<S>> FromJob<S> for State<T> {
+    async fn from_job(_: &JobContext, state: &S) -> Result<Self> {
+        Ok(State(T::from_ref(state)))
+    }
+}
+
+impl<S: Sync> FromJob<S> for JobContext {
+    async fn from_job(ctx: &JobContext, _: &S) -> Result<Self> {
+        Ok(ctx.clone())
+    }
+}
+
+/// A value that the router or a middleware has given under its type.
+#[derive(Clone, Copy, Debug)]
+pub struct Extension<T>(pub T);
+
+impl<S: Sync, T: Clone + Send + Sync + 'static> FromJob<S> for Extension<T> {
+    async fn from_job(ctx: &JobContext, _: &S) -> Result<Self> {
+        let found = ctx.extension().map(Extension);
+        let name = std::any::type_name::<T>();
+        found.ok_or_else(|| JobError::from(format!("no extension `{name}`; add it with Router::extension")))
+    }
+}

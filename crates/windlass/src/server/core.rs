@@ -1,0 +1,207 @@
+//! What the parts of a running server share, and how they are started and stopped together.
+//!
+//! - `dispatcher.rs` claims jobs and hands them to slots. `executor.rs` is a slot: it runs one job after the other.
+//! - `finisher.rs` reports outcomes. `keeper.rs` renews leases, on a thread of its own.
+//! - `maintain/` promotes, rescues and prunes; the same in every server.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{
+    RunningServer,
+    builder::Config,
+    dispatcher, events::{Event, EventKind}, executor,
+    finisher::{self, Reports},
+    held::Held,
+    keeper,
+    queue::RunQueue,
+    router::Routes,
+    run::{Phase, Run, StopCause},
+};
+use crate::{
+    client::Client,
+    decide::queues::QueuePlan,
+    env::Env,
+    error::Error,
+    job::{QueueName, ServerId, State, Timestamp, Verdict},
+    maintain,
+    store::{Backend, Claimed, Finish, ServerInfo},
+};
+
+/// Where a server is in its life. Only ever rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Life {
+    Running,
+    /// Claims no more, and runs what it has.
+    Quiet,
+    /// Gives back what has not started, and waits for what runs.
+    Stopping,
+    /// Slots are to end.
+    Ending,
+    /// The reports are in; everything else is to end.
+    Ended,
+}
+
+pub(crate) struct Core {
+    pub(crate) id: ServerId,
+    pub(crate) client: Client,
+    pub(crate) env: Env,
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    pub(crate) queues: Vec<(QueueName, u32)>,
+    pub(crate) held: Held,
+    pub(crate) queue: RunQueue,
+    pub(crate) reports: Reports,
+    /// Handlers that run now, those that leaked included.
+    pub(crate) busy: AtomicU32,
+    pub(crate) leaked: AtomicU32,
+    /// Claimed jobs by limited rule, from claim to the end of the handler.
+    pub(crate) by_rule: Vec<AtomicU32>,
+    /// The typical run in nanoseconds: an average that forgets by an eighth a run.
+    pub(crate) typical_run: AtomicU64,
+    pub(crate) store_up: AtomicBool,
+    pub(crate) started_at: Timestamp,
+    life: watch::Sender<Life>,
+}
+
+impl Core {
+    pub(crate) async fn start(
+        client: Client,
+        routes: Routes,
+        plan: QueuePlan,
+        config: Config,
+    ) -> Result<RunningServer, Error> {
+        let env = client.env().clone();
+        let core = Arc::new(Core {
+            id: env.new_server_id(),
+            env: env.clone(),
+            queues: plan.queues().map(|(queue, weight)| (queue.clone(), weight)).collect(),
+            by_rule: config.kinds.rules.iter().map(|_| AtomicU32::new(0)).collect(),
+            held: Held::default(),
+            queue: RunQueue::default(),
+            reports: Reports::default(),
+            busy: AtomicU32::new(0),
+            leaked: AtomicU32::new(0),
+            typical_run: AtomicU64::new(u64::MAX),
+            store_up: AtomicBool::new(true),
+            started_at: env.wall(),
+            life: watch::Sender::new(Life::Running),
+            client,
+            routes,
+            config,
+        });
+        core.store().beat(&core.info()).await?;
+        let cancel_log = core.store().cancelled(None).await?.last;
+        let mut slots = Vec::new();
+        for _ in 0..core.config.slots {
+            slots.push(env.spawn(executor::slot(core.clone())));
+        }
+        let reporting = vec![
+            env.spawn(finisher::run(core.clone())),
+            env.spawn_apart("windlass-keeper", keeper::run(core.clone(), cancel_log)),
+        ];
+        let mut loops = vec![env.spawn(dispatcher::run(core.clone(), plan))];
+        loops.extend(maintain::start(&core));
+        Ok(RunningServer::new(core, slots, loops, reporting))
+    }
+
+    pub(crate) fn store(&self) -> &dyn Backend {
+        &**self.client.store()
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        *self.life.borrow()
+    }
+
+    pub(crate) fn watch_life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
+    }
+
+    /// Moves on to a later part of the life; an earlier one is not gone back to.
+    pub(crate) fn enter(&self, life: Life) {
+        self.life.send_if_modified(|current| {
+            let later = life > *current;
+            *current = life.max(*current);
+            later
+        });
+    }
+
+    /// Waits this long, or until the server's life has come to `life`; says which: true for the latter.
+    pub(crate) async fn sleep_until(&self, life: Life, wait: Duration) -> bool {
+        let mut watch = self.watch_life();
+        tokio::select! {
+            biased;
+            _ = watch.wait_for(|now| *now >= life) => true,
+            () = self.env.sleep(wait) => false,
+        }
+    }
+
+    pub(crate) fn tell(&self, event: EventKind, job: &Claimed, state: Option<State>) {
+        if !self.config.on_event.is_empty() {
+            let event = Event::of(self.env.wall(), event, job, self.id, state);
+            self.tell_all(&event);
+        }
+    }
+
+    pub(crate) fn tell_all(&self, event: &Event) {
+        self.config.on_event.iter().for_each(|listener| listener(event));
+    }
+
+    /// Gives back a job that has not started.
+    pub(crate) fn release(&self, run: Arc<Run>) {
+        if run.advance(Phase::Queued, Phase::Ended) {
+            self.let_go_of_rule(&run);
+            let finish = Finish {
+                lease: run.claimed.lease(),
+                verdict: Verdict::Release,
+                error: None,
+                result: None,
+                then: Vec::new(),
+                ran: Duration::ZERO,
+            };
+            self.reports.push(run, finish);
+        }
+    }
+
+    pub(crate) fn let_go_of_rule(&self, run: &Run) {
+        if let Some(rule) = run.rule {
+            self.by_rule[rule].fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn info(&self) -> ServerInfo {
+        let mut info = ServerInfo::new(self.id, self.started_at);
+        info.host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        info.pid = std::process::id();
+        info.queues = self.queues.clone();
+        info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
+        info.slots = self.config.slots;
+        info.busy = self.busy.load(Ordering::Relaxed);
+        info.leaked = self.leaked.load(Ordering::Relaxed);
+        info.quiet = self.life() >= Life::Quiet;
+        info
+    }
+
+    /// Tells everything that runs to stop.
+    pub(crate) fn stop_all(&self, cause: &StopCause, grace: Duration) {
+        let now = self.env.monotonic();
+        for run in self.held.runs() {
+            run.stop(cause.clone(), now, grace);
+        }
+    }
+}
+
+/// Ends tasks that were told to end and did not.
+pub(crate) async fn join(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        // A task that panicked has been reported by the runtime; the others still end in order.
+        let _ = task.await;
+    }
+}

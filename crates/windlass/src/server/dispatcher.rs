@@ -1,0 +1,225 @@
+//! Claims jobs for the free slots and a small prefetch, and hands them on. One loop for all queues.
+//! The suspect (a job whose next crash is its last) is claimed only when nothing else is held.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tracing::{debug, warn};
+
+use super::{
+    core::{Core, Life},
+    events::EventKind,
+    run::Run,
+};
+use crate::{
+    decide::queues::QueuePlan,
+    job::{KindFilter, KindRule, Monotonic},
+    store::{Claim, ClaimRequest, WakeUps},
+};
+
+/// What has not started this long after its claim is given back.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
+/// How much expected run time may be held in advance.
+const PREFETCH_TIME: Duration = Duration::from_millis(50);
+/// No claims while this many reports wait: the store falls behind.
+const MAX_REPORTS: usize = 4096;
+
+pub(crate) async fn run(core: Arc<Core>, plan: QueuePlan) {
+    let mut wakeups = core.store().wakeups();
+    let mut dispatcher = Dispatcher {
+        patience: Duration::from_millis(500 + core.env.random() % 2000),
+        core,
+        plan,
+        sequence: 0,
+        suspect_alone: false,
+        no_prefetch_until: Monotonic(0),
+    };
+    while dispatcher.core.life() < Life::Quiet {
+        // Note the counter before we look, or a job enqueued in between would wait a full poll.
+        wakeups.mark_seen();
+        match dispatcher.turn().await {
+            Turn::Again => {}
+            Turn::Full(wait) => dispatcher.wait_for_room(wait).await,
+            Turn::Nothing => dispatcher.wait_for_jobs(&mut wakeups).await,
+            Turn::Failed => drop(dispatcher.core.sleep_until(Life::Quiet, dispatcher.core.env.jittered(RELEASE_AFTER)).await),
+        }
+    }
+}
+
+struct Dispatcher {
+    core: Arc<Core>,
+    plan: QueuePlan,
+    sequence: u64,
+    /// A suspect runs, or this server is making itself free for one: nothing else is claimed.
+    suspect_alone: bool,
+    /// How long a suspect waits before this server makes itself free for it; differs between servers.
+    patience: Duration,
+    no_prefetch_until: Monotonic,
+}
+
+enum Turn {
+    /// Something was claimed; there may be more.
+    Again,
+    /// There is no room; look again when a slot is free, or after this long.
+    Full(Duration),
+    /// There was nothing to claim.
+    Nothing,
+    /// The store is away.
+    Failed,
+}
+
+impl Dispatcher {
+    async fn turn(&mut self) -> Turn {
+        self.release_overdue();
+        let core = self.core.clone();
+        let idle = core.held.is_empty();
+        if self.suspect_alone && !idle {
+            return Turn::Full(RELEASE_AFTER);
+        }
+        let want = self.want();
+        if want == 0 {
+            return Turn::Full(RELEASE_AFTER);
+        }
+        self.sequence += 1;
+        let mut request = self.request(want);
+        if self.suspect_alone {
+            request.suspect = true;
+        }
+        let Some(claim) = self.claim(&request).await else { return Turn::Failed };
+        let found = !claim.jobs.is_empty();
+        self.mind_the_suspect(&claim, request.suspect, idle);
+        if found { Turn::Again } else if self.suspect_alone { Turn::Full(Duration::from_millis(100)) } else { Turn::Nothing }
+    }
+
+    /// Decides whether the next claim is for the suspect alone. While it runs, or while this server makes itself free
+    /// for it, nothing else is claimed.
+    fn mind_the_suspect(&mut self, claim: &Claim, asked: bool, idle: bool) {
+        self.suspect_alone = match claim.suspect_waiting {
+            // It was claimed just now: wait until it has ended.
+            _ if asked => !claim.jobs.is_empty(),
+            None => false,
+            // Idle and nothing else to do: at once. Otherwise after some patience, so that not all servers stop.
+            Some(waiting) => (idle && claim.jobs.is_empty()) || waiting > self.patience,
+        };
+    }
+
+    /// How many jobs to ask for: the free slots, and a prefetch of about 50 ms of work.
+    fn want(&self) -> u32 {
+        let core = &self.core;
+        if core.reports.len() >= MAX_REPORTS {
+            return 0;
+        }
+        let slots = core.config.slots;
+        let taken = core.busy.load(Ordering::Acquire).saturating_add(core.queue.len() as u32);
+        let prefetch = if core.env.monotonic() < self.no_prefetch_until { 0 } else { prefetch(core) };
+        (slots + prefetch).saturating_sub(taken)
+    }
+
+    fn request(&mut self, want: u32) -> ClaimRequest {
+        let core = &self.core;
+        let room = |(rule, held): (&KindRule, &std::sync::atomic::AtomicU32)| KindRule {
+            pattern: rule.pattern.clone(),
+            room: rule.room.map(|limit| limit.saturating_sub(held.load(Ordering::Acquire))),
+        };
+        ClaimRequest {
+            server: core.id,
+            sequence: self.sequence,
+            limit: want,
+            shares: self.plan.shares(want),
+            kinds: KindFilter { rules: core.config.kinds.rules.iter().zip(&core.by_rule).map(room).collect() },
+            lease: core.config.lease,
+            suspect: false,
+        }
+    }
+
+    /// Claims, and repeats the very same request while the outcome is unknown: the store answers with the same jobs.
+    async fn claim(&self, request: &ClaimRequest) -> Option<Claim> {
+        let core = &self.core;
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let before = core.env.monotonic();
+            match core.store().claim(request).await {
+                Ok(claim) => {
+                    core.store_up.store(true, Ordering::Relaxed);
+                    self.hand_out(&claim, before);
+                    return Some(claim);
+                }
+                Err(error) if error.is_retryable() => {
+                    core.store_up.store(false, Ordering::Relaxed);
+                    warn!(%error, "the store is away; trying again");
+                    if core.sleep_until(Life::Stopping, core.env.jittered(wait)).await {
+                        return None;
+                    }
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => {
+                    warn!(%error, "the store refuses to give jobs");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn hand_out(&self, claim: &Claim, before: Monotonic) {
+        let core = &self.core;
+        if claim.jobs.is_empty() {
+            return;
+        }
+        let run = |claimed: &crate::store::Claimed| {
+            let kind = claimed.spec.kind.as_str();
+            let rule = core.config.kinds.rule_for(kind).filter(|rule| core.config.kinds.rules[*rule].room.is_some());
+            if let Some(rule) = rule {
+                core.by_rule[rule].fetch_add(1, Ordering::AcqRel);
+            }
+            let timeout = core.config.timeout(kind, claimed.spec.timeout);
+            let shared = core.routes.extensions.clone();
+            core.tell(EventKind::Claimed, claimed, None);
+            Arc::new(Run::new(claimed.clone(), core.client.clone(), rule, timeout, before, shared))
+        };
+        let runs: Vec<Arc<Run>> = claim.jobs.iter().map(run).collect();
+        core.held.add(runs.clone(), before.after(core.config.lease));
+        let free = core.config.slots.saturating_sub(core.busy.load(Ordering::Acquire));
+        core.queue.push_all(runs, free as usize);
+    }
+
+    fn release_overdue(&mut self) {
+        let now = self.core.env.monotonic();
+        let overdue = self.core.queue.take_overdue(Monotonic(now.0 - crate::job::micros(RELEASE_AFTER)));
+        if !overdue.is_empty() {
+            debug!(jobs = overdue.len(), "prefetched jobs did not start within a second; given back");
+            // The runs are longer than they looked: ask for no more than the slots can start.
+            self.no_prefetch_until = now.after(RELEASE_AFTER * 5);
+            overdue.into_iter().for_each(|run| self.core.release(run));
+        }
+    }
+
+    async fn wait_for_room(&self, wait: Duration) {
+        tokio::select! {
+            biased;
+            () = self.core.queue.room.notified() => {}
+            () = self.core.reports.emptied.notified() => {}
+            _ = self.core.sleep_until(Life::Quiet, wait) => {}
+        }
+    }
+
+    async fn wait_for_jobs(&self, wakeups: &mut WakeUps) {
+        let poll = self.core.env.jittered(self.core.config.poll);
+        tokio::select! {
+            biased;
+            () = wakeups.changed() => {}
+            _ = self.core.sleep_until(Life::Quiet, poll) => {}
+        }
+    }
+}
+
+/// As many jobs as the slots get through in 50 ms; none before the first one has shown how long they take.
+fn prefetch(core: &Core) -> u32 {
+    let typical = core.typical_run.load(Ordering::Relaxed);
+    if typical == u64::MAX {
+        return 0;
+    }
+    let fits = u64::from(core.config.slots) * (PREFETCH_TIME.as_nanos() as u64) / typical.max(1);
+    u32::try_from(fits).unwrap_or(u32::MAX).min(core.config.prefetch)
+}

@@ -1,0 +1,273 @@
+//! A slot: runs one job after the other. One value goes through named steps: find the handler, run it, judge, report.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tracing::{debug, warn};
+
+use super::{
+    context::JobContext,
+    core::{Core, Life},
+    events::EventKind,
+    outcome::{JobError, Outcome},
+    run::{Phase, Run, StopCause},
+};
+use crate::{
+    decide::verdict::{Ran, Tally, Then, verdict},
+    env::BoxFuture,
+    job::ErrorClass,
+    store::{Failure, Finish},
+};
+
+/// Takes jobs and runs them until the server ends.
+pub(crate) async fn slot(core: Arc<Core>) {
+    let mut life = core.watch_life();
+    loop {
+        let run = match core.queue.try_pop() {
+            Some(run) => run,
+            None => tokio::select! {
+                biased;
+                run = core.queue.pop() => run,
+                _ = life.wait_for(|life| *life >= Life::Ending) => return,
+            },
+        };
+        core.execute(run).await;
+        core.queue.room.notify_one();
+        // Handlers that never wait would keep the thread from everybody else.
+        tokio::task::consume_budget().await;
+    }
+}
+
+impl Core {
+    async fn execute(&self, run: Arc<Run>) {
+        if !self.may_start(&run) {
+            return;
+        }
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        self.tell(EventKind::Started, &run.claimed, None);
+        let ran = self.call_handler(&run).await;
+        self.note_duration(&run);
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.let_go_of_rule(&run);
+        if run.advance(Phase::Started, Phase::Ended) {
+            self.report(run, ran);
+        } else {
+            self.leaked.fetch_sub(1, Ordering::AcqRel);
+            self.tell(EventKind::Stale, &run.claimed, None);
+            debug!(job.id = %run.claimed.spec.id, "a handler that had ignored its end came back; its outcome is dropped");
+        }
+    }
+
+    /// Starts the run, unless it was released or lost while it waited for the slot.
+    fn may_start(&self, run: &Arc<Run>) -> bool {
+        let now = self.env.monotonic();
+        if run.phase() != Phase::Queued {
+            return false;
+        }
+        if run.stop_cause() == Some(StopCause::LeaseLost) {
+            self.drop_lost(run, Phase::Queued);
+            return false;
+        }
+        if !self.held.is_fresh(run, now) {
+            // By our own clock the lease may have lapsed. Whoever has it now, we do not start: what is still ours is
+            // given back in front of the line.
+            self.release(run.clone());
+            return false;
+        }
+        let time = self.time_for(run);
+        run.start(now, now.after(time).after(self.config.grace));
+        true
+    }
+
+    pub(crate) fn drop_lost(&self, run: &Arc<Run>, from: Phase) {
+        if run.advance(from, Phase::Ended) {
+            self.held.settle([run]);
+            if from == Phase::Queued {
+                self.let_go_of_rule(run);
+            }
+            self.tell(EventKind::Stale, &run.claimed, None);
+        }
+    }
+
+    /// How long this run may take: its timeout, or until its deadline.
+    fn time_for(&self, run: &Run) -> Duration {
+        let to_deadline = run.claimed.spec.deadline.map_or(Duration::MAX, |at| at.since(self.env.wall()));
+        run.timeout.min(to_deadline)
+    }
+
+    async fn call_handler(&self, run: &Arc<Run>) -> Ran {
+        let spec = &run.claimed.spec;
+        if spec.deadline.is_some_and(|deadline| deadline <= self.env.wall()) {
+            return Ran::TooLate;
+        }
+        if let Some(StopCause::Cancelled(reason)) = run.stop_cause() {
+            return Ran::Cancelled(reason);
+        }
+        let Some(endpoint) = self.routes.find(spec.kind.as_str()) else {
+            // The claim asks for our kinds only, so a store that gives another one gets it back.
+            return Ran::Interrupted;
+        };
+        let ctx = JobContext(run.clone());
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| endpoint(ctx.clone())));
+        let ended = match called {
+            Ok(future) => self.drive(run, future).await,
+            Err(panic) => Ended::Panicked(panic_message(&*panic)),
+        };
+        self.judge(ended, &ctx)
+    }
+
+    /// Polls the handler until it ends or has to: by itself, by a panic, or a grace after it was told to stop.
+    async fn drive(&self, run: &Arc<Run>, future: BoxFuture<Outcome>) -> Ended {
+        let mut handler = AssertUnwindSafe(future).catch_unwind();
+        // Most jobs end at the first poll or wait only for themselves; timers and tokens cost only those that wait.
+        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut handler).poll(cx))).await;
+        if let Poll::Ready(ended) = first {
+            return ended.into();
+        }
+        let token = run.token();
+        tokio::select! {
+            biased;
+            ended = &mut handler => return ended.into(),
+            () = token.cancelled() => {}
+            () = self.env.sleep(self.time_for(run)) => {
+                let deadline = run.claimed.spec.deadline.is_some_and(|deadline| deadline <= self.env.wall());
+                let cause = if deadline { StopCause::Deadline } else { StopCause::Timeout };
+                run.stop(cause, self.env.monotonic(), self.config.grace);
+            }
+        }
+        let grace = match run.stop_cause() {
+            Some(StopCause::Shutdown) => self.config.grace.min(Duration::from_secs(2)),
+            _ => self.config.grace,
+        };
+        tokio::select! {
+            biased;
+            ended = &mut handler => ended.into(),
+            () = self.env.sleep(grace) => Ended::Dropped,
+        }
+    }
+
+    /// What the end of a handler means. A run that was told to stop counts as stopped, whatever it returned: a
+    /// handler that leaves early often says `Ok`. Only a finish in its own transaction stands.
+    fn judge(&self, ended: Ended, ctx: &JobContext) -> Ran {
+        let run = &ctx.0;
+        if run.is_committed() {
+            return Ran::Done;
+        }
+        match run.stop_cause() {
+            Some(StopCause::Cancelled(reason)) => return Ran::Cancelled(reason),
+            Some(StopCause::Timeout) => {
+                return failed(ErrorClass::Timeout, format!("ran longer than its timeout of {:?}", run.timeout));
+            }
+            Some(StopCause::Deadline) => return failed(ErrorClass::Deadline, "its deadline passed while it ran".into()),
+            Some(StopCause::Shutdown) if !matches!(ended, Ended::Returned(Outcome::Done(_))) => {
+                return Ran::Interrupted;
+            }
+            _ => {}
+        }
+        match ended {
+            Ended::Returned(Outcome::Done(result)) => {
+                run.left(|left| left.result = result.or(left.result.take()));
+                Ran::Done
+            }
+            Ended::Returned(Outcome::Committed) => Ran::Done,
+            Ended::Returned(Outcome::Failed(error)) => self.judge_error(&error, ctx),
+            Ended::Panicked(message) => failed(ErrorClass::Panic, message),
+            Ended::Dropped => Ran::Interrupted,
+        }
+    }
+
+    fn judge_error(&self, error: &JobError, ctx: &JobContext) -> Ran {
+        if let Some(hook) = &self.config.on_error {
+            hook(error.error(), ctx);
+        }
+        let counts = self.config.is_failure.as_ref().is_none_or(|judge| judge(error.error()));
+        let class = match (error.class, error.then) {
+            (ErrorClass::Error, Then::Bury) => ErrorClass::Buried,
+            (class, _) => class,
+        };
+        Ran::Failed { class, message: error.message(), then: error.then, counts }
+    }
+
+    /// The report of a run that has ended.
+    pub(crate) fn report(&self, run: Arc<Run>, ran: Ran) {
+        if run.is_committed() {
+            self.held.settle([&run]);
+            self.tell(EventKind::Finished, &run.claimed, Some(crate::job::State::Completed));
+            return;
+        }
+        if run.stop_cause() == Some(StopCause::LeaseLost) {
+            self.held.settle([&run]);
+            self.tell(EventKind::Stale, &run.claimed, None);
+            warn!(job.id = %run.claimed.spec.id, job.kind = %run.claimed.spec.kind,
+                "lease lost; the outcome of this run is dropped");
+            return;
+        }
+        let finish = self.finish_of(&run, ran);
+        self.reports.push(run, finish);
+    }
+
+    pub(crate) fn finish_of(&self, run: &Run, ran: Ran) -> Finish {
+        let job = &run.claimed;
+        let tally = Tally { failures: job.failures, max_retry: job.spec.max_retry, seed: job.spec.id.seed() };
+        let verdict = verdict(tally, &ran, self.config.policy(job.spec.kind.as_str()));
+        let error = match ran {
+            // A snooze is no error: ten thousand of them would leave no room for one.
+            Ran::Failed { then: Then::Snooze(_), .. } => None,
+            Ran::Failed { class, message, .. } => Some(Failure { class, message: message.into() }),
+            Ran::Cancelled(reason) => Some(Failure { class: ErrorClass::Cancelled, message: reason }),
+            Ran::TooLate => {
+                Some(Failure { class: ErrorClass::Deadline, message: "its deadline passed before it started".into() })
+            }
+            _ => None,
+        };
+        let done = verdict == crate::job::Verdict::Complete;
+        let (then, result) = run.left(|left| (std::mem::take(&mut left.then), left.result.take()));
+        Finish {
+            lease: job.lease(),
+            verdict,
+            error,
+            result: result.filter(|_| done),
+            then: if done { then } else { Vec::new() },
+            ran: self.env.monotonic().since(run.started_at()),
+        }
+    }
+
+    fn note_duration(&self, run: &Run) {
+        let nanos = self.env.monotonic().since(run.started_at()).as_nanos() as u64;
+        let typical = self.typical_run.load(Ordering::Relaxed);
+        let next = if typical == u64::MAX { nanos } else { typical - typical / 8 + nanos / 8 };
+        self.typical_run.store(next, Ordering::Relaxed);
+    }
+}
+
+/// How a handler ended.
+enum Ended {
+    Returned(Outcome),
+    Panicked(String),
+    Dropped,
+}
+
+impl From<std::thread::Result<Outcome>> for Ended {
+    fn from(ended: std::thread::Result<Outcome>) -> Self {
+        match ended {
+            Ok(outcome) => Ended::Returned(outcome),
+            Err(panic) => Ended::Panicked(panic_message(&*panic)),
+        }
+    }
+}
+
+pub(crate) fn failed(class: ErrorClass, message: String) -> Ran {
+    Ran::Failed { class, message, then: Then::Retry, counts: true }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("no message"))
+}

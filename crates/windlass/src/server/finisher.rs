@@ -1,0 +1,150 @@
+//! Reports outcomes to the store. Natural batching: one report is under way, and the next carries all that gathered
+//! meanwhile. A report is tried until the store answers; while it is not in, the lease is renewed.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use super::{
+    core::{Core, Life},
+    events::EventKind,
+    run::{Run, StopCause},
+};
+use crate::{
+    job::{State, Verdict},
+    store::{Finish, Finished, StoreError},
+};
+
+/// The most reports that travel together.
+const BATCH: usize = 512;
+
+/// Outcomes on their way.
+#[derive(Default)]
+pub(crate) struct Reports {
+    waiting: Mutex<Vec<(Arc<Run>, Finish)>>,
+    filled: Notify,
+    /// The batch under way has been taken.
+    pub(crate) emptied: Notify,
+}
+
+impl Reports {
+    pub(crate) fn push(&self, run: Arc<Run>, finish: Finish) {
+        let mut waiting = self.waiting.lock();
+        waiting.push((run, finish));
+        // Only the first one has to wake the finisher.
+        let first = waiting.len() == 1;
+        drop(waiting);
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    fn take(&self) -> Vec<(Arc<Run>, Finish)> {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() <= BATCH {
+            return std::mem::take(&mut *waiting);
+        }
+        let rest = waiting.split_off(BATCH);
+        std::mem::replace(&mut *waiting, rest)
+    }
+}
+
+/// Reports until the server has ended.
+pub(crate) async fn run(core: Arc<Core>) {
+    let mut life = core.watch_life();
+    loop {
+        let batch = core.reports.take();
+        if !batch.is_empty() {
+            core.deliver(batch).await;
+            core.reports.emptied.notify_one();
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = core.reports.filled.notified() => {}
+            _ = life.wait_for(|life| *life >= Life::Ended) => return,
+        }
+    }
+}
+
+impl Core {
+    /// Tries until the store answers. A report that the store refuses for good is tried alone, and then as a plain
+    /// failure without what it could not take, so that one bad job fails nobody else's report.
+    async fn deliver(&self, batch: Vec<(Arc<Run>, Finish)>) {
+        let (runs, mut finishes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let mut wait = Duration::from_millis(50);
+        loop {
+            match self.store().finish(finishes.clone()).await {
+                Ok(answers) => {
+                    self.store_up.store(true, Ordering::Relaxed);
+                    return self.delivered(&runs, &finishes, &answers);
+                }
+                Err(error) if error.is_retryable() => {
+                    self.store_up.store(false, Ordering::Relaxed);
+                    warn!(%error, reports = runs.len(), "the store is away; reports wait");
+                    // Reports of leases that were lost meanwhile are still sent: the store refuses them.
+                    self.env.sleep(self.env.jittered(wait)).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+                Err(error) if runs.len() > 1 => {
+                    warn!(%error, "the store refused a batch of reports; each goes alone");
+                    for (run, finish) in runs.into_iter().zip(finishes) {
+                        Box::pin(self.deliver(vec![(run, finish)])).await;
+                    }
+                    return;
+                }
+                Err(error) => match plainer(&finishes[0], &error) {
+                    Some(plain) => finishes = vec![plain],
+                    None => {
+                        error!(%error, job.id = %runs[0].claimed.spec.id,
+                            "the store refuses this report for good; the job runs again once its lease has lapsed");
+                        return self.held.settle(&runs);
+                    }
+                },
+            }
+        }
+    }
+
+    fn delivered(&self, runs: &[Arc<Run>], finishes: &[Finish], answers: &[Finished]) {
+        self.held.settle(runs);
+        for ((run, finish), answer) in runs.iter().zip(finishes).zip(answers) {
+            match answer {
+                Finished::Applied(state) if finish.verdict == Verdict::Release && *state == State::Pending => {
+                    self.tell(EventKind::Released, &run.claimed, Some(*state));
+                }
+                Finished::Applied(state) => self.tell(EventKind::Finished, &run.claimed, Some(*state)),
+                Finished::Stale => {
+                    run.stop(StopCause::LeaseLost, self.env.monotonic(), self.config.grace);
+                    warn!(job.id = %run.claimed.spec.id, job.kind = %run.claimed.spec.kind,
+                        "lease lost; the outcome of this run is dropped");
+                    self.tell(EventKind::Stale, &run.claimed, None);
+                }
+            }
+        }
+    }
+}
+
+/// The same report without the parts that a store may refuse: result, follow-ups, message.
+fn plainer(finish: &Finish, error: &StoreError) -> Option<Finish> {
+    let plain = finish.then.is_empty() && finish.result.is_none() && finish.error.is_none();
+    (!plain && !matches!(error, StoreError::Corrupt(_))).then(|| Finish {
+        then: Vec::new(),
+        result: None,
+        error: None,
+        verdict: match &finish.verdict {
+            // Its result or its follow-ups could not be kept, so it has not ended well.
+            Verdict::Complete => Verdict::RetryIn(Duration::from_secs(60)),
+            other => other.clone(),
+        },
+        ..finish.clone()
+    })
+}

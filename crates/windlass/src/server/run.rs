@@ -1,0 +1,208 @@
+//! One claimed job on its way through a server: what was claimed, whether and why it is told to stop, and what its
+//! handler leaves behind.
+
+use std::{
+    any::{Any, TypeId},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::Client,
+    job::{Monotonic, NewJob, micros},
+    store::Claimed,
+};
+
+/// Why a run is told to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopCause {
+    /// Somebody asked for the job to be cancelled.
+    Cancelled(Arc<str>),
+    /// It ran longer than its timeout.
+    Timeout,
+    /// Its deadline passed.
+    Deadline,
+    /// Another run of the job counts now; this one's outcome is dropped.
+    LeaseLost,
+    /// The server shuts down and its time is up.
+    Shutdown,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Claimed, and waits for a slot.
+    Queued = 0,
+    /// In its handler.
+    Started = 1,
+    /// Its handler is done or was never called; the report is on its way.
+    Ended = 2,
+    /// Its handler ignored its end; the report was made without it.
+    Leaked = 3,
+}
+
+pub(crate) struct Run {
+    pub(crate) claimed: Claimed,
+    pub(crate) client: Client,
+    /// The limited rule under which it was claimed, whose room it takes.
+    pub(crate) rule: Option<usize>,
+    pub(crate) timeout: Duration,
+    pub(crate) claimed_at: Monotonic,
+    phase: AtomicU8,
+    started_at: AtomicI64,
+    stop: Mutex<Stop>,
+    stopping: AtomicBool,
+    /// When a handler that goes on is leaked; i64::MAX while it may run.
+    leaked_at: AtomicI64,
+    committed: AtomicBool,
+    settled: AtomicBool,
+    left: Mutex<Left>,
+    pub(crate) shared: Arc<Extensions>,
+}
+
+#[derive(Default)]
+struct Stop {
+    cause: Option<StopCause>,
+    token: Option<CancellationToken>,
+}
+
+/// What the handler leaves for the finish.
+#[derive(Default)]
+pub(crate) struct Left {
+    pub(crate) then: Vec<NewJob>,
+    pub(crate) result: Option<Bytes>,
+    pub(crate) own: Option<Extensions>,
+}
+
+/// Values by their type.
+#[derive(Clone, Default)]
+pub(crate) struct Extensions(FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl Extensions {
+    pub(crate) fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    pub(crate) fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref().cloned()
+    }
+}
+
+impl Run {
+    pub(crate) fn new(
+        claimed: Claimed,
+        client: Client,
+        rule: Option<usize>,
+        timeout: Duration,
+        claimed_at: Monotonic,
+        shared: Arc<Extensions>,
+    ) -> Self {
+        Self {
+            claimed,
+            client,
+            rule,
+            timeout,
+            claimed_at,
+            phase: AtomicU8::new(Phase::Queued as u8),
+            started_at: AtomicI64::new(0),
+            stop: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            leaked_at: AtomicI64::new(i64::MAX),
+            committed: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            left: Mutex::default(),
+            shared,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Queued,
+            1 => Phase::Started,
+            2 => Phase::Ended,
+            _ => Phase::Leaked,
+        }
+    }
+
+    pub(crate) fn start(&self, now: Monotonic, hard_end: Monotonic) {
+        self.started_at.store(now.0, Ordering::Relaxed);
+        self.leaked_at.fetch_min(hard_end.0, Ordering::Relaxed);
+        self.phase.store(Phase::Started as u8, Ordering::Release);
+    }
+
+    /// Moves from one phase to the next, unless somebody else has: the one who moves it makes the report.
+    pub(crate) fn advance(&self, from: Phase, to: Phase) -> bool {
+        self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(crate) fn started_at(&self) -> Monotonic {
+        Monotonic(self.started_at.load(Ordering::Relaxed))
+    }
+
+    /// Tells the run to stop; the first cause counts. What goes on `grace` later is leaked.
+    pub(crate) fn stop(&self, cause: StopCause, now: Monotonic, grace: Duration) {
+        let mut stop = self.stop.lock();
+        if stop.cause.is_some() {
+            return;
+        }
+        stop.cause = Some(cause);
+        self.stopping.store(true, Ordering::Release);
+        self.leaked_at.fetch_min(now.0.saturating_add(micros(grace)), Ordering::Relaxed);
+        if let Some(token) = &stop.token {
+            token.cancel();
+        }
+    }
+
+    pub(crate) fn stop_cause(&self) -> Option<StopCause> {
+        if self.is_stopping() { self.stop.lock().cause.clone() } else { None }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Made when somebody first asks, since most jobs end before anybody does.
+    pub(crate) fn token(&self) -> CancellationToken {
+        let mut stop = self.stop.lock();
+        let token = stop.token.get_or_insert_default().clone();
+        if stop.cause.is_some() {
+            token.cancel();
+        }
+        token
+    }
+
+    pub(crate) fn leaked_at(&self) -> Monotonic {
+        Monotonic(self.leaked_at.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_committed(&self) {
+        self.committed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_committed(&self) -> bool {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// True for the first caller: the store has answered for this run.
+    pub(crate) fn settle_once(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn left<T>(&self, with: impl FnOnce(&mut Left) -> T) -> T {
+        with(&mut self.left.lock())
+    }
+}
