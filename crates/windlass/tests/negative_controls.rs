@@ -131,7 +131,7 @@ async fn a_pause_that_does_nothing_is_caught() {
 #[tokio::test]
 async fn a_removal_that_is_not_counted_is_caught() {
     let facts = [
-        "inspect::enqueued_is_the_sum_of_all_states_and_what_was_removed",
+        "history::enqueued_is_the_sum_of_all_states_and_what_was_removed",
         "operate::a_delete_counts_as_removed",
         "prune::what_was_pruned_counts_as_removed",
     ];

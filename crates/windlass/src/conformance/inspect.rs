@@ -146,54 +146,6 @@ pub async fn each_state_and_each_status_can_be_listed(bench: Bench) {
     }
 }
 
-pub async fn enqueued_is_the_sum_of_all_states_and_what_was_removed(bench: Bench) {
-    let verdicts = [
-        Verdict::Complete,
-        Verdict::RetryIn(SECOND),
-        Verdict::Snooze(SECOND),
-        Verdict::Release,
-        Verdict::Bury(DeadReason::Buried),
-        Verdict::Cancel("x".into()),
-    ];
-    let mut jobs = Vec::new();
-    for step in 0..200u64 {
-        let random = bench.env.random();
-        match random % 6 {
-            0 => jobs.push(bench.add(JobOptions::new().retention(SECOND * (random as u32 / 7 % 3))).await),
-            1 => jobs.push(bench.add(JobOptions::new().process_in(SECOND * (step as u32 % 5))).await),
-            2 => {
-                for job in bench.claim(3).await {
-                    let verdict = verdicts[(bench.env.random() % 6) as usize].clone();
-                    bench.finish(job.lease(), verdict).await;
-                }
-            }
-            3 => drop(bench.claim(1).await),
-            4 => {
-                let action = if random & 64 == 0 { Action::Delete } else { Action::Redrive };
-                let place = random as usize % jobs.len().max(1);
-                if let Some(job) = jobs.get(place) {
-                    bench.operate(job, action).await;
-                }
-            }
-            _ => {
-                bench.pass(3 * SECOND).await;
-                bench.promote().await;
-                bench.rescue().await;
-                bench.store.prune(&crate::store::Prune::Expired, 3).await.expect("prune");
-            }
-        }
-        let census = bench.census().await;
-        let there: u64 = census.queues.iter().flat_map(|queue| queue.by_state).sum();
-        assert_eq!((census.enqueued, there + census.removed), (jobs.len() as u64, jobs.len() as u64), "step {step}");
-    }
-    let census = bench.census().await;
-    for state in State::ALL {
-        let counted: u64 = census.queues.iter().map(|queue| queue.by_state[state.code() as usize]).sum();
-        let listed = walk(&bench, &JobFilter::default().state(state), 50).await.len() as u64;
-        assert_eq!(counted, listed, "{state}");
-    }
-}
-
 pub async fn queues_are_counted_apart_and_sorted_by_name(bench: Bench) {
     for name in ["b", "a", "b"] {
         bench.add(JobOptions::new().queue(name)).await;

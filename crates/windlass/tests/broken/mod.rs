@@ -6,7 +6,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use windlass::{
     Action, BoxFuture, Cursor, Env, Host, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, Monotonic, NewJob,
-    QueueName, ServerId, State, Timestamp,
+    QueueName, ServerId, JobState as State, Timestamp,
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
         Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
@@ -16,7 +16,7 @@ use windlass::{
 
 /// What a broken store does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Accepts a report of whoever, as if they held the newest lease.
     UnfencedFinish,
     /// Renews for whoever, as if they held the newest lease.
@@ -48,7 +48,7 @@ pub enum Fault {
 }
 
 /// A store with one fault.
-pub struct Broken {
+pub(crate) struct Broken {
     inner: Arc<dyn Backend>,
     fault: Fault,
     waker: Waker,
@@ -57,7 +57,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    pub fn new(inner: impl Backend, fault: Fault) -> Self {
+    pub(crate) fn new(inner: impl Backend, fault: Fault) -> Self {
         Self { inner: Arc::new(inner), fault, waker: Waker::new(), claims: 1_000_000.into() }
     }
 
@@ -251,10 +251,10 @@ impl Backend for Broken {
 }
 
 /// A place whose clocks are wrong, under a sound store.
-pub struct WrongClock {
-    pub right: Env,
+pub(crate) struct WrongClock {
+    pub(crate) right: Env,
     /// The wall clock serves as the monotonic one.
-    pub one_clock: bool,
+    pub(crate) one_clock: bool,
 }
 
 impl Host for WrongClock {

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};
-use windlass::{Action, DeadReason, JobOptions, Start, State, Timestamp, UniqueBy, Verdict, store::Prune};
+use windlass::{Action, DeadReason, JobOptions, Start, JobState as State, Timestamp, UniqueBy, Verdict, store::Prune};
 
-pub const QUEUES: [&str; 2] = ["default", "low"];
-pub const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
+pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
+pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
 /// What a claim or a server may handle.
-pub const HANDLES: [&[&str]; 4] = [&["*"], &["mail:*"], &["image"], &["mail:send", "image"]];
+pub(crate) const HANDLES: [&[&str]; 4] = [&["*"], &["mail:*"], &["image"], &["mail:send", "image"]];
 
 #[derive(Clone, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     Enqueue(Vec<New>),
     Claim(Ask),
     ClaimAgain { server: usize },
@@ -36,52 +36,52 @@ pub enum Op {
 
 /// A job to enqueue.
 #[derive(Clone, Debug)]
-pub struct New {
+pub(crate) struct New {
     /// One of a few ids that come again, or a new one.
-    pub id: Option<u8>,
-    pub kind: usize,
-    pub queue: usize,
-    pub priority: i32,
-    pub start: Start,
-    pub retention: Duration,
-    pub unique: Option<Key>,
-    pub tenant: bool,
-    pub tagged: bool,
+    pub(crate) id: Option<u8>,
+    pub(crate) kind: usize,
+    pub(crate) queue: usize,
+    pub(crate) priority: i32,
+    pub(crate) start: Start,
+    pub(crate) retention: Duration,
+    pub(crate) unique: Option<Key>,
+    pub(crate) tenant: bool,
+    pub(crate) tagged: bool,
 }
 
 #[derive(Clone, Debug)]
-pub enum Key {
+pub(crate) enum Key {
     UntilDone(u8),
     Idempotency(u8, Duration),
 }
 
 /// A claim.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    pub server: usize,
-    pub limit: u32,
+pub(crate) struct Ask {
+    pub(crate) server: usize,
+    pub(crate) limit: u32,
     /// The quota of each queue, and which of them comes first.
-    pub quotas: [u32; 2],
-    pub low_first: bool,
-    pub handles: usize,
-    pub room: Option<u32>,
-    pub suspect: bool,
-    pub lease: Duration,
+    pub(crate) quotas: [u32; 2],
+    pub(crate) low_first: bool,
+    pub(crate) handles: usize,
+    pub(crate) room: Option<u32>,
+    pub(crate) suspect: bool,
+    pub(crate) lease: Duration,
 }
 
 /// The report of one run.
 #[derive(Clone, Debug)]
-pub struct End {
-    pub pick: usize,
-    pub verdict: Verdict,
-    pub error: bool,
-    pub result: Option<u8>,
-    pub then: Option<New>,
-    pub ran: Duration,
+pub(crate) struct End {
+    pub(crate) pick: usize,
+    pub(crate) verdict: Verdict,
+    pub(crate) error: bool,
+    pub(crate) result: Option<u8>,
+    pub(crate) then: Option<New>,
+    pub(crate) ran: Duration,
 }
 
 /// Histories of this many steps.
-pub fn history(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn history(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
     vec(op(), steps)
 }
 
@@ -204,7 +204,7 @@ fn prune() -> impl Strategy<Value = Prune> {
 
 impl New {
     /// Its options; `fresh` names it when it brings no id.
-    pub fn options(&self, fresh: usize) -> JobOptions {
+    pub(crate) fn options(&self, fresh: usize) -> JobOptions {
         let id = self.id.map_or_else(|| format!("fresh-{fresh}"), |id| format!("again-{id}"));
         let mut options =
             JobOptions::new().id(id).queue(QUEUES[self.queue]).priority(self.priority).retention(self.retention);

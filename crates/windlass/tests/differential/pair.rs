@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 use bytes::Bytes;
 use windlass::{
     Cursor, ErrorClass, Fence, JobFilter, JobId, JobRecord, Kind, KindFilter, Lease, NewJob, QueueName, ServerId,
-    State, Timestamp,
+    JobState as State, Timestamp,
     decide::queues::QueueShare,
     store::{
         Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, RescueRules, ServerInfo, StoreError,
@@ -17,23 +17,23 @@ use windlass::{
 use super::ops::{Ask, End, HANDLES, KINDS, New, Op, QUEUES};
 
 /// What differs, in words.
-pub type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 /// One of the two stores.
-pub struct Side {
-    pub store: Arc<dyn Backend>,
-    pub clock: ManualClock,
+pub(crate) struct Side {
+    pub(crate) store: Arc<dyn Backend>,
+    pub(crate) clock: ManualClock,
     log_read: u64,
 }
 
 impl Side {
-    pub fn new(store: Arc<dyn Backend>, clock: ManualClock) -> Self {
+    pub(crate) fn new(store: Arc<dyn Backend>, clock: ManualClock) -> Self {
         Self { store, clock, log_read: 0 }
     }
 }
 
 /// The model, the subject, and what both have been told.
-pub struct Pair {
+pub(crate) struct Pair {
     model: Side,
     subject: Side,
     servers: [ServerId; 2],
@@ -73,7 +73,7 @@ macro_rules! both {
 }
 
 impl Pair {
-    pub fn new(model: Side, subject: Side) -> Self {
+    pub(crate) fn new(model: Side, subject: Side) -> Self {
         let started = model.clock.env().wall();
         let servers = [1, 2].map(|number| ServerId(uuid_of(number)));
         Self {
@@ -91,7 +91,7 @@ impl Pair {
     }
 
     /// Goes through a history, and compares the whole stores in the end.
-    pub async fn run(&mut self, history: &[Op]) -> Outcome {
+    pub(crate) async fn run(&mut self, history: &[Op]) -> Outcome {
         for (number, op) in history.iter().enumerate() {
             let stepped = self.step(op).await;
             stepped.map_err(|difference| format!("step {number}, {op:?}: {difference}"))?;
