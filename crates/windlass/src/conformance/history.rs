@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use super::bench::{Bench, SECOND};
 use crate::{
     decide::operate::Action,
+    env::Env,
     job::{Cause, DeadReason, JobFilter, JobId, JobOptions, Lease, Start, State, Verdict},
     store::{Finished, Prune},
+    testing::ManualClock,
 };
 
+/// The same chance for every store, whatever randomness the store itself draws.
+fn chance() -> Env {
+    ManualClock::seeded(7).env()
+}
+
 /// Does one random thing and says what may have caused a change of state.
-async fn act(bench: &Bench, jobs: &mut Vec<JobId>, held: &mut Vec<Lease>) -> Option<Cause> {
-    let random = bench.env.random();
+async fn act(bench: &Bench, random: u64, jobs: &mut Vec<JobId>, held: &mut Vec<Lease>) -> Option<Cause> {
     match random % 8 {
         0 => {
             let start = if random & 64 == 0 { Start::Now } else { Start::In(SECOND * (random >> 8 & 7) as u32) };
@@ -51,7 +57,7 @@ async fn act(bench: &Bench, jobs: &mut Vec<JobId>, held: &mut Vec<Lease>) -> Opt
     }
 }
 
-async fn finish(bench: &Bench, held: &mut Vec<Lease>, random: u64) -> Option<Cause> {
+async fn finish(bench: &Bench, held: &[Lease], random: u64) -> Option<Cause> {
     let lease = held.get(random as usize % held.len().max(1)).cloned()?;
     let verdicts = [
         Verdict::Complete,
@@ -82,11 +88,11 @@ async fn states(bench: &Bench) -> BTreeMap<JobId, State> {
 }
 
 pub async fn no_change_of_state_is_outside_the_table(bench: Bench) {
-    let (mut jobs, mut held) = (Vec::new(), Vec::new());
+    let (chance, mut jobs, mut held) = (chance(), Vec::new(), Vec::new());
     let mut before = states(&bench).await;
     let mut changes = 0;
     for step in 0..300 {
-        let cause = act(&bench, &mut jobs, &mut held).await;
+        let cause = act(&bench, chance.random(), &mut jobs, &mut held).await;
         let after = states(&bench).await;
         for (id, from) in &before {
             let Some(to) = after.get(id).filter(|to| *to != from) else { continue };
@@ -100,9 +106,9 @@ pub async fn no_change_of_state_is_outside_the_table(bench: Bench) {
 }
 
 pub async fn enqueued_is_the_sum_of_all_states_and_what_was_removed(bench: Bench) {
-    let (mut jobs, mut held) = (Vec::new(), Vec::new());
+    let (chance, mut jobs, mut held) = (chance(), Vec::new(), Vec::new());
     for step in 0..300 {
-        act(&bench, &mut jobs, &mut held).await;
+        act(&bench, chance.random(), &mut jobs, &mut held).await;
         if step % 20 == 0 {
             bench.store.prune(&Prune::Expired, 3).await.expect("prune");
         }
@@ -119,13 +125,13 @@ pub async fn enqueued_is_the_sum_of_all_states_and_what_was_removed(bench: Bench
 }
 
 pub async fn every_job_of_a_history_can_be_brought_to_its_end(bench: Bench) {
-    let (mut jobs, mut held) = (Vec::new(), Vec::new());
+    let (chance, mut jobs, mut held) = (chance(), Vec::new(), Vec::new());
     for _ in 0..300 {
-        act(&bench, &mut jobs, &mut held).await;
+        act(&bench, chance.random(), &mut jobs, &mut held).await;
     }
     // From here on one server takes all that is left, suspects one by one, and completes it.
     for _ in 0..10 {
-        bench.pass(2 * SECOND * 10).await;
+        bench.pass(20 * SECOND).await;
         bench.rescue().await;
         bench.promote().await;
         loop {

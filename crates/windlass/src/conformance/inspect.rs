@@ -77,8 +77,7 @@ pub async fn pages_of_a_filter_are_complete_and_do_not_repeat(bench: Bench) {
             tagged.push(job);
         }
     }
-    let mut filter = JobFilter::default();
-    filter.tag = Some("third".into());
+    let filter = JobFilter { tag: Some("third".into()), ..JobFilter::default() };
     for limit in [1, 4, 10, 11] {
         assert_eq!(walk(&bench, &filter, limit).await, tagged, "pages of {limit}");
     }
@@ -137,7 +136,7 @@ pub async fn each_state_and_each_status_can_be_listed(bench: Bench) {
         all.push((state, bench.bring_to(state, JobOptions::new()).await.0));
     }
     for (state, job) in &all {
-        assert_eq!(walk(&bench, &JobFilter::default().state(*state), 2).await, [job.clone()]);
+        assert_eq!(walk(&bench, &JobFilter::default().state(*state), 2).await, std::slice::from_ref(job));
     }
     for status in [Status::Pending, Status::Running, Status::Completed, Status::Failed] {
         let expected: Vec<_> =

@@ -5,8 +5,8 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use windlass::{
-    Action, BoxFuture, Cursor, Env, Host, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, Monotonic, NewJob,
-    QueueName, ServerId, JobState as State, Timestamp,
+    Action, BoxFuture, Cursor, Env, Host, JobFilter, JobId, JobPage, JobRecord, JobState as State, KindFilter, Lease,
+    Monotonic, NewJob, QueueName, ServerId, Timestamp,
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
         Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};
-use windlass::{Action, DeadReason, JobOptions, Start, JobState as State, Timestamp, UniqueBy, Verdict, store::Prune};
+use windlass::{Action, DeadReason, JobOptions, JobState as State, Start, Timestamp, UniqueBy, Verdict, store::Prune};
 
 pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
 pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use windlass::{
-    Cursor, ErrorClass, Fence, JobFilter, JobId, JobRecord, Kind, KindFilter, Lease, NewJob, QueueName, ServerId,
-    JobState as State, Timestamp,
+    Cursor, ErrorClass, Fence, JobFilter, JobId, JobRecord, JobState as State, Kind, KindFilter, Lease, NewJob,
+    QueueName, ServerId, Timestamp,
     decide::queues::QueueShare,
     store::{
         Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, RescueRules, ServerInfo, StoreError,
@@ -220,7 +220,7 @@ impl Pair {
     fn learn_fences(&mut self, model: &Claim, subject: &Claim) -> Outcome {
         same("claimed", &model.jobs.len(), &subject.jobs.len())?;
         for (ours, theirs) in model.jobs.iter().zip(&subject.jobs) {
-            if self.fences.get(&theirs.fence).is_none() {
+            if !self.fences.contains_key(&theirs.fence) {
                 if let Some((highest, _)) = self.fences.last_key_value()
                     && theirs.fence <= *highest
                 {
