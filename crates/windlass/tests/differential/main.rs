@@ -46,14 +46,15 @@ fn compare(history: &[Op], subject: impl AsyncFnOnce(ManualClock) -> Arc<dyn Bac
 #[test]
 fn sqlite_does_what_memory_does() {
     use windlass::store::{Create, sqlite::SqliteStore};
-    let open = async |clock: ManualClock, path: &std::path::Path| -> Arc<dyn Backend> {
-        let path = path.join("jobs.db");
-        let path = path.to_str().expect("a path of text");
-        Arc::new(SqliteStore::open(path, Create::IfMissing, clock.env()).await.expect("open"))
-    };
     let check = |history: Vec<Op>| {
         let place = tempfile::tempdir().expect("a temporary directory");
-        compare(&history, async |clock| open(clock, place.path()).await).map_err(TestCaseError::fail)
+        let path = place.path().join("jobs.db");
+        let path = path.to_str().expect("a path of text");
+        let open = async |clock: ManualClock| {
+            let store = SqliteStore::open(path, Create::IfMissing, clock.env()).await.expect("open");
+            Arc::new(store) as Arc<dyn Backend>
+        };
+        compare(&history, open).map_err(TestCaseError::fail)
     };
     if let Err(difference) = TestRunner::new(config()).run(&history(1..120), check) {
         panic!("{difference}");
