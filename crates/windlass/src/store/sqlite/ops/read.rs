@@ -140,16 +140,15 @@ pub(in super::super) fn census(conn: &Connection, clock: &Clock) -> Done<Census>
     })
 }
 
-/// Since when the first job of any priority of a line has been pending.
+/// Since when the oldest job of a line has been pending: looks at two jobs of each priority.
 fn oldest_pending(conn: &Connection, line: i64) -> Done<Option<Timestamp>> {
     let mut oldest: Option<i64> = None;
     let mut below: i64 = 1000;
     let mut statement = conn.prepare_cached(sql!("head_since"))?;
-    while let Some((priority, since)) = statement
-        .query_row([line, below], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))
-        .optional()?
-    {
-        oldest = since.into_iter().chain(oldest).min();
+    type Ends = (i64, Option<i64>, Option<i64>);
+    let ends = |row: &rusqlite::Row<'_>| Ok::<Ends, rusqlite::Error>((row.get(0)?, row.get(1)?, row.get(2)?));
+    while let Some((priority, back, front)) = statement.query_row([line, below], ends).optional()? {
+        oldest = back.into_iter().chain(front).chain(oldest).min();
         below = priority;
     }
     let mut suspect = conn.prepare_cached(sql!("claim_suspect"))?;
