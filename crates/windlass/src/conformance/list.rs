@@ -84,6 +84,7 @@ macro_rules! __conformance_facts {
                 a_repeated_claim_gets_the_same_jobs,
                 a_repeated_claim_gets_only_what_is_still_held,
                 a_repeated_claim_does_not_get_what_was_rescued,
+                a_claim_that_arrives_after_a_later_one_gets_nothing,
                 another_server_with_the_same_number_gets_its_own_jobs,
                 fences_rise_with_every_claim_of_the_store,
                 the_fence_of_a_job_rises_with_every_run,

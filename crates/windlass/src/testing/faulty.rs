@@ -23,7 +23,7 @@ use crate::{
 /// How often what goes wrong. The default: nothing, and no delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Faults {
-    /// Of a thousand calls, how many do not arrive. The caller hears `Unavailable` after [`Faults::timeout`].
+    /// Of a thousand calls, how many do not arrive. The caller hears `Unavailable` within [`Faults::timeout`].
     pub lost_requests: u32,
     /// Of a thousand calls, how many are applied without their answer coming back. The caller hears `Unavailable`.
     pub lost_replies: u32,
@@ -31,9 +31,11 @@ pub struct Faults {
     pub delay: Duration,
     /// Of a thousand requests and replies, how many take up to [`Faults::long_delay`] instead.
     pub delayed: u32,
-    /// The longest delay of those.
+    /// The longest delay of those. One that is longer than the timeout makes ghosts: calls that are applied although
+    /// their caller has given up and perhaps tried again.
     pub long_delay: Duration,
-    /// How long a caller waits at most for an answer that does not come.
+    /// How long a caller waits for an answer before it gives up with `Unavailable`, as a driver does. Zero: for ever,
+    /// if need be; what is lost is then known at once.
     pub timeout: Duration,
 }
 
@@ -173,10 +175,20 @@ impl FaultyStore {
     {
         let (answer, answered) = oneshot::channel();
         let (way, trip) = (self.clone(), self.trip());
-        self.network.0.env.spawn(async move {
+        let timeout = self.network.0.weather.lock().faults.timeout;
+        let env = &self.network.0.env;
+        env.spawn(async move {
             let _ = answer.send(way.travel(trip, call).await);
         });
-        answered.await.unwrap_or_else(|_| Err(away("the network is gone")))
+        let gone = |_| Err(away("the network is gone"));
+        if timeout.is_zero() {
+            return answered.await.unwrap_or_else(gone);
+        }
+        tokio::select! {
+            biased;
+            answer = answered => answer.unwrap_or_else(gone),
+            () = env.sleep(timeout) => Err(away("no answer in time")),
+        }
     }
 
     async fn travel<T, F>(&self, trip: Trip, call: impl FnOnce(Arc<dyn Backend>) -> F) -> Result<T>
@@ -290,6 +302,18 @@ mod tests {
             assert_eq!(store.census().await.unwrap().enqueued, 0);
             network.set_faults(Faults { lost_replies: 1000, ..Faults::default() });
             assert!(enqueue(&world, &way).await.unwrap_err().is_retryable());
+            assert_eq!(store.census().await.unwrap().enqueued, 1);
+        });
+    }
+
+    #[test]
+    fn a_caller_gives_up_on_a_late_answer_and_the_call_is_applied_all_the_same() {
+        World::run(3, async |world| {
+            let faults = Faults { delayed: 1000, long_delay: 60 * SECOND, timeout: SECOND, ..Faults::default() };
+            let (way, store, _) = way(&world, faults);
+            assert!(enqueue(&world, &way).await.unwrap_err().is_retryable());
+            assert_eq!((world.elapsed(), store.census().await.unwrap().enqueued), (SECOND, 0));
+            world.sleep_until(60 * SECOND).await;
             assert_eq!(store.census().await.unwrap().enqueued, 1);
         });
     }

@@ -110,6 +110,8 @@ struct Model<'r> {
     jobs: BTreeMap<JobId, Job>,
     enqueued: u64,
     now: Duration,
+    /// When the model last looked for what is left with the dead.
+    looked: Duration,
 }
 
 /// How long a server may stand still without losing a lease: a third of the lease until the renewal was due, and
@@ -123,10 +125,11 @@ const CANCEL_TAKES: Duration = Duration::from_secs(10);
 /// The first violation, if there is one.
 pub(crate) fn check(ran: &Ran) -> Option<Violation> {
     let bad = Disturbances::of(&ran.events);
-    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO };
+    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO, looked: Duration::ZERO };
     for (at, event) in &ran.events {
         model.now = *at;
-        if let Err((id, (rule, what))) = model.apply(event) {
+        let applied = model.recovered().and_then(|()| model.apply(event));
+        if let Err((id, (rule, what))) = applied {
             return Some(Violation { rule, at: *at, job: id, what });
         }
     }
@@ -167,9 +170,25 @@ impl Model<'_> {
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
             }
-            Event::Killed { .. } | Event::Stepped { .. } => Ok(()),
             _ => Ok(()),
         }
+    }
+
+    /// Nothing is left with the dead for long, if nothing else is wrong and somebody is there to take it.
+    fn recovered(&mut self) -> Applied {
+        if self.now < self.looked + Duration::from_millis(500) {
+            return Ok(());
+        }
+        self.looked = self.now;
+        for (id, job) in &self.jobs {
+            let At::Running(held) = &job.at else { continue };
+            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else { continue };
+            // What it had sent before may renew its leases once more.
+            let due = held.renewed < killed + Duration::from_secs(1) && self.recovery_is_due(killed);
+            let what = || format!("not back {:?} after its process was killed", self.now - killed);
+            hold(!due, Rule::RecoveryInSeconds, what).map_err(|broken| (Some(id.clone()), broken))?;
+        }
+        Ok(())
     }
 
     fn came(&mut self, came: &Came) -> Checked {
@@ -305,7 +324,6 @@ impl Model<'_> {
         hold(killed.is_some() || disturbed > SHORT_PAUSE, Rule::CrashesAreEarned, || {
             format!("its process lives and stood still for {disturbed:?} only; renewed at {:?}", held.renewed)
         })?;
-        self.in_time(killed)?;
         let Some(job) = self.jobs.get_mut(id) else { return Ok(()) };
         job.crashes += 1;
         let expected = match (held.wished.is_some(), job.crashes) {
@@ -317,14 +335,6 @@ impl Model<'_> {
         hold(state == expected, rule, || format!("{state} after {} crashes, should be {expected}", job.crashes))?;
         job.at = if state == JobState::Pending { At::Waiting } else { At::Ended(state) };
         Ok(())
-    }
-
-    /// A rescue comes soon after the death, if nothing else is wrong and somebody is there to do it.
-    fn in_time(&self, killed: Option<Duration>) -> Checked {
-        let Some(killed) = killed else { return Ok(()) };
-        let fair = self.recovery_is_due(killed);
-        let took = self.now - killed;
-        hold(!fair || took <= RECOVERY, Rule::RecoveryInSeconds, || format!("back {took:?} after its process was killed"))
     }
 
     fn recovery_is_due(&self, killed: Duration) -> bool {

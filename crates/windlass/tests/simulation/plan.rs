@@ -122,7 +122,6 @@ pub(crate) enum Weather {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) seed: u64,
     pub(crate) weather: Weather,
     pub(crate) network: Faults,
     pub(crate) servers: Vec<ServerPlan>,
@@ -142,20 +141,20 @@ impl Plan {
             2 => Weather::Freezes,
             _ => Weather::Storm,
         };
-        let calm = dice.millis(25_000, 50_000);
+        let calm = dice.millis(25_000, 60_000);
         let servers: Vec<_> = (0..dice.between(2, 5)).map(|place| server(dice, place == 0)).collect();
-        let jobs: Vec<_> = (0..dice.between(20, 60)).map(|number| job(dice, weather, number, calm)).collect();
-        let wishes = (0..dice.between(0, 12)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
+        let jobs: Vec<_> = (0..dice.between(20, 81)).map(|number| job(dice, weather, number, calm)).collect();
+        let wishes = (0..dice.between(0, 16)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
         let wishes = sorted(wishes.collect());
         let mut faults: Vec<_> =
-            (0..dice.between(1, 6)).map(|_| (dice.millis(1_000, 20_000), fault(dice, weather, servers.len()))).collect();
+            (0..dice.between(1, 9)).map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len()))).collect();
         faults = sorted(faults);
         let last_outage = faults.iter().map(|(at, fault)| match fault {
             Fault::Outage { time } | Fault::Freeze { time, .. } | Fault::Cut { time, .. } => *at + *time,
             _ => *at,
         });
         let calm = last_outage.max().unwrap_or_default().max(calm) + Duration::from_secs(2);
-        Self { seed, weather, network: network(dice, weather), servers, jobs, wishes, faults, calm }
+        Self { weather, network: network(dice, weather), servers, jobs, wishes, faults, calm }
     }
 }
 
@@ -173,7 +172,8 @@ fn network(dice: &mut Dice, weather: Weather) -> Faults {
             lost_requests: dice.between(0, 30) as u32,
             lost_replies: dice.between(0, 60) as u32,
             delayed: dice.between(0, 20) as u32,
-            long_delay: dice.millis(200, 1500),
+            // In a storm, calls arrive that their callers have long given up.
+            long_delay: if weather == Weather::Storm { dice.millis(200, 15_000) } else { dice.millis(200, 1_500) },
             ..quick
         },
     }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use windlass::{
-    Client, Env, JobFilter, JobId, JobRecord, QueueName, RawJob, RetryPolicy, Server,
-    store::{Backend, Census, memory::MemoryStore},
+    Client, Env, JobFilter, JobId, JobRecord, JobState, QueueName, RawJob, RetryPolicy, Server,
+    store::{Backend, Census, QueueCensus, memory::MemoryStore},
     testing::{Faults, FaultyStore, Layered, Network, Process, World},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What goes between the recorder and the memory store: nothing, or a mutant.
-pub(crate) type Beneath = dyn Fn(Arc<dyn Backend>, &World) -> Arc<dyn Backend> + Send + Sync;
+pub(crate) type Beneath<'b> = dyn Fn(Arc<dyn Backend>) -> Arc<dyn Backend> + 'b;
 
 /// How long after the last fault everything must be settled.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -53,12 +53,12 @@ struct Running {
 }
 
 /// Runs the plan of this seed.
-pub(crate) fn run(seed: u64, beneath: &Beneath) -> Ran {
+pub(crate) fn run(seed: u64, beneath: &Beneath<'_>) -> Ran {
     let plan = Plan::new(seed);
     World::run(seed, async |world| {
         let history = History::new(&world);
         let memory: Arc<dyn Backend> = Arc::new(MemoryStore::new(world.env()));
-        let inner = beneath(memory, &world);
+        let inner = beneath(memory);
         let store = Arc::new(Layered(Recorder { store: inner, history: history.clone() }));
         let network = Network::new(world.process("network").env());
         network.set_faults(plan.network);
@@ -191,7 +191,7 @@ impl Sim {
         steps.1 = steps.1.max(steps.0);
     }
 
-    /// Nothing goes wrong from here on, every queue gives, and the clock has been set right: as far forward as it
+    /// Nothing goes wrong from here on, and the clock has been set right: as far forward as it
     /// ever was, so that nothing waits for hours.
     fn calm(&self) {
         self.history.note(Event::Calm);
@@ -205,22 +205,21 @@ impl Sim {
             self.freeze(&running.process, false);
             self.cut(running, false);
         }
-        let store = self.store.clone();
-        self.world.env().spawn(async move {
-            for queue in QUEUES {
-                store.pause(&QueueName::trusted(queue), false).await.expect("the store itself has no faults");
-            }
-        });
     }
 
     async fn settle(&self) -> bool {
-        let mut clients_done = self.plan.calm + Duration::from_secs(5);
+        let mut next = self.plan.calm + Duration::from_secs(5);
         while self.world.elapsed() < self.plan.calm + PATIENCE {
-            self.world.sleep_until(clients_done).await;
-            clients_done += Duration::from_secs(1);
+            self.world.sleep_until(next).await;
+            next += Duration::from_secs(1);
+            // Again and again: a wish to pause may still be on its way.
+            for queue in QUEUES {
+                self.store.pause(&QueueName::trusted(queue), false).await.expect("the store itself has no faults");
+            }
             let census = self.store.census().await.expect("the store itself has no faults");
-            // The codes of the states that are not terminal are 0 to 5.
-            if census.queues.iter().all(|queue| queue.by_state[..6].iter().sum::<u64>() == 0) {
+            let open = JobState::ALL.iter().filter(|state| !state.is_terminal());
+            let open = |queue: &QueueCensus| open.clone().map(|state| queue.by_state[state.code() as usize]).sum::<u64>();
+            if census.queues.iter().all(|queue| open(queue) == 0) {
                 return true;
             }
         }

@@ -83,6 +83,10 @@ impl Inner {
             self.extend(&renewal, mono, &boot);
             return Claim { jobs, suspect_waiting: None };
         }
+        if self.last_claims.get(&request.server).is_some_and(|last| request.sequence < last.sequence) {
+            // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
+            return Claim::default();
+        }
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);
         let seqs = if request.suspect { picker.take_suspect(self) } else { picker.take(self, request) };
