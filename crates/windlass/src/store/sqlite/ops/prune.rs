@@ -47,7 +47,7 @@ pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> 
         }
         Prune::Older { than, states } => {
             let until = step.clock.now.before(*than).as_micros();
-            for state in states.iter().filter(|state| state.is_terminal()) {
+            for state in State::ALL.iter().filter(|state| state.is_terminal() && states.contains(state)) {
                 let more = (limit + 1).saturating_sub(found.len()) as i64;
                 found.extend(rows(step, sql!("older"), params![state.code(), until, more])?);
             }
