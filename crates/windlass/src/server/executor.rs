@@ -28,14 +28,13 @@ use crate::{
 
 /// Takes jobs and runs them until the server ends.
 pub(crate) async fn slot(core: Arc<Core>) {
-    let mut life = core.watch_life();
     loop {
         let run = match core.queue.try_pop() {
             Some(run) => run,
             None => tokio::select! {
                 biased;
                 run = core.queue.pop() => run,
-                _ = life.wait_for(|life| *life >= Life::Ending) => return,
+                () = core.reached(Life::Ending) => return,
             },
         };
         core.execute(run).await;
