@@ -118,6 +118,7 @@ mod tests {
         assert!(back_for_good.may_rescue(at(67)));
         let regular = back_for_a_moment.stamp(at(61), LEASE, false).stamp(at(62), LEASE, false);
         assert!(regular.may_rescue(at(64)), "ordinary stamps prolong nothing");
-        assert!(regular.stamp(at(66), LEASE, false).may_rescue(at(66)), "nor does such a gap once the pause is over");
+        let over = regular.stamp(at(64), LEASE, false);
+        assert!(over.stamp(at(68), LEASE, false).may_rescue(at(68)), "nor does such a gap once the pause is over");
     }
 }

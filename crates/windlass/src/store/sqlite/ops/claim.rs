@@ -1,6 +1,6 @@
 //! Takes pending jobs: merges the heads of the lines that the request may take from, never looking at the others.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -44,7 +44,7 @@ pub(in super::super) fn peek(
         Seen::Passed => return Ok(Some(Claim::default())),
     }
     let shares = open(conn, lines, request)?;
-    let suspect = oldest_suspect(conn, &shares)?;
+    let suspect = oldest_suspect(conn, &shares, request)?;
     let suspect_waiting = suspect.map(|(since, ..)| clock.now.since(since));
     if request.suspect {
         return Ok(suspect.is_none().then(Claim::default));
@@ -65,7 +65,7 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
         Seen::Passed => return Ok(Claim::default()),
     }
     let shares = open(step.conn, step.lines, request)?;
-    let suspect = oldest_suspect(step.conn, &shares)?;
+    let suspect = oldest_suspect(step.conn, &shares, request)?;
     let suspect_waiting = suspect.as_ref().map(|(since, ..)| step.clock.now.since(*since));
     let picked = if request.suspect {
         suspect.map(|(_, seq, share, open)| (seq, share, open)).into_iter().collect()
@@ -80,11 +80,22 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
     let until = step.clock.mono.after(request.lease).0;
     let lease = params![fence, request.server, &*step.clock.boot, until];
     step.conn.prepare_cached(sql!("lease_put"))?.execute(lease)?;
+    let conn = step.conn;
+    let mut read = conn.prepare_cached(sql!("claim_read"))?;
+    let mut update = conn.prepare_cached(sql!("claim_take"))?;
     let mut jobs = Vec::with_capacity(picked.len());
     for (seq, share, open) in picked {
         let share = &shares[share];
         let (queue, kind) = (share.queue.clone(), share.lines[open].kind.clone());
-        jobs.extend(take(step, seq, fence, request, queue, kind)?);
+        let row = read.query_row([seq], |row| claimed(row, queue, kind, fence, step.clock.now)).optional()?;
+        let Some(mut taken) = row else { continue };
+        update.execute(params![seq, fence, request.server, step.now()])?;
+        step.moved(taken.line, Some(State::Pending), Some(State::Running));
+        if taken.aside {
+            fetch_aside(conn, seq, &mut taken.job)?;
+        }
+        taken.job.attempt = taken.job.failures + 1;
+        jobs.push(taken.job);
     }
     Ok(Claim { jobs, suspect_waiting })
 }
@@ -140,11 +151,12 @@ fn open(conn: &Connection, lines: &mut Lines, request: &ClaimRequest) -> Done<Ve
 type Suspect = (Timestamp, i64, usize, usize);
 
 /// The suspect that has waited longest: since when, its seq, and its place among the shares.
-fn oldest_suspect(conn: &Connection, shares: &[OpenShare]) -> Done<Option<Suspect>> {
+fn oldest_suspect(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done<Option<Suspect>> {
     let mut statement = conn.prepare_cached(sql!("claim_suspect"))?;
     let mut oldest: Option<Suspect> = None;
     for (at, share) in shares.iter().enumerate() {
-        for (place, open) in share.lines.iter().enumerate() {
+        let has_room = |(_, open): &(usize, &Open)| request.kinds.rules[open.rule].room != Some(0);
+        for (place, open) in share.lines.iter().enumerate().filter(has_room) {
             let found = statement.query_row([open.line], |row| {
                 Ok((Timestamp::from_micros(row.get::<_, Option<i64>>(0)?.unwrap_or(0)), row.get(1)?, at, place))
             });
@@ -193,46 +205,26 @@ fn heads(conn: &Connection, share: &OpenShare, limit: u32) -> Done<Heads> {
     Ok(heads)
 }
 
-fn take(
-    step: &mut Step<'_>,
-    seq: i64,
-    fence: i64,
-    request: &ClaimRequest,
-    queue: QueueName,
-    kind: Kind,
-) -> Done<Option<Claimed>> {
-    let mut statement = step.conn.prepare_cached(sql!("claim_take"))?;
-    let now = step.clock.now;
-    let row = params![seq, fence, request.server, now.as_micros()];
-    let taken = statement.query_row(row, |row| claimed(row, queue, kind, fence, now)).optional()?;
-    drop(statement);
-    let Some((mut claimed, line, aside)) = taken else { return Ok(None) };
-    step.moved(line, Some(State::Pending), Some(State::Running));
-    if aside {
-        fetch_aside(step.conn, seq, &mut claimed)?;
-    }
-    Ok(Some(claimed))
+/// A job as it is handed out.
+struct Taken {
+    job: Claimed,
+    line: i64,
+    aside: bool,
 }
 
-fn claimed(
-    row: &Row<'_>,
-    queue: QueueName,
-    kind: Kind,
-    fence: i64,
-    started: Timestamp,
-) -> rusqlite::Result<(Claimed, i64, bool)> {
-    let pending = row.get::<_, Option<i64>>("pending_at")?.map_or(started, Timestamp::from_micros);
-    let claimed = Claimed {
+fn claimed(row: &Row<'_>, queue: QueueName, kind: Kind, fence: i64, started: Timestamp) -> rusqlite::Result<Taken> {
+    let pending = row.get::<_, Option<i64>>(17)?.map_or(started, Timestamp::from_micros);
+    let job = Claimed {
         spec: Arc::new(rows::spec(row, queue, kind)?),
         fence: Fence(fence as u64),
-        attempt: row.get("attempt")?,
-        failures: row.get("failures")?,
-        crashes: row.get("crashes")?,
-        snoozes: row.get("snoozes")?,
-        created_at: Timestamp::from_micros(row.get("created_at")?),
-        waited: started.since(pending).max(Duration::ZERO),
+        attempt: row.get(18)?,
+        failures: row.get(13)?,
+        crashes: row.get(14)?,
+        snoozes: row.get(15)?,
+        created_at: Timestamp::from_micros(row.get(16)?),
+        waited: started.since(pending),
     };
-    Ok((claimed, row.get("line")?, row.get("side")?))
+    Ok(Taken { job, line: row.get(11)?, aside: row.get(12)? })
 }
 
 /// A big payload and its extras.
@@ -251,25 +243,19 @@ fn fetch_aside(conn: &Connection, seq: i64, claimed: &mut Claimed) -> Done<()> {
 
 fn still_held(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Vec<Claimed>> {
     step.lines.refresh(step.conn)?;
-    let mut held = Vec::new();
-    {
-        let mut statement = step.conn.prepare_cached(sql!("claim_held"))?;
-        let mut found = statement.query(params![fence, request.server])?;
-        while let Some(row) = found.next()? {
-            let line: i64 = row.get("line")?;
-            let names = step.lines.all().find(|(_, (id, _))| *id == line);
-            let Some((queue, (_, kind))) = names else { continue };
-            let started = row.get::<_, Option<i64>>("started_at")?.map_or(step.clock.now, Timestamp::from_micros);
-            let seq: i64 = row.get("seq")?;
-            held.push((claimed(row, queue.clone(), kind.clone(), fence, started)?, seq));
+    let mut statement = step.conn.prepare_cached(sql!("claim_held"))?;
+    let mut found = statement.query(params![fence, request.server])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next()? {
+        let (line, seq): (i64, i64) = (row.get(11)?, row.get(20)?);
+        let names = step.lines.all().find(|(_, (id, _))| *id == line);
+        let Some((queue, (_, kind))) = names else { continue };
+        let started = row.get::<_, Option<i64>>(19)?.map_or(step.clock.now, Timestamp::from_micros);
+        let mut taken = claimed(row, queue.clone(), kind.clone(), fence, started)?;
+        if taken.aside {
+            fetch_aside(step.conn, seq, &mut taken.job)?;
         }
-    }
-    let mut jobs = Vec::with_capacity(held.len());
-    for ((mut claimed, _, aside), seq) in held {
-        if aside {
-            fetch_aside(step.conn, seq, &mut claimed)?;
-        }
-        jobs.push(claimed);
+        jobs.push(taken.job);
     }
     Ok(jobs)
 }
