@@ -144,6 +144,7 @@ macro_rules! __conformance_facts {
                 a_rescue_takes_no_more_than_its_limit_and_says_so,
                 right_after_an_outage_nobody_is_rescued_and_renewals_win,
                 a_renewal_that_ends_an_outage_keeps_rescuers_away_too,
+                an_outage_within_the_pause_after_an_outage_begins_it_anew,
                 a_renewal_that_ran_late_keeps_rescuers_away,
                 a_rescuer_that_ran_late_waits_itself,
                 rescuers_alone_keep_the_store_alive,

@@ -127,7 +127,15 @@ const CANCEL_TAKES: Duration = Duration::from_secs(10);
 /// The first violation, if there is one.
 pub(crate) fn check(ran: &Ran) -> Option<Violation> {
     let bad = Disturbances::of(&ran.events);
-    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO, looked: Duration::ZERO, stepped: Duration::ZERO };
+    let mut model = Model {
+        ran,
+        bad,
+        jobs: BTreeMap::new(),
+        enqueued: 0,
+        now: Duration::ZERO,
+        looked: Duration::ZERO,
+        stepped: Duration::ZERO,
+    };
     for (at, event) in &ran.events {
         model.now = *at;
         let applied = model.recovered().and_then(|()| model.apply(event));
@@ -148,7 +156,7 @@ impl Model<'_> {
         match event {
             Event::Came { job, answer } if answer.is_new() => self.came(job).map_err(|broken| (of(&job.id), broken)),
             Event::Acknowledged { id } => self.acknowledged(id).map_err(|broken| (of(id), broken)),
-            Event::Claimed { server, sequence, lease, jobs, .. } => {
+            Event::Claimed { server, sequence, lease, jobs } => {
                 for job in jobs {
                     let claimed = self.claimed(job, *server, *sequence, *lease);
                     claimed.map_err(|broken| (of(&job.lease.id), broken))?;
@@ -188,7 +196,9 @@ impl Model<'_> {
         self.looked = self.now;
         for (id, job) in &self.jobs {
             let At::Running(held) = &job.at else { continue };
-            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else { continue };
+            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else {
+                continue;
+            };
             // What it had sent before may renew its leases once more.
             let due = held.renewed < killed + Duration::from_secs(1) && self.recovery_is_due(killed);
             let what = || format!("not back {:?} after its process was killed", self.now - killed);
@@ -230,7 +240,10 @@ impl Model<'_> {
             }
             hold(!repeat, Rule::RepeatGivesTheSame, || "the repeat has another fence".into())?;
             let left = held.until.saturating_sub(now);
-            return Err((Rule::NoOverlap, format!("claimed while a lease of it had {left:?} left and was not rescued")));
+            return Err((
+                Rule::NoOverlap,
+                format!("claimed while a lease of it had {left:?} left and was not rescued"),
+            ));
         }
         let cancelled = job.at == At::Ended(JobState::Cancelled);
         hold(!cancelled, Rule::CancelHolds, || "claimed after it was cancelled".into())?;
@@ -297,10 +310,15 @@ impl Model<'_> {
     fn finished(&mut self, lease: &Lease, verdict: &Verdict, answer: Finished) -> Checked {
         let Finished::Applied(state) = answer else {
             let held = self.held(lease).is_some();
-            return hold(!held, Rule::NothingIsLost, || format!("the outcome of {lease:?} was refused; it is the newest"));
+            return hold(!held, Rule::NothingIsLost, || {
+                format!("the outcome of {lease:?} was refused; it is the newest")
+            });
         };
         hold(self.held(lease).is_some(), Rule::StaleIsRefused, || {
-            format!("{verdict:?} of {lease:?} was accepted; the job was {:?}", self.jobs.get(&lease.id).map(|job| &job.at))
+            format!(
+                "{verdict:?} of {lease:?} was accepted; the job was {:?}",
+                self.jobs.get(&lease.id).map(|job| &job.at)
+            )
         })?;
         self.soon_stopped(lease)?;
         let wished = self.held(lease).is_some_and(|held| held.wished.is_some());
@@ -326,7 +344,10 @@ impl Model<'_> {
         };
         hold(held.until <= now, Rule::NoOverlap, || format!("rescued {:?} too early", held.until - now))?;
         let killed = self.bad.killed(held.server).filter(|killed| *killed <= now);
-        let disturbed = self.bad.disturbed(held.server, held.renewed, now);
+        // One that could not reach the store while it shut down left without its last reports.
+        let left = self.bad.left(held.server).map(|left| left.saturating_sub(LEASE));
+        let since = held.renewed.min(left.unwrap_or(held.renewed));
+        let disturbed = self.bad.disturbed(held.server, since, now);
         if self.ran.plan.weather == Weather::Outages {
             return Err((Rule::OutageIsNoCrash, format!("a crash; renewed at {:?}", held.renewed)));
         }
