@@ -349,11 +349,13 @@ pub async fn claimers_at_once_keep_fences_apart(bench: Bench) {
             tokio::spawn(async move { bench.claim(10).await })
         })
         .collect();
-    let mut fences = BTreeSet::new();
+    let (mut fences, mut taken) = (BTreeSet::new(), 0);
     for claimer in claimers {
         let jobs = claimer.await.expect("no claimer fails");
+        taken += jobs.len();
         let own: BTreeSet<_> = jobs.iter().map(|job| job.fence).collect();
         assert!(fences.is_disjoint(&own), "two claims share a fence");
         fences.extend(own);
     }
+    assert_eq!(taken, 100);
 }

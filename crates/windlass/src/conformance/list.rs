@@ -219,6 +219,11 @@ macro_rules! __conformance_facts {
                 pruning_never_turns_the_numbers_back,
                 a_wish_ends_with_the_run_it_was_for,
             }
+            history {
+                no_change_of_state_is_outside_the_table,
+                enqueued_is_the_sum_of_all_states_and_what_was_removed,
+                every_job_of_a_history_can_be_brought_to_its_end,
+            }
             inspect {
                 an_unknown_id_is_nothing,
                 a_listing_shows_what_get_shows,
@@ -229,7 +234,6 @@ macro_rules! __conformance_facts {
                 a_page_holds_a_thousand_jobs_at_most,
                 each_condition_of_a_filter_holds,
                 each_state_and_each_status_can_be_listed,
-                enqueued_is_the_sum_of_all_states_and_what_was_removed,
                 queues_are_counted_apart_and_sorted_by_name,
                 the_oldest_pending_job_is_known,
                 a_job_given_back_to_the_front_does_not_hide_the_oldest,

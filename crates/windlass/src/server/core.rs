@@ -17,7 +17,9 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     RunningServer,
     builder::Config,
-    dispatcher, events::{Event, EventKind}, executor,
+    dispatcher,
+    events::{Event, EventKind},
+    executor,
     finisher::{self, Reports},
     held::Held,
     keeper,

@@ -165,7 +165,9 @@ impl Core {
             Some(StopCause::Timeout) => {
                 return failed(ErrorClass::Timeout, format!("ran longer than its timeout of {:?}", run.timeout));
             }
-            Some(StopCause::Deadline) => return failed(ErrorClass::Deadline, "its deadline passed while it ran".into()),
+            Some(StopCause::Deadline) => {
+                return failed(ErrorClass::Deadline, "its deadline passed while it ran".into());
+            }
             Some(StopCause::Shutdown) if !matches!(ended, Ended::Returned(Outcome::Done(_))) => {
                 return Ran::Interrupted;
             }

@@ -15,12 +15,12 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
-    tx::{Committed, CompleteIn, EnqueueIn},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
+    tx::{Committed, CompleteIn, EnqueueIn},
     wakeups::{WakeUps, Waker},
 };
 use crate::{
@@ -390,7 +390,7 @@ pub trait Operate: Send + Sync + 'static {
 }
 
 /// A server as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServerInfo {
     /// This start of it.

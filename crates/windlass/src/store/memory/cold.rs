@@ -45,7 +45,8 @@ impl Inspect for MemoryStore {
 
     async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
         let inner = self.inner.lock();
-        let lines = queues.iter().filter_map(|queue| inner.queue_names.get(queue)).flat_map(|at| &inner.queues[*at].lines);
+        let lines =
+            queues.iter().filter_map(|queue| inner.queue_names.get(queue)).flat_map(|at| &inner.queues[*at].lines);
         let handled = lines.map(|line| &inner.lines[*line]).filter(|line| kinds.rule_for(line.kind.as_str()).is_some());
         Ok(handled.map(Line::outstanding).sum())
     }

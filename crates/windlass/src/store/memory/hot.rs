@@ -45,7 +45,11 @@ impl Inner {
         self.lines[line].by_state[state.code() as usize] += 1;
         self.ids.insert(id.clone(), seq);
         self.enqueued += 1;
-        if state == State::Pending { self.line_up(seq, false, now) } else { self.wait_until(seq, run_at) }
+        if state == State::Pending {
+            self.line_up(seq, false, now)
+        } else {
+            self.wait_until(seq, run_at)
+        }
         Enqueued::New(id)
     }
 
@@ -231,7 +235,8 @@ impl Inner {
     }
 
     pub(super) fn promote(&mut self, limit: u32, now: Timestamp) -> Promoted {
-        let due: Vec<u64> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
+        let due: Vec<u64> =
+            self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
         for seq in &due {
             self.change(*seq, State::Pending, Cause::Promote, now);
             self.line_up(*seq, false, now);
@@ -248,10 +253,12 @@ impl Inner {
         let mut keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
         keys.sort_unstable();
         let members = keys.iter().flat_map(|key| {
-            let members = self.leases[key].members.iter();
-            members.filter(|seq| self.jobs.get(**seq).is_some_and(|job| holds(job, *key)))
+            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job.order(), *seq));
+            let mut members: Vec<_> = self.leases[key].members.iter().filter_map(held).collect();
+            members.sort_unstable();
+            members
         });
-        let mut seqs: Vec<u64> = members.copied().take(rules.limit as usize + 1).collect();
+        let mut seqs: Vec<u64> = members.map(|(_, seq)| seq).take(rules.limit as usize + 1).collect();
         let more = seqs.len() > rules.limit as usize;
         seqs.truncate(rules.limit as usize);
         // The last one to go to the front stands first: so they keep their order.
