@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 
 /// What holds for every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The store, e.g. sqlite:jobs.db; goes before the configuration's `store`
     #[arg(long, global = true, value_name = "URL", env = "WINDLASS_STORE", hide_env_values = true)]
@@ -67,7 +68,7 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put a job, or a batch of jobs, in line
-    Enqueue(enqueue::Flags),
+    Enqueue(Box<enqueue::Flags>),
     /// Run jobs: each kind by a command or a builtin, as the configuration says
     Work(work::Flags),
     /// Look at jobs and operate them

@@ -41,7 +41,7 @@ impl App {
         opened.map_err(|error| match &error {
             Error::Store(StoreError::Unavailable(_)) => {
                 let failure = Failure::from(&error);
-                failure.help("`windlass enqueue` or `windlass work` makes a store where there is none").into()
+                failure.help("check the path, or name another store with --store").into()
             }
             _ => error.into(),
         })

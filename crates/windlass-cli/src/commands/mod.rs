@@ -25,7 +25,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
     let runtime = runtime(&cli.command)?;
     runtime.block_on(async {
         match cli.command {
-            Command::Enqueue(flags) => enqueue::run(&app, flags).await,
+            Command::Enqueue(flags) => enqueue::run(&app, *flags).await,
             Command::Work(flags) => work::run(&app, flags).await,
             Command::Job(flags) => job::run(&app, flags).await,
             Command::Queue(flags) => queue::run(&app, flags).await,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use windlass::{Client, JobState, QueueName, store::QueueCensus};
 
 use crate::{
@@ -36,7 +36,12 @@ struct Queue {
     /// The highest among the live servers; none: no server takes from it.
     weight: Option<u32>,
     oldest_wait_ms: Option<u64>,
-    by_state: BTreeMap<&'static str, u64>,
+    #[serde(serialize_with = "states")]
+    by_state: [u64; 9],
+}
+
+fn states<S: Serializer>(counts: &[u64; 9], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(JobState::ALL.iter().map(|state| (state.as_str(), counts[state.code() as usize])))
 }
 
 #[derive(Serialize)]
@@ -79,7 +84,7 @@ async fn list(app: &App, client: &Client) -> anyhow::Result<Exit> {
         paused: queue.paused,
         weight: weights.get(queue.name.as_str()).copied(),
         oldest_wait_ms: queue.oldest_pending.map(|at| census.now.since(at).as_millis() as u64),
-        by_state: JobState::ALL.iter().map(|state| (state.as_str(), queue.by_state[state.code() as usize])).collect(),
+        by_state: queue.by_state,
     };
     let queues: Vec<Queue> = census.queues.iter().map(queue).collect();
     app.out.document(&List::whole(&queues), || table(&HEADINGS, &queues.iter().map(row).collect::<Vec<_>>()))?;
@@ -93,6 +98,7 @@ fn row(queue: &Queue) -> Vec<String> {
     let wait = queue.oldest_wait_ms.map(|ms| units::show(std::time::Duration::from_millis(ms)));
     let paused = if queue.paused { "yes" } else { "no" };
     let facts = [queue.name.clone(), paused.into(), or_dash(queue.weight), or_dash(wait)];
-    let counts = ["pending", "running", "scheduled", "retrying", "dead"].map(|state| queue.by_state[state].to_string());
+    let shown = [JobState::Pending, JobState::Running, JobState::Scheduled, JobState::Retrying, JobState::Dead];
+    let counts = shown.map(|state| queue.by_state[state.code() as usize].to_string());
     facts.into_iter().chain(counts).collect()
 }

@@ -112,7 +112,7 @@ impl Request {
             options = options.timeout(timeout);
         }
         if let Some(deadline) = self.deadline {
-            options = options.deadline(deadline.into());
+            options = options.deadline(deadline);
         }
         if let Some(retention) = self.retention {
             options = options.retention(retention);

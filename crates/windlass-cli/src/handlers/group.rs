@@ -21,7 +21,11 @@ impl Groups {
 
     /// Ends all of them at once: this process is about to go.
     pub(crate) fn kill_all(&self) {
-        self.with(|groups| groups.iter().for_each(|leader| drop(kill_process_group(*leader, Signal::KILL))));
+        self.with(|groups| {
+            for leader in groups.iter() {
+                let _ = kill_process_group(*leader, Signal::KILL);
+            }
+        });
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut HashSet<Pid>) -> T) -> T {

@@ -99,7 +99,7 @@ impl Tally {
         let (handler, listener) = (self.clone(), self.clone());
         let router = Router::new().at(KIND, move |_: Unread, ctx: JobContext| {
             handler.begin(ctx.id());
-            std::future::ready(windlass::Result::Ok(()))
+            std::future::ready(windlass::Result::<()>::Ok(()))
         });
         let server = Server::new(client, router).queues([(QUEUE, 1)]).concurrency(slots);
         server.on_event(move |event| listener.note(event)).start().await
