@@ -110,13 +110,15 @@ impl Inner {
     fn still_held(&self, last: &LastClaim) -> Vec<Claimed> {
         let members = last.members.iter().filter_map(|seq| self.jobs.get(*seq));
         let held = |job: &&Job| job.record.state == State::Running && job.record.fence == Some(Fence(last.fence));
-        members.filter(held).map(|job| claimed(&job.record)).collect()
+        let mut held: Vec<_> = members.filter(held).collect();
+        held.sort_by_key(|job| job.order());
+        held.into_iter().map(|job| claimed(&job.record)).collect()
     }
 
     pub(super) fn extend(&mut self, request: &ExtendRequest, mono: Monotonic, boot: &Arc<str>) -> Vec<Lease> {
         self.stamp(mono, boot, request.lease, request.ran_late);
         let mut lost = Vec::new();
-        let mut named: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
+        let mut named: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for lease in &request.leases {
             match self.held(lease) {
                 Some(seq) => named.entry(self.jobs.get(seq).map_or(0, |job| job.lease)).or_default().push(seq),

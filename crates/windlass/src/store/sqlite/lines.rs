@@ -18,17 +18,23 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The number of a queue's kind; makes it when it is new.
-    pub(super) fn id(&mut self, conn: &Connection, queue: &QueueName, kind: &Kind) -> Done<i64> {
+    /// The number of a queue's kind, if there is one.
+    pub(super) fn find(&mut self, conn: &Connection, queue: &QueueName, kind: &Kind) -> Done<Option<i64>> {
         if let Some(id) = self.ids.get(queue).and_then(|kinds| kinds.get(kind)) {
-            return Ok(*id);
+            return Ok(Some(*id));
         }
         let names = params![queue.as_str(), kind.as_str()];
         let found = conn.prepare_cached(sql!("line_find"))?.query_row(names, |row| row.get(0)).optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => conn.prepare_cached(sql!("line_add"))?.query_row(names, |row| row.get(0))?,
-        };
+        if let Some(id) = found {
+            self.ids.entry(queue.clone()).or_default().insert(kind.clone(), id);
+        }
+        Ok(found)
+    }
+
+    /// Makes a line for a queue's kind that has none.
+    pub(super) fn add(&mut self, conn: &Connection, queue: &QueueName, kind: &Kind) -> Done<i64> {
+        let names = params![queue.as_str(), kind.as_str()];
+        let id = conn.prepare_cached(sql!("line_add"))?.query_row(names, |row| row.get(0))?;
         self.ids.entry(queue.clone()).or_default().insert(kind.clone(), id);
         Ok(id)
     }

@@ -69,7 +69,7 @@ impl SqliteStore {
     fn open_blocking(address: Address, create: Create, env: Env) -> Result<Self> {
         let conn = open::writer(&address, create, &env)?;
         let store_id = migrate::store_id(&conn).map_err(StoreError::from)?;
-        let counters = step::Counters::read(&conn, &Clock::read(&env)).map_err(StoreError::from)?;
+        let counters = step::Counters::read(&conn).map_err(StoreError::from)?;
         let (waker, seen) = (Waker::new(), Arc::new(AtomicI64::new(counters.wake)));
         let readers = Readers::start(&address.path, &env)?;
         let watch = Watch::start(&address.path, waker.clone(), seen.clone());
@@ -148,15 +148,11 @@ impl Store for SqliteStore {
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
         let rules = *rules;
-        self.step(
-            move |conn, _, clock| ops::sweep::peek_rescue(conn, clock, &rules),
-            move |step| ops::sweep::rescue(step, &rules),
-        )
-        .await
+        self.call(false, false, None, Box::new(move |step: &mut Step<'_>| ops::sweep::rescue(step, &rules))).await
     }
 
     async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
-        self.readers.look(move |conn, clock| ops::read::cancelled(conn, clock, after)).await
+        self.readers.look(move |conn, _| ops::read::cancelled(conn, after)).await
     }
 
     fn wakeups(&self) -> WakeUps {

@@ -38,8 +38,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn read(conn: &Connection, clock: &Clock) -> Done<Self> {
-        let mut counters = conn.prepare_cached(sql!("counters_read"))?.query_row([], |row| {
+    pub(super) fn read(conn: &Connection) -> Done<Self> {
+        let counters = conn.prepare_cached(sql!("counters_read"))?.query_row([], |row| {
             Ok(Self {
                 back: row.get(0)?,
                 front: row.get(1)?,
@@ -53,12 +53,14 @@ impl Counters {
                 swept: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_micros),
             })
         })?;
-        if counters.boot != clock.boot {
-            // The host has started anew: nobody has given a sign of life since.
-            counters.boot = clock.boot.clone();
-            counters.pulse = Pulse { stamped: Monotonic(i64::MIN), no_rescue_before: Monotonic(i64::MIN) };
-        }
         Ok(counters)
+    }
+
+    /// A sign of life. After a boot of the host whoever held a lease is surely gone, so there is nobody to wait for.
+    pub(super) fn stamp(&mut self, clock: &Clock, lease: Duration, ran_late: bool) {
+        let pulse = if self.boot == clock.boot { self.pulse } else { Pulse::new(clock.mono) };
+        self.boot = clock.boot.clone();
+        self.pulse = pulse.stamp(clock.mono, lease, ran_late);
     }
 
     fn write(&self, conn: &Connection) -> Done<()> {
@@ -95,7 +97,7 @@ pub(super) struct Step<'c> {
 impl<'c> Step<'c> {
     /// Begins on a connection that is inside a write transaction.
     pub(super) fn begin(conn: &'c Connection, clock: Clock, keep_failed: Duration, lines: &'c mut Lines) -> Done<Self> {
-        let counters = Counters::read(conn, &clock)?;
+        let counters = Counters::read(conn)?;
         Ok(Self {
             conn,
             clock,

@@ -42,7 +42,7 @@ pub(in super::super) fn peek(
         return Ok(None);
     }
     let shares = open(conn, lines, request)?;
-    let suspect = oldest_suspect(conn, &shares)?;
+    let suspect = oldest_suspect(conn, &shares, request)?;
     let suspect_waiting = suspect.map(|(since, ..)| clock.now.since(since));
     if request.suspect {
         return Ok(suspect.is_none().then(Claim::default));
@@ -61,7 +61,7 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
         return Ok(Claim { jobs: still_held(step, request, lease)?, suspect_waiting: None });
     }
     let shares = open(step.conn, step.lines, request)?;
-    let suspect = oldest_suspect(step.conn, &shares)?;
+    let suspect = oldest_suspect(step.conn, &shares, request)?;
     let suspect_waiting = suspect.as_ref().map(|(since, ..)| step.clock.now.since(*since));
     let picked = if request.suspect {
         suspect.map(|(_, seq, share, open)| (seq, share, open)).into_iter().collect()
@@ -114,11 +114,12 @@ fn open(conn: &Connection, lines: &mut Lines, request: &ClaimRequest) -> Done<Ve
 type Suspect = (Timestamp, i64, usize, usize);
 
 /// The suspect that has waited longest: since when, its seq, and its place among the shares.
-fn oldest_suspect(conn: &Connection, shares: &[OpenShare]) -> Done<Option<Suspect>> {
+fn oldest_suspect(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done<Option<Suspect>> {
     let mut statement = conn.prepare_cached(sql!("claim_suspect"))?;
     let mut oldest: Option<Suspect> = None;
     for (at, share) in shares.iter().enumerate() {
-        for (place, open) in share.lines.iter().enumerate() {
+        let has_room = |(_, open): &(usize, &Open)| request.kinds.rules[open.rule].room != Some(0);
+        for (place, open) in share.lines.iter().enumerate().filter(has_room) {
             let found = statement.query_row([open.line], |row| {
                 Ok((Timestamp::from_micros(row.get::<_, Option<i64>>(0)?.unwrap_or(0)), row.get(1)?, at, place))
             });

@@ -29,7 +29,12 @@ fn enqueue_one(step: &mut Step<'_>, new: &NewJob) -> Done<Enqueued> {
         Start::In(wait) => step.clock.now.after(wait).as_micros(),
     };
     let state = if run_at > now { State::Scheduled } else { State::Pending };
-    let line = step.lines.id(step.conn, &spec.queue, &spec.kind)?;
+    let line = match step.lines.find(step.conn, &spec.queue, &spec.kind)? {
+        Some(line) => line,
+        // A duplicate makes no queue.
+        None if state_of(step, &spec.id)?.is_some() => return taken(step, &spec.id),
+        None => step.lines.add(step.conn, &spec.queue, &spec.kind)?,
+    };
     let seq = step.counters.enqueued + 1;
     let ord = step.place(false);
     let extras = extras(spec);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(in super::super) fn extend(step: &mut Step<'_>, request: &ExtendRequest) -> Done<Vec<Lease>> {
-    step.counters.pulse = step.counters.pulse.stamp(step.clock.mono, request.lease, request.ran_late);
+    step.counters.stamp(&step.clock, request.lease, request.ran_late);
     let mut lost = Vec::new();
     let mut named: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
     for lease in &request.leases {

@@ -12,8 +12,8 @@ use crate::{
 
 /// How long minute buckets are kept.
 const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
-/// How long wishes to cancel are kept; servers read them twice a second.
-const KEEP_WISHES: Duration = Duration::from_secs(3600);
+/// How many wishes to cancel are kept; servers read them twice a second. Not by age: a stepped clock takes none away.
+const KEEP_WISHES: i64 = 10_000;
 /// How long silent servers are kept.
 const KEEP_SERVERS: Duration = Duration::from_secs(24 * 3600);
 
@@ -30,7 +30,7 @@ pub(in super::super) fn peek(
     let times = params![
         now.as_micros(),
         now.minute() - KEEP_BUCKETS_MINUTES,
-        now.before(KEEP_WISHES).as_micros(),
+        KEEP_WISHES,
         now.before(KEEP_SERVERS).as_micros(),
     ];
     let work: bool = conn.prepare_cached(sql!("prune_work"))?.query_row(times, |row| row.get(0))?;
@@ -47,7 +47,7 @@ pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> 
         }
         Prune::Older { than, states } => {
             let until = step.clock.now.before(*than).as_micros();
-            for state in states.iter().filter(|state| state.is_terminal()) {
+            for state in State::ALL.iter().filter(|state| state.is_terminal() && states.contains(state)) {
                 let more = (limit + 1).saturating_sub(found.len()) as i64;
                 found.extend(rows(step, sql!("older"), params![state.code(), until, more])?);
             }
@@ -75,7 +75,7 @@ fn prune_others(step: &Step<'_>, limit: usize) -> Done<()> {
     drop(sql!("prune_keys"), now.as_micros())?;
     drop(sql!("prune_buckets"), oldest)?;
     drop(sql!("prune_tenant_buckets"), oldest)?;
-    drop(sql!("prune_wishes"), now.before(KEEP_WISHES).as_micros())?;
+    drop(sql!("prune_wishes"), step.counters.wish - KEEP_WISHES)?;
     drop(sql!("prune_servers"), now.before(KEEP_SERVERS).as_micros())?;
     step.conn.prepare_cached(sql!("prune_claims"))?.execute(params![limit])?;
     Ok(())

@@ -119,7 +119,7 @@ pub(super) fn lines(conn: &Connection) -> Done<Vec<LineCount>> {
 pub(in super::super) fn census(conn: &Connection, clock: &Clock) -> Done<Census> {
     // One read transaction: the counts and the counters are of one moment.
     let snapshot = conn.unchecked_transaction()?;
-    let counters = super::super::step::Counters::read(&snapshot, clock)?;
+    let counters = super::super::step::Counters::read(&snapshot)?;
     let mut queues: BTreeMap<QueueName, QueueCensus> = BTreeMap::new();
     for line in lines(&snapshot)? {
         let oldest = oldest_pending(&snapshot, line.id)?;
@@ -142,18 +142,18 @@ pub(in super::super) fn census(conn: &Connection, clock: &Clock) -> Done<Census>
 
 /// Since when the oldest job of a line has been pending: looks at two jobs of each priority.
 fn oldest_pending(conn: &Connection, line: i64) -> Done<Option<Timestamp>> {
-    let mut oldest: Option<i64> = None;
-    let mut below: i64 = 1000;
-    let mut statement = conn.prepare_cached(sql!("head_since"))?;
     type Ends = (i64, Option<i64>, Option<i64>);
     let ends = |row: &rusqlite::Row<'_>| Ok::<Ends, rusqlite::Error>((row.get(0)?, row.get(1)?, row.get(2)?));
-    while let Some((priority, back, front)) = statement.query_row([line, below], ends).optional()? {
-        oldest = back.into_iter().chain(front).chain(oldest).min();
-        below = priority;
+    let mut oldest: Option<i64> = None;
+    for sql in [sql!("head_since"), sql!("suspect_since")] {
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut below: i64 = 1000;
+        while let Some((priority, back, front)) = statement.query_row([line, below], ends).optional()? {
+            oldest = back.into_iter().chain(front).chain(oldest).min();
+            below = priority;
+        }
     }
-    let mut suspect = conn.prepare_cached(sql!("claim_suspect"))?;
-    let since: Option<Option<i64>> = suspect.query_row([line], |row| row.get(0)).optional()?;
-    Ok(since.flatten().into_iter().chain(oldest).min().map(Timestamp::from_micros))
+    Ok(oldest.map(Timestamp::from_micros))
 }
 
 pub(in super::super) fn outstanding(conn: &Connection, queues: &[QueueName], kinds: &KindFilter) -> Done<u64> {
@@ -200,9 +200,9 @@ pub(in super::super) fn live_servers(conn: &Connection, now: Timestamp) -> Done<
     Ok(servers)
 }
 
-pub(in super::super) fn cancelled(conn: &Connection, clock: &Clock, after: Option<u64>) -> Done<CancelLog> {
+pub(in super::super) fn cancelled(conn: &Connection, after: Option<u64>) -> Done<CancelLog> {
     let Some(after) = after else {
-        let last = super::super::step::Counters::read(conn, clock)?.wish;
+        let last = super::super::step::Counters::read(conn)?.wish;
         return Ok(CancelLog { wishes: Vec::new(), last: u64::try_from(last).unwrap_or(0) });
     };
     let mut log = CancelLog { wishes: Vec::new(), last: after };

@@ -13,27 +13,14 @@ use super::{
 use crate::{
     decide::rescue::{Fate, fate, is_suspect},
     job::{Cause, DeadReason, ErrorClass, Fence, Kind, KindFilter, QueueName},
-    store::{
-        RescueRules, Rescued, RescuedJob, SERVER_SILENT_AFTER,
-        sqlite::{clock::Clock, step::Counters},
-    },
+    store::{RescueRules, Rescued, RescuedJob, SERVER_SILENT_AFTER, sqlite::clock::Clock},
 };
 
-/// A sign of life that is fresher than this need not be given again.
-const FRESH: Duration = Duration::from_millis(900);
 /// The most leases to take at once.
 const LEASES: u32 = 1000;
 
-/// A look before any transaction: an answer if no lease has lapsed and the last sign of life is fresh.
-pub(in super::super) fn peek_rescue(conn: &Connection, clock: &Clock, rules: &RescueRules) -> Done<Option<Rescued>> {
-    let counters = Counters::read(conn, clock)?;
-    let fresh = clock.mono.since(counters.pulse.stamped) < FRESH.min(rules.lease / 6) && !rules.ran_late;
-    let quiet = fresh && lapsed(conn, clock, 1)?.is_empty();
-    Ok(quiet.then(Rescued::default))
-}
-
 pub(in super::super) fn rescue(step: &mut Step<'_>, rules: &RescueRules) -> Done<Rescued> {
-    step.counters.pulse = step.counters.pulse.stamp(step.clock.mono, rules.lease, rules.ran_late);
+    step.counters.stamp(&step.clock, rules.lease, rules.ran_late);
     if !step.counters.pulse.may_rescue(step.clock.mono) {
         return Ok(Rescued::default());
     }
