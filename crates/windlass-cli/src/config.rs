@@ -127,7 +127,9 @@ impl TryFrom<String> for Retry {
         let policy = match words[..] {
             ["asynq"] => Some(RetryPolicy::asynq()),
             [name, base] => shape(name, wait(base)?),
-            [name, base, "cap", cap] => shape(name, wait(base)?).map(|policy| policy.cap(wait(cap).unwrap_or_default())),
+            [name, base, "cap", cap] => {
+                shape(name, wait(base)?).map(|policy| policy.cap(wait(cap).unwrap_or_default()))
+            }
             _ => None,
         };
         if let [.., "cap", cap] = words[..] {

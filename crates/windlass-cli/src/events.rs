@@ -35,7 +35,8 @@ impl EventLog {
             Failure::new(Exit::Usage, "usage", message)
         })?;
         let (sender, receiver) = sync_channel(BEHIND);
-        let writer = std::thread::Builder::new().name("windlass-events".into()).spawn(move || write(file, &receiver))?;
+        let writer =
+            std::thread::Builder::new().name("windlass-events".into()).spawn(move || write(file, &receiver))?;
         Ok(Self { sender, writer })
     }
 

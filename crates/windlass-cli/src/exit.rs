@@ -87,9 +87,7 @@ impl From<&Error> for Failure {
             Error::Store(error) => error.into(),
             Error::Invalid(_) => Failure::new(Exit::Usage, "invalid", message),
             Error::Config(_) => Failure::config(message),
-            Error::NotFound(_) => {
-                Failure::not_found(message).help("`windlass job list` shows the jobs that are there")
-            }
+            Error::NotFound(_) => Failure::not_found(message).help("`windlass job list` shows the jobs that are there"),
             Error::Gone(_) => Failure::new(Exit::NotFound, "gone", message)
                 .help("enqueue with --retention, e.g. `--retention 1d`, and completed jobs stay readable that long"),
             Error::Conflict { id, .. } => Failure::new(Exit::Conflict, "conflict", message)

@@ -55,8 +55,11 @@ impl App {
     fn shared_url(&self) -> anyhow::Result<&str> {
         let url = self.require_url()?;
         if url.starts_with("memory:") {
-            let failure = Failure::usage("a `memory:` store lives and ends with one process, so this command would find nothing");
-            return Err(failure.help("use sqlite:path, e.g. --store sqlite:jobs.db; `memory:` is for work and bench").into());
+            let failure =
+                Failure::usage("a `memory:` store lives and ends with one process, so this command would find nothing");
+            return Err(failure
+                .help("use sqlite:path, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
+                .into());
         }
         Ok(url)
     }

@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "5", "5x", "s", "-1s", "1.5s", "1h30m", " 1s", "1S", "99999999999999999999s", "18446744073709551615d"] {
+        for text in
+            ["", "5", "5x", "s", "-1s", "1.5s", "1h30m", " 1s", "1S", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -125,10 +125,13 @@ async fn answer(client: &Client, lines: Vec<Line>) -> anyhow::Result<Vec<LineAns
     let mut answers: Vec<(u64, Result<Expected, Failure>)> = Vec::with_capacity(lines.len());
     for line in lines {
         let checked = line.text.ok_or_else(too_long).and_then(|text| check(client, &text));
-        answers.push((line.number, checked.map(|(job, expected)| {
-            jobs.push(job);
-            expected
-        })));
+        answers.push((
+            line.number,
+            checked.map(|(job, expected)| {
+                jobs.push(job);
+                expected
+            }),
+        ));
     }
     let mut enqueued = enqueue(client, jobs).await?.into_iter();
     let mut settle = |(number, expected): (u64, Result<Expected, Failure>)| {

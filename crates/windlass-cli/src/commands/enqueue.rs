@@ -112,7 +112,11 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let answer = Answer::new(&enqueued, &expected);
     app.out.document(&answer, || {
         let state = crate::output::or_dash(answer.state);
-        if answer.duplicate { format!("{} is there already ({state})", answer.id) } else { format!("{} {state}", answer.id) }
+        if answer.duplicate {
+            format!("{} is there already ({state})", answer.id)
+        } else {
+            format!("{} {state}", answer.id)
+        }
     })?;
     Ok(Exit::Ok)
 }

@@ -51,7 +51,8 @@ pub(crate) fn unique_value(payload: Value, fields: &[String]) -> Result<Value, F
     }
     let pick = |field: &String| {
         let found = field.split('.').try_fold(&payload, |value, name| value.get(name));
-        let found = found.ok_or_else(|| Failure::usage(format!("the payload has no field `{field}` to be unique by")))?;
+        let found =
+            found.ok_or_else(|| Failure::usage(format!("the payload has no field `{field}` to be unique by")))?;
         Ok((field.clone(), found.clone()))
     };
     fields.iter().map(pick).collect::<Result<_, _>>().map(Value::Object)

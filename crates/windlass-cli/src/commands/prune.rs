@@ -36,7 +36,9 @@ struct Removed {
 pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     if let Some(state) = flags.states.iter().find(|state| !state.is_terminal()) {
         let failure = Failure::usage(format!("jobs that are {state} have not ended, so they are not pruned"));
-        return Err(failure.help("--state takes completed, dead and cancelled; `windlass job delete` removes one job").into());
+        return Err(failure
+            .help("--state takes completed, dead and cancelled; `windlass job delete` removes one job")
+            .into());
     }
     let client = app.existing().await?;
     let ended = || JobState::ALL.into_iter().filter(|state| state.is_terminal()).collect();

@@ -64,7 +64,9 @@ async fn switch(app: &App, client: &Client, name: &str, paused: bool) -> anyhow:
     let found = if paused { client.pause(&queue).await? } else { client.resume(&queue).await? };
     if !found {
         let failure = Failure::not_found(format!("there is no queue `{name}`"));
-        return Err(failure.help("a queue is there once a job has been in it; `windlass queue list` shows them").into());
+        return Err(failure
+            .help("a queue is there once a job has been in it; `windlass queue list` shows them")
+            .into());
     }
     app.out.document(&Switched { name, paused }, || {
         format!("queue {name} {}", if paused { "is paused" } else { "gives jobs" })

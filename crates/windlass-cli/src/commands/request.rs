@@ -29,7 +29,9 @@ impl FromStr for UniqueFor {
         match text.split_once(':') {
             None if text == "until_done" => Ok(UniqueFor::UntilDone),
             Some(("idempotency", ttl)) => units::duration(ttl).map(UniqueFor::Idempotency),
-            _ => Err(format!("`{text}` is no rule of uniqueness; write until_done, or idempotency:TTL with a duration")),
+            _ => {
+                Err(format!("`{text}` is no rule of uniqueness; write until_done, or idempotency:TTL with a duration"))
+            }
         }
     }
 }
@@ -84,7 +86,9 @@ impl Request {
                 UniqueFor::UntilDone => UniqueBy::until_done(&key),
             });
         } else if !self.unique_by.is_empty() {
-            return Err(Failure::usage("`unique_by` says by what a job is unique; `unique` says for how long: give it, too"));
+            return Err(Failure::usage(
+                "`unique_by` says by what a job is unique; `unique` says for how long: give it, too",
+            ));
         }
         options = match start {
             Start::At(at) => options.process_at(at.into()),
@@ -235,8 +239,8 @@ pub(crate) fn header(text: &str) -> Result<(String, String), String> {
 
 /// Reads a line of a batch.
 pub(crate) fn parse_line(line: &[u8]) -> Result<Request, Failure> {
-    let line: Line = serde_json::from_slice(line)
-        .map_err(|error| Failure::usage(format!("the line is no job: {error}")))?;
+    let line: Line =
+        serde_json::from_slice(line).map_err(|error| Failure::usage(format!("the line is no job: {error}")))?;
     let headers = match line.headers {
         Headers::Map(map) => map.into_iter().collect(),
         Headers::Flags(texts) => {

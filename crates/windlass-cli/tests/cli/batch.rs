@@ -34,7 +34,9 @@ fn a_payload_that_is_no_json_too_big_or_too_deep_is_2_and_leaves_no_store() {
     let deep = "[".repeat(500_000) + &"]".repeat(500_000);
     place.feed(&["enqueue", "a", "--payload", "-"], deep.as_bytes()).expect(2);
     place.feed(&["enqueue", "a", "--payload", "@/dev/zero"], b"").expect(2);
-    for flags in [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", "g"], &["--header", "x"], &["--tag", ""]] {
+    for flags in
+        [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", "g"], &["--header", "x"], &["--tag", ""]]
+    {
         place.run(&[&["enqueue", "a"], flags].concat()).expect(2);
     }
     place.run(&["enqueue", "a*"]).expect(2);
@@ -88,7 +90,18 @@ fn a_batch_answers_in_order_with_bad_lines_in_their_place() {
             None => format!("{} {}", answer["id"].as_str().unwrap(), answer["duplicate"]),
         })
         .collect();
-    let expected = ["one false", "error 2", "two false", "one true", "error 5", "error 6", "error 7", "three false", "error 10", "error 11"];
+    let expected = [
+        "one false",
+        "error 2",
+        "two false",
+        "one true",
+        "error 5",
+        "error 6",
+        "error 7",
+        "three false",
+        "error 10",
+        "error 11",
+    ];
     assert_eq!(shown, expected);
     assert!(answers[4]["error"]["message"].as_str().unwrap().contains("prority"), "{}", answers[4]);
     assert_eq!((&answers[2]["state"], &answers[2]["queue"]), (&"scheduled".into(), &"low".into()));

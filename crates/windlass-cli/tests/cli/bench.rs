@@ -1,6 +1,6 @@
 //! The measurements: their figures have every field, and delivery is exact. The figures themselves are for people.
 
-use crate::support::{Place, bare, fields, feed, run};
+use crate::support::{Place, bare, feed, fields, run};
 
 #[test]
 fn every_phase_gives_its_figures_with_exact_delivery() {
@@ -9,8 +9,20 @@ fn every_phase_gives_its_figures_with_exact_delivery() {
     let phases: Vec<&str> = items.iter().map(|item| item["phase"].as_str().unwrap()).collect();
     assert_eq!(phases, ["enqueue", "bulk", "drain", "drain", "latency", "latency"]);
     for item in items {
-        let wanted = ["concurrency", "cpu_us_per_job", "delivery", "durability", "jobs", "p50_ms", "p99_ms",
-            "peak_rss_bytes", "phase", "rate", "seconds", "store"];
+        let wanted = [
+            "concurrency",
+            "cpu_us_per_job",
+            "delivery",
+            "durability",
+            "jobs",
+            "p50_ms",
+            "p99_ms",
+            "peak_rss_bytes",
+            "phase",
+            "rate",
+            "seconds",
+            "store",
+        ];
         assert_eq!(fields(item), wanted);
         assert_eq!(fields(&item["delivery"]), ["enqueued", "finished", "lost", "twice"]);
         let delivery = |name: &str| item["delivery"][name].as_u64().unwrap();

@@ -13,9 +13,11 @@ fn shell(script: &str) -> String {
 #[test]
 fn a_command_gets_payload_and_facts_and_its_last_line_is_the_result() {
     let place = Place::new();
-    let flags = ["--payload", r#"{"n":1}"#, "--tenant", "acme", "--max-retry", "7", "--deadline", "2100-01-01T00:00:00Z"];
+    let flags =
+        ["--payload", r#"{"n":1}"#, "--tenant", "acme", "--max-retry", "7", "--deadline", "2100-01-01T00:00:00Z"];
     let id = place.enqueue("c", &flags);
-    let facts = "$WINDLASS_JOB_ID $WINDLASS_KIND $WINDLASS_QUEUE $WINDLASS_TENANT $WINDLASS_ATTEMPT $WINDLASS_MAX_RETRY";
+    let facts =
+        "$WINDLASS_JOB_ID $WINDLASS_KIND $WINDLASS_QUEUE $WINDLASS_TENANT $WINDLASS_ATTEMPT $WINDLASS_MAX_RETRY";
     place.drain(&shell(&format!(
         "echo chatter; test $WINDLASS_FENCE -gt 0 && echo \\\"$(cat) {facts} $WINDLASS_DEADLINE\\\" | tr -d {{}}"
     )));
@@ -73,7 +75,10 @@ fn other_codes_signals_and_missing_programs_are_failed_attempts() {
         [kinds.missing]\ncommand = [\"/nowhere/program\"]\nretry = \"fixed 0s\"\n";
     place.drain(&(shell("echo attempt $WINDLASS_ATTEMPT >&2; exit 3") + more));
     let [failed, killed, missing] = ids.map(|id| place.job(&id));
-    assert_eq!((&failed["state"], &failed["reason"], &failed["attempt"]), (&"dead".into(), &"exhausted".into(), &2.into()));
+    assert_eq!(
+        (&failed["state"], &failed["reason"], &failed["attempt"]),
+        (&"dead".into(), &"exhausted".into(), &2.into())
+    );
     assert_eq!(failed["errors"][1]["message"], "exit code 3: attempt 2");
     assert_eq!(killed["errors"][0]["message"], "ended by signal 9 (SIGKILL)");
     let message = missing["errors"][0]["message"].as_str().unwrap();

@@ -9,7 +9,8 @@ use crate::support::Place;
 #[test]
 fn with_one_of_three_workers_killed_every_job_completes() {
     let place = Place::new();
-    let lines: String = (0..300).map(|n| format!("{{\"kind\":\"nap\",\"id\":\"job-{n}\",\"payload\":{{\"ms\":20}}}}\n")).collect();
+    let lines: String =
+        (0..300).map(|n| format!("{{\"kind\":\"nap\",\"id\":\"job-{n}\",\"payload\":{{\"ms\":20}}}}\n")).collect();
     place.feed(&["enqueue", "--batch", "-"], lines.as_bytes()).expect(0);
     let config = "lease = \"600ms\"\nconcurrency = 4\n[kinds.nap]\nbuiltin = \"sleep\"";
     let [mut victim, second, third] = [(); 3].map(|()| place.worker(config, &["--drain"]));
@@ -56,7 +57,8 @@ fn a_job_that_takes_its_process_down_is_poison_after_three_deaths_and_its_neighb
     let place = Place::new();
     let poison = place.enqueue("bomb", &[]);
     let neighbours: Vec<String> = (0..10).map(|_| place.enqueue("nap", &["--payload", r#"{"ms":30}"#])).collect();
-    let config = "lease = \"300ms\"\nconcurrency = 4\n[kinds.bomb]\nbuiltin = \"abort\"\n[kinds.nap]\nbuiltin = \"sleep\"";
+    let config =
+        "lease = \"300ms\"\nconcurrency = 4\n[kinds.bomb]\nbuiltin = \"abort\"\n[kinds.nap]\nbuiltin = \"sleep\"";
     let mut deaths = 0;
     // A supervisor that starts the worker again each time, until it has drained everything.
     loop {

@@ -23,9 +23,34 @@ fn an_enqueue_answers_id_queue_state_and_duplicate() {
 #[test]
 fn a_job_has_every_field_and_what_was_said_of_it() {
     let place = Place::new();
-    let flags = ["--payload", r#"{"b":1.50,"a":[]}"#, "--queue", "q", "--priority", "-7", "--max-retry", "3", "--timeout",
-        "5m", "--deadline", "2100-01-01T00:00:00Z", "--tag", "t1", "--tag", "t2", "--tenant", "acme", "--header",
-        "trace=a=b", "--unique", "until_done", "--id", "me", "--process-in", "1h"];
+    let flags = [
+        "--payload",
+        r#"{"b":1.50,"a":[]}"#,
+        "--queue",
+        "q",
+        "--priority",
+        "-7",
+        "--max-retry",
+        "3",
+        "--timeout",
+        "5m",
+        "--deadline",
+        "2100-01-01T00:00:00Z",
+        "--tag",
+        "t1",
+        "--tag",
+        "t2",
+        "--tenant",
+        "acme",
+        "--header",
+        "trace=a=b",
+        "--unique",
+        "until_done",
+        "--id",
+        "me",
+        "--process-in",
+        "1h",
+    ];
     place.enqueue("email:send", &flags);
     let job = place.job("me");
     has_fields(&job, JOB);
@@ -98,8 +123,11 @@ fn stats_have_every_number_and_they_add_up() {
     place.enqueue("f", &["--max-retry", "0"]);
     place.drain("[kinds.a]\nbuiltin = \"noop\"\n[kinds.f]\nbuiltin = \"fail\"");
     let stats = place.run(&["stats", "--since", "1h"]).expect(0).json();
-    has_fields(&stats, "total pending running completed failed avg_duration_ms p50_wait_ms p99_wait_ms p50_run_ms \
-        p99_run_ms enqueued removed by_state by_queue servers");
+    has_fields(
+        &stats,
+        "total pending running completed failed avg_duration_ms p50_wait_ms p99_wait_ms p50_run_ms \
+        p99_run_ms enqueued removed by_state by_queue servers",
+    );
     has_fields(&stats["by_state"], STATES);
     has_fields(&stats["by_queue"]["default"], STATES);
     let number = |name: &str| stats[name].as_u64().unwrap();
@@ -149,7 +177,8 @@ fn every_event_has_its_fields() {
     let id = place.enqueue("a", &[]);
     let config = "[kinds.a]\nbuiltin = \"noop\"";
     let events = place.worker(config, &["--drain"]).rest();
-    let of_job: Vec<&str> = events.iter().filter(|event| event["id"] == *id).map(|event| event["event"].as_str().unwrap()).collect();
+    let of_job: Vec<&str> =
+        events.iter().filter(|event| event["id"] == *id).map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(of_job, ["claimed", "started", "finished"]);
     events.iter().for_each(|event| has_fields(event, "at event id kind queue attempt fence server"));
     assert!(events.iter().all(|event| event["fence"].is_string() && event["attempt"] == 1));

@@ -6,7 +6,9 @@ use crate::support::{Place, bare, feed, run};
 
 #[test]
 fn usage_is_2_and_help_and_version_are_0() {
-    for args in [&["nonsense"][..], &["enqueue"], &["enqueue", "a", "--priority", "x"], &["job", "list", "--state", "odd"]] {
+    for args in
+        [&["nonsense"][..], &["enqueue"], &["enqueue", "a", "--priority", "x"], &["job", "list", "--state", "odd"]]
+    {
         let answer = run(args).expect(2);
         assert_eq!(answer.error()["code"], "usage", "{answer:?}");
     }
@@ -43,7 +45,13 @@ fn an_unknown_scheme_is_2_and_memory_is_2_where_it_makes_no_sense() {
 #[test]
 fn a_store_that_is_not_there_is_3_and_not_made_by_those_who_look() {
     let place = Place::new();
-    for args in [&["stats"][..], &["job", "list"], &["queue", "list"], &["prune", "--older-than", "1d"], &["job", "cancel", "x"]] {
+    for args in [
+        &["stats"][..],
+        &["job", "list"],
+        &["queue", "list"],
+        &["prune", "--older-than", "1d"],
+        &["job", "cancel", "x"],
+    ] {
         let error = place.run(args).expect(3).error();
         assert_eq!(error["code"], "unavailable");
         assert!(error["message"].as_str().unwrap().contains("`windlass enqueue`"), "{error}");

@@ -111,7 +111,9 @@ fn queues_of_the_flags_go_before_those_of_the_configuration() {
     let place = Place::new();
     let [low, default] = [place.enqueue("a", &["--queue", "low"]), place.enqueue("a", &[])];
     let config = place.file("config.toml", &format!("[queues]\ndefault = 1\n{NOOP}"));
-    place.run(&["work", "--config", &config, "--drain", "--queue", "low=3", "--strict", "--concurrency", "2"]).expect(0);
+    place
+        .run(&["work", "--config", &config, "--drain", "--queue", "low=3", "--strict", "--concurrency", "2"])
+        .expect(0);
     assert_eq!((&place.job(&low)["state"], &place.job(&default)["state"]), (&"completed".into(), &"pending".into()));
     place.run(&["work", "--config", &config, "--queue", "low=0"]).expect(2);
     place.run(&["work", "--config", &config, "--concurrency", "0"]).expect(2);
@@ -120,7 +122,8 @@ fn queues_of_the_flags_go_before_those_of_the_configuration() {
 #[test]
 fn the_longest_prefix_wins_and_kinds_have_limits_of_their_own() {
     let place = Place::new();
-    let [exact, long, short] = ["image:big:one", "image:big:two", "image:x"].map(|kind| place.enqueue(kind, &["--max-retry", "0"]));
+    let [exact, long, short] =
+        ["image:big:one", "image:big:two", "image:x"].map(|kind| place.enqueue(kind, &["--max-retry", "0"]));
     place.drain(
         "[kinds.\"image:*\"]\nbuiltin = \"noop\"\n[kinds.\"image:big:*\"]\nbuiltin = \"fail\"\nconcurrency = 1\n\
          [kinds.\"image:big:one\"]\nbuiltin = \"sleep\"\ntimeout = \"1ms\"\n",

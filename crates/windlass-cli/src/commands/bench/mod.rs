@@ -117,7 +117,9 @@ async fn measure(place: &Place, flags: &Flags) -> anyhow::Result<Vec<Item>> {
     let callers = |default: &[usize]| if flags.callers.is_empty() { default.to_vec() } else { flags.callers.clone() };
     let mut plan = Vec::new();
     if wanted(Phase::Enqueue) {
-        plan.extend(callers(&[1, 50]).into_iter().map(|callers| (Phase::Enqueue, flags.jobs.unwrap_or(10_000), callers)));
+        plan.extend(
+            callers(&[1, 50]).into_iter().map(|callers| (Phase::Enqueue, flags.jobs.unwrap_or(10_000), callers)),
+        );
     }
     if wanted(Phase::Bulk) {
         plan.extend(callers(&[1]).into_iter().map(|callers| (Phase::Bulk, flags.jobs.unwrap_or(100_000), callers)));
@@ -175,7 +177,17 @@ struct Figures {
 }
 
 const HEADINGS: [&str; 11] = [
-    "STORE", "PHASE", "JOBS", "CONCURRENCY", "SECONDS", "JOBS/S", "P50 MS", "P99 MS", "CPU US/JOB", "PEAK RSS", "DELIVERY",
+    "STORE",
+    "PHASE",
+    "JOBS",
+    "CONCURRENCY",
+    "SECONDS",
+    "JOBS/S",
+    "P50 MS",
+    "P99 MS",
+    "CPU US/JOB",
+    "PEAK RSS",
+    "DELIVERY",
 ];
 
 fn row(item: &Item) -> Vec<String> {

@@ -28,9 +28,7 @@ impl Place {
 
     pub(crate) async fn open(&self) -> anyhow::Result<Site> {
         let site = match &self.url {
-            Some(url) => {
-                Site { client: Client::open(url).await?, shared: !url.starts_with("memory:"), _folder: None }
-            }
+            Some(url) => Site { client: Client::open(url).await?, shared: !url.starts_with("memory:"), _folder: None },
             None => {
                 let folder = tempfile::Builder::new().prefix("windlass-bench-").tempdir()?;
                 let url = format!("sqlite:{}", folder.path().join("bench.db").display());

@@ -95,7 +95,11 @@ impl Tally {
     }
 
     /// The server that `work` runs, with a handler that notes the job's number and does nothing.
-    pub(crate) async fn serve(self: &Arc<Self>, client: &Client, slots: usize) -> Result<RunningServer, windlass::Error> {
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        client: &Client,
+        slots: usize,
+    ) -> Result<RunningServer, windlass::Error> {
         let (handler, listener) = (self.clone(), self.clone());
         let router = Router::new().at(KIND, move |_: Unread, ctx: JobContext| {
             handler.begin(ctx.id());
