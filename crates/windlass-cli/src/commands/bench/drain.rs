@@ -7,20 +7,23 @@ use windlass::{Client, Error, PRIORITIES};
 use super::{Figures, measure::Meter, place::Site, tally::Tally};
 
 /// How many jobs are made at once, so that a preload of millions takes little memory.
-const STEP: u64 = 10_000;
+const STEP: u64 = 2000;
 
 pub(crate) async fn run(
-    site: &Site,
+    site: &mut Site,
     jobs: u64,
     slots: usize,
     backlog: u64,
     retention: Duration,
 ) -> anyhow::Result<Figures> {
-    let client = site.client();
-    let tally = Tally::new(client, jobs, retention, false);
+    let client = site.client().clone();
+    let tally = Tally::new(&client, jobs, retention, false);
     // The backlog comes first and stands behind, so that the measured jobs are claimed past it.
-    preload(client, &tally, jobs, jobs + backlog, i32::from(*PRIORITIES.start())).await?;
-    preload(client, &tally, 0, jobs, 0).await?;
+    preload(&client, &tally, jobs, jobs + backlog, i32::from(*PRIORITIES.start())).await?;
+    preload(&client, &tally, 0, jobs, 0).await?;
+    drop(client);
+    site.reopen().await?;
+    let client = site.client();
     let meter = Meter::start(client.env());
     let server = tally.serve(client, slots).await?;
     let end = tally.ended().await;

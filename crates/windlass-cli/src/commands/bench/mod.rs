@@ -135,15 +135,15 @@ async fn measure(place: &Place, flags: &Flags) -> anyhow::Result<Vec<Item>> {
     let mut items = Vec::new();
     for (phase, jobs, concurrency) in plan {
         info!(?phase, jobs, concurrency, "measuring");
-        let site = place.open().await?;
-        let item = one(&site, flags, phase, jobs, concurrency).await?;
+        let mut site = place.open().await?;
+        let item = one(&mut site, flags, phase, jobs, concurrency).await?;
         site.close().await?;
         items.push(item);
     }
     Ok(items)
 }
 
-async fn one(site: &Site, flags: &Flags, phase: Phase, jobs: u64, concurrency: usize) -> anyhow::Result<Item> {
+async fn one(site: &mut Site, flags: &Flags, phase: Phase, jobs: u64, concurrency: usize) -> anyhow::Result<Item> {
     let figures = match phase {
         Phase::Enqueue => load::enqueue(site, jobs, concurrency, flags.retention).await?,
         Phase::Bulk => load::bulk(site, jobs, concurrency, flags.retention).await?,

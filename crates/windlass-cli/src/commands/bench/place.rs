@@ -15,6 +15,7 @@ pub(crate) struct Place {
 /// The store of one phase.
 pub(crate) struct Site {
     client: Client,
+    url: String,
     /// It is somebody's, and stays.
     shared: bool,
     /// Removed after the client is closed.
@@ -27,14 +28,15 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> anyhow::Result<Site> {
-        let site = match &self.url {
-            Some(url) => Site { client: Client::open(url).await?, shared: !url.starts_with("memory:"), _folder: None },
+        let (url, folder) = match &self.url {
+            Some(url) => (url.clone(), None),
             None => {
                 let folder = tempfile::Builder::new().prefix("windlass-bench-").tempdir()?;
-                let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-                Site { client: Client::open(&url).await?, shared: false, _folder: Some(folder) }
+                (format!("sqlite:{}", folder.path().join("bench.db").display()), Some(folder))
             }
         };
+        let shared = self.url.is_some() && !in_process(&url);
+        let site = Site { client: Client::open(&url).await?, url, shared, _folder: folder };
         site.clear().await?;
         Ok(site)
     }
@@ -43,6 +45,15 @@ impl Place {
 impl Site {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Opens the store again, as a process that starts now would: its caches are cold and its files are tidied up.
+    pub(crate) async fn reopen(&mut self) -> anyhow::Result<()> {
+        if !in_process(&self.url) {
+            self.client = Client::builder().open("memory:").await?;
+            self.client = Client::open(&self.url).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(self) -> anyhow::Result<()> {
@@ -68,4 +79,8 @@ impl Site {
         server.shutdown().await;
         Ok(())
     }
+}
+
+fn in_process(url: &str) -> bool {
+    url.starts_with("memory:")
 }
