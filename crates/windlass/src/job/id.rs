@@ -43,6 +43,15 @@ impl JobId {
         }
     }
 
+    /// The bytes of the UUID, when the id is one.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn uuid_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Repr::Uuid(bytes) => Some(bytes),
+            Repr::Text(_) => None,
+        }
+    }
+
     /// The text, when the caller brought one that is no UUID.
     pub fn as_text(&self) -> Option<&str> {
         match &self.0 {

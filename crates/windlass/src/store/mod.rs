@@ -90,7 +90,8 @@ pub struct ClaimRequest {
     /// Who asks.
     pub server: ServerId,
     /// The number of the server's claim. A repeat with the same number (its reply was lost) gets the same jobs, those
-    /// of them that it still holds.
+    /// of them that it still holds, with their leases renewed: the server counts them from its last request. A lower
+    /// number than the last one gets nothing: it was delayed on its way, and nobody waits for its answer.
     pub sequence: u64,
     /// The most jobs to take.
     pub limit: u32,

@@ -76,7 +76,16 @@ impl Inner {
         if let Some(last) = self.last_claims.get(&request.server)
             && last.sequence == request.sequence
         {
-            return Claim { jobs: self.still_held(last), suspect_waiting: None };
+            let jobs = self.still_held(last);
+            // Who asks again counts its time from this request, so the leases do, too.
+            let leases = jobs.iter().map(Claimed::lease).collect();
+            let renewal = ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false };
+            self.extend(&renewal, mono, &boot);
+            return Claim { jobs, suspect_waiting: None };
+        }
+        if self.last_claims.get(&request.server).is_some_and(|last| request.sequence < last.sequence) {
+            // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
+            return Claim::default();
         }
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);

@@ -1,15 +1,15 @@
 //! Takes pending jobs: merges the heads of the lines that the request may take from, never looking at the others.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Done, Step, sql};
+use super::{Done, Step, lease::extend, sql};
 use crate::{
     decide::queues::QueueShare,
     job::{Fence, Kind, QueueName, State, Timestamp},
     store::{
-        Claim, ClaimRequest, Claimed,
+        Claim, ClaimRequest, Claimed, ExtendRequest,
         sqlite::{
             clock::Clock,
             lines::{Line, Lines},
@@ -38,8 +38,10 @@ pub(in super::super) fn peek(
     clock: &Clock,
     request: &ClaimRequest,
 ) -> Done<Option<Claim>> {
-    if repeated(conn, request)?.is_some() {
-        return Ok(None);
+    match earlier(conn, request)? {
+        Earlier::None => {}
+        Earlier::Same(_) => return Ok(None),
+        Earlier::Overtaken => return Ok(Some(Claim::default())),
     }
     let shares = open(conn, lines, request)?;
     let suspect = oldest_suspect(conn, &shares, request)?;
@@ -57,8 +59,11 @@ pub(in super::super) fn peek(
 }
 
 pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Done<Claim> {
-    if let Some(lease) = repeated(step.conn, request)? {
-        return Ok(Claim { jobs: still_held(step, request, lease)?, suspect_waiting: None });
+    match earlier(step.conn, request)? {
+        Earlier::None => {}
+        Earlier::Same(fence) => return repeat(step, request, fence),
+        // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
+        Earlier::Overtaken => return Ok(Claim::default()),
     }
     let shares = open(step.conn, step.lines, request)?;
     let suspect = oldest_suspect(step.conn, &shares, request)?;
@@ -76,20 +81,53 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
     let until = step.clock.mono.after(request.lease).0;
     let lease = params![fence, request.server, &*step.clock.boot, until];
     step.conn.prepare_cached(sql!("lease_put"))?.execute(lease)?;
+    let conn = step.conn;
+    let mut read = conn.prepare_cached(sql!("claim_read"))?;
+    let mut update = conn.prepare_cached(sql!("claim_take"))?;
     let mut jobs = Vec::with_capacity(picked.len());
     for (seq, share, open) in picked {
         let share = &shares[share];
         let (queue, kind) = (share.queue.clone(), share.lines[open].kind.clone());
-        jobs.extend(take(step, seq, fence, request, queue, kind)?);
+        let row = read.query_row([seq], |row| claimed(row, queue, kind, fence, step.clock.now)).optional()?;
+        let Some(mut taken) = row else { continue };
+        update.execute(params![seq, fence, request.server, step.now()])?;
+        step.moved(taken.line, Some(State::Pending), Some(State::Running));
+        if taken.aside {
+            fetch_aside(conn, seq, &mut taken.job)?;
+        }
+        taken.job.attempt = taken.job.failures + 1;
+        jobs.push(taken.job);
     }
     Ok(Claim { jobs, suspect_waiting })
 }
 
-/// The lease of this very claim, if the server made it before.
-fn repeated(conn: &Connection, request: &ClaimRequest) -> Done<Option<i64>> {
+/// What the server claimed before.
+enum Earlier {
+    /// Nothing, or an earlier claim.
+    None,
+    /// This very claim, under this fence.
+    Same(i64),
+    /// A later claim.
+    Overtaken,
+}
+
+fn earlier(conn: &Connection, request: &ClaimRequest) -> Done<Earlier> {
     let mut statement = conn.prepare_cached(sql!("claim_last"))?;
     let last = statement.query_row([request.server], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
-    Ok(last.filter(|(sequence, _)| *sequence == request.sequence).map(|(_, lease)| lease))
+    Ok(match last {
+        Some((sequence, fence)) if sequence == request.sequence => Earlier::Same(fence),
+        Some((sequence, _)) if sequence > request.sequence => Earlier::Overtaken,
+        _ => Earlier::None,
+    })
+}
+
+/// The same jobs again, those of them that are still held. Who asks again counts its time from this request, so the
+/// leases do, too.
+fn repeat(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Claim> {
+    let jobs = still_held(step, request, fence)?;
+    let leases = jobs.iter().map(Claimed::lease).collect();
+    extend(step, &ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false })?;
+    Ok(Claim { jobs, suspect_waiting: None })
 }
 
 /// The lines that the request may take from, by share. Paused queues have none.
@@ -168,46 +206,26 @@ fn heads(conn: &Connection, share: &OpenShare, limit: u32) -> Done<Heads> {
     Ok(heads)
 }
 
-fn take(
-    step: &mut Step<'_>,
-    seq: i64,
-    fence: i64,
-    request: &ClaimRequest,
-    queue: QueueName,
-    kind: Kind,
-) -> Done<Option<Claimed>> {
-    let mut statement = step.conn.prepare_cached(sql!("claim_take"))?;
-    let now = step.clock.now;
-    let row = params![seq, fence, request.server, now.as_micros()];
-    let taken = statement.query_row(row, |row| claimed(row, queue, kind, fence, now)).optional()?;
-    drop(statement);
-    let Some((mut claimed, line, aside)) = taken else { return Ok(None) };
-    step.moved(line, Some(State::Pending), Some(State::Running));
-    if aside {
-        fetch_aside(step.conn, seq, &mut claimed)?;
-    }
-    Ok(Some(claimed))
+/// A job as it is handed out.
+struct Taken {
+    job: Claimed,
+    line: i64,
+    aside: bool,
 }
 
-fn claimed(
-    row: &Row<'_>,
-    queue: QueueName,
-    kind: Kind,
-    fence: i64,
-    started: Timestamp,
-) -> rusqlite::Result<(Claimed, i64, bool)> {
-    let pending = row.get::<_, Option<i64>>("pending_at")?.map_or(started, Timestamp::from_micros);
-    let claimed = Claimed {
+fn claimed(row: &Row<'_>, queue: QueueName, kind: Kind, fence: i64, started: Timestamp) -> rusqlite::Result<Taken> {
+    let pending = row.get::<_, Option<i64>>(17)?.map_or(started, Timestamp::from_micros);
+    let job = Claimed {
         spec: Arc::new(rows::spec(row, queue, kind)?),
         fence: Fence(fence as u64),
-        attempt: row.get("attempt")?,
-        failures: row.get("failures")?,
-        crashes: row.get("crashes")?,
-        snoozes: row.get("snoozes")?,
-        created_at: Timestamp::from_micros(row.get("created_at")?),
-        waited: started.since(pending).max(Duration::ZERO),
+        attempt: row.get(18)?,
+        failures: row.get(13)?,
+        crashes: row.get(14)?,
+        snoozes: row.get(15)?,
+        created_at: Timestamp::from_micros(row.get(16)?),
+        waited: started.since(pending),
     };
-    Ok((claimed, row.get("line")?, row.get("side")?))
+    Ok(Taken { job, line: row.get(11)?, aside: row.get(12)? })
 }
 
 /// A big payload and its extras.
@@ -226,25 +244,19 @@ fn fetch_aside(conn: &Connection, seq: i64, claimed: &mut Claimed) -> Done<()> {
 
 fn still_held(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Vec<Claimed>> {
     step.lines.refresh(step.conn)?;
-    let mut held = Vec::new();
-    {
-        let mut statement = step.conn.prepare_cached(sql!("claim_held"))?;
-        let mut found = statement.query(params![fence, request.server])?;
-        while let Some(row) = found.next()? {
-            let line: i64 = row.get("line")?;
-            let names = step.lines.all().find(|(_, (id, _))| *id == line);
-            let Some((queue, (_, kind))) = names else { continue };
-            let started = row.get::<_, Option<i64>>("started_at")?.map_or(step.clock.now, Timestamp::from_micros);
-            let seq: i64 = row.get("seq")?;
-            held.push((claimed(row, queue.clone(), kind.clone(), fence, started)?, seq));
+    let mut statement = step.conn.prepare_cached(sql!("claim_held"))?;
+    let mut found = statement.query(params![fence, request.server])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next()? {
+        let (line, seq): (i64, i64) = (row.get(11)?, row.get(20)?);
+        let names = step.lines.all().find(|(_, (id, _))| *id == line);
+        let Some((queue, (_, kind))) = names else { continue };
+        let started = row.get::<_, Option<i64>>(19)?.map_or(step.clock.now, Timestamp::from_micros);
+        let mut taken = claimed(row, queue.clone(), kind.clone(), fence, started)?;
+        if taken.aside {
+            fetch_aside(step.conn, seq, &mut taken.job)?;
         }
-    }
-    let mut jobs = Vec::with_capacity(held.len());
-    for ((mut claimed, _, aside), seq) in held {
-        if aside {
-            fetch_aside(step.conn, seq, &mut claimed)?;
-        }
-        jobs.push(claimed);
+        jobs.push(taken.job);
     }
     Ok(jobs)
 }

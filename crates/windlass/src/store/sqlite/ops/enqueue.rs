@@ -1,6 +1,6 @@
 //! Makes jobs durable, one by one in their order.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::{Done, Step, sql};
 use crate::{
@@ -12,10 +12,15 @@ use crate::{
 };
 
 pub(in super::super) fn enqueue(step: &mut Step<'_>, jobs: &[NewJob]) -> Done<Vec<Enqueued>> {
-    jobs.iter().map(|job| enqueue_one(step, job)).collect()
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let conn = step.conn;
+    let mut insert = conn.prepare_cached(sql!("enqueue"))?;
+    jobs.iter().map(|job| enqueue_one(step, &mut insert, job)).collect()
 }
 
-fn enqueue_one(step: &mut Step<'_>, new: &NewJob) -> Done<Enqueued> {
+fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJob) -> Done<Enqueued> {
     let spec = &*new.spec;
     if spec.unique.is_some()
         && let Some(duplicate) = duplicate_of(step, new)?
@@ -40,7 +45,7 @@ fn enqueue_one(step: &mut Step<'_>, new: &NewJob) -> Done<Enqueued> {
     let extras = extras(spec);
     let aside = spec.payload.len() + extras.as_ref().map_or(0, String::len) > INLINE;
     let pending = state == State::Pending;
-    let added = step.conn.prepare_cached(sql!("enqueue"))?.execute(params![
+    let added = insert.execute(params![
         seq,
         IdColumn(&spec.id),
         line,

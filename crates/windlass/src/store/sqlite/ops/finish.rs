@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::{
     Done, Step,
@@ -16,10 +16,13 @@ use crate::{
 };
 
 pub(in super::super) fn finish(step: &mut Step<'_>, batch: &[Finish]) -> Done<Vec<Finished>> {
+    let conn = step.conn;
+    let mut at_once =
+        AtOnce { read: conn.prepare_cached(sql!("finish_read"))?, remove: conn.prepare_cached(sql!("remove"))? };
     let mut leases = BTreeSet::new();
     let mut answers = Vec::with_capacity(batch.len());
     for report in batch {
-        let answer = match remove_at_once(step, report, &mut leases)? {
+        let answer = match at_once.try_finish(step, report, &mut leases)? {
             Some(state) => Finished::Applied(state),
             None => apply(step, report, &mut leases)?,
         };
@@ -29,41 +32,48 @@ pub(in super::super) fn finish(step: &mut Step<'_>, batch: &[Finish]) -> Done<Ve
         answers.push(answer);
     }
     for lease in leases {
-        step.conn.prepare_cached(sql!("lease_drop"))?.execute([lease])?;
+        conn.prepare_cached(sql!("lease_drop"))?.execute([lease])?;
     }
     Ok(answers)
 }
 
-/// The common case in one statement: the job ended well and is not kept.
-fn remove_at_once(step: &mut Step<'_>, report: &Finish, leases: &mut BTreeSet<i64>) -> Done<Option<State>> {
-    if report.verdict != Verdict::Complete {
-        return Ok(None);
+/// The common case: the job ended well and is not kept.
+struct AtOnce<'c> {
+    read: CachedStatement<'c>,
+    remove: CachedStatement<'c>,
+}
+
+impl AtOnce<'_> {
+    fn try_finish(&mut self, step: &mut Step<'_>, report: &Finish, leases: &mut BTreeSet<i64>) -> Done<Option<State>> {
+        if report.verdict != Verdict::Complete {
+            return Ok(None);
+        }
+        let now = step.clock.now;
+        let row = params![IdColumn(&report.lease.id), report.lease.fence.0 as i64];
+        let found = self.read.query_row(row, |row| {
+            let time =
+                |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+            let started = time(4)?.unwrap_or(now);
+            let waited = started.since(time(3)?.unwrap_or(started));
+            let lifetime = now.since(time(2)?.unwrap_or(now));
+            let tenant: Option<std::sync::Arc<str>> = row.get(5)?;
+            let (seq, line): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok((seq, line, waited, lifetime, tenant, row.get::<_, bool>(6)?, row.get::<_, Option<i64>>(7)?))
+        });
+        let Some((seq, line, waited, lifetime, tenant, aside, lease)) = found.optional()? else { return Ok(None) };
+        self.remove.execute([seq])?;
+        if aside {
+            step.conn.prepare_cached(sql!("side_remove"))?.execute([seq])?;
+        }
+        leases.extend(lease);
+        step.wake();
+        step.moved(line, Some(State::Running), None);
+        step.bucket(line).count_run(State::Completed, waited, report.ran, lifetime);
+        if let Some(tenant) = tenant {
+            step.tenant_bucket(tenant).count_run(State::Completed, waited, report.ran, lifetime);
+        }
+        Ok(Some(State::Completed))
     }
-    let mut statement = step.conn.prepare_cached(sql!("finish_remove"))?;
-    let row = params![IdColumn(&report.lease.id), report.lease.fence.0 as i64];
-    let removed = statement.query_row(row, |row| {
-        let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
-        let tenant: Option<String> = row.get(5)?;
-        let seq: i64 = row.get(0)?;
-        Ok((seq, row.get::<_, i64>(1)?, time(2)?, time(3)?, time(4)?, tenant, row.get::<_, bool>(6)?, row.get(7)?))
-    });
-    let Some((seq, line, created, pending, started, tenant, aside, lease)) = removed.optional()? else {
-        return Ok(None);
-    };
-    drop(statement);
-    leases.extend::<Option<i64>>(lease);
-    if aside {
-        step.conn.prepare_cached(sql!("side_remove"))?.execute([seq])?;
-    }
-    step.wake();
-    step.moved(line, Some(State::Running), None);
-    let waited = started.unwrap_or(step.clock.now).since(pending.unwrap_or(step.clock.now));
-    let lifetime = step.clock.now.since(created.unwrap_or(step.clock.now));
-    step.bucket(line).count_run(State::Completed, waited, report.ran, lifetime);
-    if let Some(tenant) = tenant {
-        step.tenant_bucket(tenant.into()).count_run(State::Completed, waited, report.ran, lifetime);
-    }
-    Ok(Some(State::Completed))
 }
 
 fn apply(step: &mut Step<'_>, report: &Finish, leases: &mut BTreeSet<i64>) -> Done<Finished> {

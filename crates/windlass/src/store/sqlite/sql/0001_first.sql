@@ -167,13 +167,13 @@ CREATE TABLE windlass_server (
 ) WITHOUT ROWID;
 
 -- A job as people look at it.
+-- why: what was asked for comes first, in the order in which claims read it too
 CREATE VIEW windlass_record AS
-SELECT job.seq, job.id, line.queue, line.kind, job.state, job.priority, job.attempt, job.failures, job.crashes,
-       job.snoozes, job.max_retry, job.timeout_us, job.retention_us, job.created_at, job.updated_at, job.pending_at,
-       job.run_at, job.started_at, job.completed_at, job.deadline, job.fence, job.server, job.tenant, job.unique_key,
-       job.unique_ttl_us, job.cancel, job.reason, job.result,
-       coalesce(job.payload, side.payload) AS payload, coalesce(job.extras, side.extras) AS extras, side.errors,
-       lease.until_mono
+SELECT job.id, job.priority, job.max_retry, job.timeout_us, job.retention_us, job.deadline, job.tenant, job.unique_key,
+       job.unique_ttl_us, coalesce(job.payload, side.payload) AS payload, coalesce(job.extras, side.extras) AS extras,
+       job.seq, line.queue, line.kind, job.state, job.attempt, job.failures, job.crashes, job.snoozes, job.created_at,
+       job.updated_at, job.pending_at, job.run_at, job.started_at, job.completed_at, job.fence, job.server, job.cancel,
+       job.reason, job.result, side.errors, lease.until_mono
 FROM windlass_job AS job
 JOIN windlass_line AS line ON line.id = job.line
 LEFT JOIN windlass_side AS side ON side.seq = job.seq
