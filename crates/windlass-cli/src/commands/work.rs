@@ -119,7 +119,8 @@ fn queues(config: &Config, flags: &Flags) -> Vec<(String, u32)> {
 fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
     // A command is asked to end, and killed after the grace; only after that would its run be dropped.
     server = server.grace(DEFAULTS.grace + Duration::from_secs(1));
-    server = server.concurrency(flags.concurrency.or(config.concurrency).unwrap_or(DEFAULTS.concurrency));
+    let slots = flags.concurrency.or(config.concurrency).unwrap_or(DEFAULTS.concurrency);
+    server = server.concurrency(slots);
     server = server.strict(flags.strict || config.strict.unwrap_or(false));
     if let Some(timeout) = flags.shutdown_timeout.or(config.shutdown_timeout.map(|span| span.0)) {
         server = server.shutdown_timeout(timeout);
@@ -134,7 +135,10 @@ fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
         if let Some(timeout) = kind.timeout {
             server = server.kind_timeout(pattern, timeout.0);
         }
-        if let Some(limit) = kind.concurrency {
+        // The pattern that wins counts for a kind, alone: a wider one's limit is not that of a narrower one.
+        let narrower = config.kinds.iter().any(|(wider, kind)| kind.concurrency.is_some() && is_under(pattern, wider));
+        let unlimited = narrower.then(|| u32::try_from(slots).unwrap_or(u32::MAX));
+        if let Some(limit) = kind.concurrency.or(unlimited) {
             server = server.kind_concurrency(pattern, limit);
         }
         if let Some(retry) = &kind.retry {
@@ -142,6 +146,11 @@ fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
         }
     }
     server
+}
+
+/// Whether all kinds of the one pattern are kinds of the other, too.
+fn is_under(pattern: &str, wider: &str) -> bool {
+    wider != pattern && wider.strip_suffix('*').is_some_and(|prefix| pattern.starts_with(prefix))
 }
 
 /// Resolves when a signal says so, or (with --drain) when there is nothing left to do.

@@ -13,107 +13,107 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Long enough for a busy machine; nobody waits for it when things go well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder with a store.
-pub struct Place {
-    pub folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
 }
 
 /// What a command answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Answer {
     /// The document on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The documents on stdout, one a line.
     #[track_caller]
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The error document on stderr; logs stand before it.
     #[track_caller]
-    pub fn error(&self) -> Value {
+    pub(crate) fn error(&self) -> Value {
         let last = self.stderr.lines().last().unwrap_or_else(|| panic!("no error: {self:?}"));
         let document: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         document["error"].clone()
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("sqlite:{}", self.path("jobs.db").display())
     }
 
     /// A file with this text; its path.
-    pub fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = bare(args);
         command.env("WINDLASS_STORE", self.url()).current_dir(self.folder.path());
         command
     }
 
     /// Runs a command on the store, with --json.
-    pub fn run(&self, args: &[&str]) -> Answer {
+    pub(crate) fn run(&self, args: &[&str]) -> Answer {
         self.feed(args, b"")
     }
 
     /// The same, with something on stdin.
-    pub fn feed(&self, args: &[&str], stdin: &[u8]) -> Answer {
+    pub(crate) fn feed(&self, args: &[&str], stdin: &[u8]) -> Answer {
         feed(self.command(&[&["--json"], args].concat()), stdin)
     }
 
     /// Enqueues a job with retention, so that it can be looked at later.
     #[track_caller]
-    pub fn enqueue(&self, kind: &str, args: &[&str]) -> String {
+    pub(crate) fn enqueue(&self, kind: &str, args: &[&str]) -> String {
         let answer = self.run(&[&["enqueue", kind, "--retention", "1h"], args].concat()).expect(0);
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]
-    pub fn job(&self, id: &str) -> Value {
+    pub(crate) fn job(&self, id: &str) -> Value {
         self.run(&["job", "inspect", id]).expect(0).json()
     }
 
     /// Waits for the job's end.
     #[track_caller]
-    pub fn ended(&self, id: &str) -> Value {
+    pub(crate) fn ended(&self, id: &str) -> Value {
         let answer = self.run(&["job", "wait", id, "--timeout", "30s"]);
         assert!(answer.code <= 1, "{answer:?}");
         answer.json()
     }
 
     /// Starts a worker with this configuration; its events are read from its stdout.
-    pub fn worker(&self, config: &str, args: &[&str]) -> Worker {
+    pub(crate) fn worker(&self, config: &str, args: &[&str]) -> Worker {
         let id = std::fs::read_dir(self.folder.path()).unwrap().count();
         let config = self.file(&format!("config-{id}.toml"), config);
         let args = [&["work", "--config", &config, "--events", "/dev/stdout"], args].concat();
@@ -132,21 +132,21 @@ impl Place {
 
     /// Runs a worker until there is nothing left to do.
     #[track_caller]
-    pub fn drain(&self, config: &str) -> Answer {
+    pub(crate) fn drain(&self, config: &str) -> Answer {
         let config = self.file("drain.toml", config);
         self.run(&["work", "--config", &config, "--drain"]).expect(0)
     }
 }
 
 /// The binary without a store.
-pub fn bare(args: &[&str]) -> Command {
+pub(crate) fn bare(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
     command.args(args).env_remove("WINDLASS_STORE");
     command
 }
 
 /// Runs a command that is made ready.
-pub fn feed(mut command: Command, stdin: &[u8]) -> Answer {
+pub(crate) fn feed(mut command: Command, stdin: &[u8]) -> Answer {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut pipe, stdin) = (child.stdin.take().unwrap(), stdin.to_vec());
     // It need not be read.
@@ -158,20 +158,20 @@ pub fn feed(mut command: Command, stdin: &[u8]) -> Answer {
 }
 
 /// Runs the binary without a store in the environment, with --json.
-pub fn run(args: &[&str]) -> Answer {
+pub(crate) fn run(args: &[&str]) -> Answer {
     feed(bare(&[&["--json"], args].concat()), b"")
 }
 
 /// A worker that runs. Dropped, it is killed.
-pub struct Worker {
-    pub child: Child,
+pub(crate) struct Worker {
+    pub(crate) child: Child,
     events: Receiver<Value>,
 }
 
 impl Worker {
     /// The next event that fits.
     #[track_caller]
-    pub fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
             let event = self.events.recv_timeout(PATIENCE).expect("the worker tells of no such event");
             if fits(&event) {
@@ -182,32 +182,32 @@ impl Worker {
 
     /// The next event of this name for this job.
     #[track_caller]
-    pub fn event(&self, name: &str, id: &str) -> Value {
+    pub(crate) fn event(&self, name: &str, id: &str) -> Value {
         self.until(|event| event["event"] == name && event["id"] == id)
     }
 
     /// All events until it has ended.
-    pub fn rest(self) -> Vec<Value> {
+    pub(crate) fn rest(self) -> Vec<Value> {
         self.events.iter().collect()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
     /// It has had its signal, and ends cleanly.
     #[track_caller]
-    pub fn stop_after_signal(mut self) {
+    pub(crate) fn stop_after_signal(mut self) {
         assert_eq!(self.wait().code(), Some(0));
     }
 
     /// Ends it with SIGTERM, and cleanly.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.wait().code(), Some(0));
     }
@@ -221,7 +221,7 @@ impl Drop for Worker {
 }
 
 /// The names of a document's fields.
-pub fn fields(document: &Value) -> Vec<&str> {
+pub(crate) fn fields(document: &Value) -> Vec<&str> {
     let mut fields: Vec<&str> = document.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     fields
@@ -229,7 +229,7 @@ pub fn fields(document: &Value) -> Vec<&str> {
 
 /// Every one of these fields is there.
 #[track_caller]
-pub fn has_fields(document: &Value, wanted: &str) {
+pub(crate) fn has_fields(document: &Value, wanted: &str) {
     for field in wanted.split_whitespace() {
         assert!(document.get(field).is_some(), "`{field}` is missing in {document}");
     }
