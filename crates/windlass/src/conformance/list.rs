@@ -265,6 +265,7 @@ macro_rules! __conformance_facts {
                 a_beat_replaces_the_one_before,
                 two_starts_of_a_server_are_two_servers,
                 a_server_that_leaves_is_not_listed,
+                a_claim_that_arrives_after_its_server_left_gets_nothing,
                 a_silent_server_is_not_listed_until_it_speaks_again,
                 a_kind_that_no_live_server_handles_is_buried_in_the_end,
                 time_without_live_servers_does_not_count,

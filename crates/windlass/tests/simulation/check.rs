@@ -11,7 +11,7 @@ use windlass::{
 use crate::{
     disturbed::Disturbances,
     history::{Came, Event, Given},
-    plan::{LEASE, Weather},
+    plan::{KEPT, LEASE, Weather},
     run::Ran,
 };
 
@@ -112,6 +112,8 @@ struct Model<'r> {
     now: Duration,
     /// When the model last looked for what is left with the dead.
     looked: Duration,
+    /// By how much the clock was stepped forward, all in all.
+    stepped: Duration,
 }
 
 /// How long a server may stand still without losing a lease: a third of the lease until the renewal was due, and
@@ -125,7 +127,7 @@ const CANCEL_TAKES: Duration = Duration::from_secs(10);
 /// The first violation, if there is one.
 pub(crate) fn check(ran: &Ran) -> Option<Violation> {
     let bad = Disturbances::of(&ran.events);
-    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO, looked: Duration::ZERO };
+    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO, looked: Duration::ZERO, stepped: Duration::ZERO };
     for (at, event) in &ran.events {
         model.now = *at;
         let applied = model.recovered().and_then(|()| model.apply(event));
@@ -170,6 +172,10 @@ impl Model<'_> {
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
             }
+            Event::Stepped { micros } => {
+                self.stepped += Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -195,7 +201,10 @@ impl Model<'_> {
 
     fn came(&mut self, came: &Came) -> Checked {
         let old = self.jobs.get(&came.id);
-        hold(old.is_none_or(|old| old.at == At::Gone), Rule::OneOutcome, || "enqueued twice".into())?;
+        // What was completed and kept may have been pruned after a step of the clock.
+        let pruned = |old: &Job| old.at == At::Ended(JobState::Completed) && self.stepped >= KEPT;
+        let gone = old.is_none_or(|old| old.at == At::Gone || pruned(old));
+        hold(gone, Rule::OneOutcome, || "enqueued twice".into())?;
         let (newest, acknowledged) = old.map_or((Fence(0), false), |old| (old.newest, old.acknowledged));
         let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0 };
         self.jobs.insert(came.id.clone(), job);

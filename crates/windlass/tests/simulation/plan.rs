@@ -7,6 +7,8 @@ use windlass::testing::Faults;
 
 /// The lease of every simulated server: the default.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// How long completed jobs are kept, if they are.
+pub(crate) const KEPT: Duration = Duration::from_secs(3600);
 /// The queues, of which the first server serves all.
 pub(crate) const QUEUES: [&str; 3] = ["critical", "default", "low"];
 
@@ -233,7 +235,7 @@ fn job(dice: &mut Dice, weather: Weather, number: u64, calm: Duration) -> JobPla
         queue: QUEUES[dice.between(0, 3) as usize],
         priority: dice.between(0, 5) as i32 - 2,
         max_retry: dice.between(0, 4) as u32,
-        retention: if dice.percent(50) { Duration::ZERO } else { Duration::from_secs(3600) },
+        retention: if dice.percent(50) { Duration::ZERO } else { KEPT },
         wait: if dice.percent(25) { dice.millis(100, 8_000) } else { Duration::ZERO },
         timeout: if dice.percent(20) { dice.millis(500, 6_000) } else { Duration::from_secs(1800) },
     }

@@ -67,6 +67,8 @@ struct LastClaim {
     sequence: u64,
     fence: u64,
     members: Vec<u64>,
+    /// When the server left: it gets no more jobs.
+    left: Option<Monotonic>,
 }
 
 struct Queue {

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Done, Step, lease::extend, sql};
+use super::{Done, Step, lease, sql};
 use crate::{
     decide::queues::QueueShare,
     job::{Fence, Kind, QueueName, State, Timestamp},
@@ -38,10 +38,10 @@ pub(in super::super) fn peek(
     clock: &Clock,
     request: &ClaimRequest,
 ) -> Done<Option<Claim>> {
-    match earlier(conn, request)? {
-        Earlier::None => {}
-        Earlier::Same(_) => return Ok(None),
-        Earlier::Overtaken => return Ok(Some(Claim::default())),
+    match seen(conn, request)? {
+        Seen::Never => {}
+        Seen::Last(_) => return Ok(None),
+        Seen::Passed => return Ok(Some(Claim::default())),
     }
     let shares = open(conn, lines, request)?;
     let suspect = oldest_suspect(conn, &shares, request)?;
@@ -59,11 +59,10 @@ pub(in super::super) fn peek(
 }
 
 pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Done<Claim> {
-    match earlier(step.conn, request)? {
-        Earlier::None => {}
-        Earlier::Same(fence) => return repeat(step, request, fence),
-        // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
-        Earlier::Overtaken => return Ok(Claim::default()),
+    match seen(step.conn, request)? {
+        Seen::Never => {}
+        Seen::Last(lease) => return repeat(step, request, lease),
+        Seen::Passed => return Ok(Claim::default()),
     }
     let shares = open(step.conn, step.lines, request)?;
     let suspect = oldest_suspect(step.conn, &shares, request)?;
@@ -101,32 +100,32 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
     Ok(Claim { jobs, suspect_waiting })
 }
 
-/// What the server claimed before.
-enum Earlier {
-    /// Nothing, or an earlier claim.
-    None,
-    /// This very claim, under this fence.
-    Same(i64),
-    /// A later claim.
-    Overtaken,
+/// Whether the store knows a claim's number.
+enum Seen {
+    Never,
+    /// It is the server's last one; its lease.
+    Last(i64),
+    /// There was a later one: this one was delayed on its way, and nobody waits for its answer.
+    Passed,
 }
 
-fn earlier(conn: &Connection, request: &ClaimRequest) -> Done<Earlier> {
+fn seen(conn: &Connection, request: &ClaimRequest) -> Done<Seen> {
     let mut statement = conn.prepare_cached(sql!("claim_last"))?;
     let last = statement.query_row([request.server], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
     Ok(match last {
-        Some((sequence, fence)) if sequence == request.sequence => Earlier::Same(fence),
-        Some((sequence, _)) if sequence > request.sequence => Earlier::Overtaken,
-        _ => Earlier::None,
+        Some((sequence, lease)) if sequence == request.sequence => Seen::Last(lease),
+        Some((sequence, _)) if sequence > request.sequence => Seen::Passed,
+        _ => Seen::Never,
     })
 }
 
-/// The same jobs again, those of them that are still held. Who asks again counts its time from this request, so the
+/// What the claim gave before and its server still holds. Who asks again counts its time from this request, so the
 /// leases do, too.
-fn repeat(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Claim> {
-    let jobs = still_held(step, request, fence)?;
+fn repeat(step: &mut Step<'_>, request: &ClaimRequest, lease: i64) -> Done<Claim> {
+    let jobs = still_held(step, request, lease)?;
     let leases = jobs.iter().map(Claimed::lease).collect();
-    extend(step, &ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false })?;
+    let renewal = ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false };
+    lease::extend(step, &renewal)?;
     Ok(Claim { jobs, suspect_waiting: None })
 }
 
