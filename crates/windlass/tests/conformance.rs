@@ -6,3 +6,22 @@ mod memory {
 
     windlass::conformance_tests!(async |env| Opened::new(MemoryStore::new(env)));
 }
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use windlass::{
+        Env,
+        conformance::Opened,
+        store::{Create, sqlite::SqliteStore},
+    };
+
+    /// A file of its own for each fact.
+    async fn open(env: Env) -> Opened {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("jobs.db");
+        let path = path.to_str().expect("a path of text");
+        Opened::new(SqliteStore::open(path, Create::IfMissing, env).await.expect("open")).keep(place)
+    }
+
+    windlass::conformance_tests!(open);
+}

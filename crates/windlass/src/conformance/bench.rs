@@ -315,32 +315,32 @@ pub const REACHABLE: [State; 7] = [
 ];
 
 /// A queue's name.
-pub fn queue(name: &str) -> QueueName {
+pub(super) fn queue(name: &str) -> QueueName {
     QueueName::new(name).expect("a test's queue name is valid")
 }
 
 /// A caller's own job id.
-pub fn id(text: &str) -> JobId {
+pub(super) fn id(text: &str) -> JobId {
     text.parse().expect("a test's job id is valid")
 }
 
 /// The ids, in order.
-pub fn ids(jobs: &[Claimed]) -> Vec<JobId> {
+pub(super) fn ids(jobs: &[Claimed]) -> Vec<JobId> {
     jobs.iter().map(|job| job.spec.id.clone()).collect()
 }
 
 /// The leases, in order.
-pub fn leases(jobs: &[Claimed]) -> Vec<Lease> {
+pub(super) fn leases(jobs: &[Claimed]) -> Vec<Lease> {
     jobs.iter().map(Claimed::lease).collect()
 }
 
 /// The report of a run of five milliseconds with nothing else to say.
-pub fn report(lease: Lease, verdict: Verdict) -> Finish {
+pub(super) fn report(lease: Lease, verdict: Verdict) -> Finish {
     Finish { lease, verdict, error: None, result: None, then: Vec::new(), ran: Duration::from_millis(5) }
 }
 
 /// An error as a handler returns it.
-pub fn failure(message: &str) -> Option<Failure> {
+pub(super) fn failure(message: &str) -> Option<Failure> {
     Some(Failure { class: ErrorClass::Error, message: message.into() })
 }
 

@@ -296,7 +296,9 @@ pub async fn reports_of_one_run_at_once_are_accepted_once(bench: Bench) {
             .map(|number| {
                 let (bench, lease) = (bench.clone(), lease.clone());
                 let then = vec![bench.job_of("next", JobOptions::new().id(format!("{}-{number}", lease.fence)))];
-                tokio::spawn(async move { bench.finish_with(Finish { then, ..report(lease, Verdict::Complete) }).await })
+                tokio::spawn(
+                    async move { bench.finish_with(Finish { then, ..report(lease, Verdict::Complete) }).await },
+                )
             })
             .collect();
         let mut accepted = 0;

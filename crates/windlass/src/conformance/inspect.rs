@@ -77,8 +77,7 @@ pub async fn pages_of_a_filter_are_complete_and_do_not_repeat(bench: Bench) {
             tagged.push(job);
         }
     }
-    let mut filter = JobFilter::default();
-    filter.tag = Some("third".into());
+    let filter = JobFilter { tag: Some("third".into()), ..JobFilter::default() };
     for limit in [1, 4, 10, 11] {
         assert_eq!(walk(&bench, &filter, limit).await, tagged, "pages of {limit}");
     }
@@ -124,10 +123,7 @@ pub async fn each_condition_of_a_filter_holds(bench: Bench) {
         (filter(&|f| f.tag = Some("x".into())), &["a"]),
         (JobFilter::default().state(State::Scheduled), &["c"]),
         (JobFilter::default().state(State::Scheduled).state(State::Pending), &["a", "b", "c"]),
-        (
-            filter(&|f| (f.kind, f.queue, f.tag) = (kind("mail"), Some(queue("q1")), Some("y".into()))),
-            &["a"],
-        ),
+        (filter(&|f| (f.kind, f.queue, f.tag) = (kind("mail"), Some(queue("q1")), Some("y".into()))), &["a"]),
     ];
     for (filter, expected) in cases {
         assert_eq!(walk(&bench, &filter, 10).await, expected.iter().map(|name| id(name)).collect::<Vec<_>>());
@@ -140,60 +136,12 @@ pub async fn each_state_and_each_status_can_be_listed(bench: Bench) {
         all.push((state, bench.bring_to(state, JobOptions::new()).await.0));
     }
     for (state, job) in &all {
-        assert_eq!(walk(&bench, &JobFilter::default().state(*state), 2).await, [job.clone()]);
+        assert_eq!(walk(&bench, &JobFilter::default().state(*state), 2).await, std::slice::from_ref(job));
     }
     for status in [Status::Pending, Status::Running, Status::Completed, Status::Failed] {
         let expected: Vec<_> =
             all.iter().filter(|(state, _)| state.status() == status).map(|(_, job)| job.clone()).collect();
         assert_eq!(walk(&bench, &JobFilter::default().status(status), 2).await, expected);
-    }
-}
-
-pub async fn enqueued_is_the_sum_of_all_states_and_what_was_removed(bench: Bench) {
-    let verdicts = [
-        Verdict::Complete,
-        Verdict::RetryIn(SECOND),
-        Verdict::Snooze(SECOND),
-        Verdict::Release,
-        Verdict::Bury(DeadReason::Buried),
-        Verdict::Cancel("x".into()),
-    ];
-    let mut jobs = Vec::new();
-    for step in 0..200u64 {
-        let random = bench.env.random();
-        match random % 6 {
-            0 => jobs.push(bench.add(JobOptions::new().retention(SECOND * (random as u32 / 7 % 3))).await),
-            1 => jobs.push(bench.add(JobOptions::new().process_in(SECOND * (step as u32 % 5))).await),
-            2 => {
-                for job in bench.claim(3).await {
-                    let verdict = verdicts[(bench.env.random() % 6) as usize].clone();
-                    bench.finish(job.lease(), verdict).await;
-                }
-            }
-            3 => drop(bench.claim(1).await),
-            4 => {
-                let action = if random & 64 == 0 { Action::Delete } else { Action::Redrive };
-                let place = random as usize % jobs.len().max(1);
-                if let Some(job) = jobs.get(place) {
-                    bench.operate(job, action).await;
-                }
-            }
-            _ => {
-                bench.pass(3 * SECOND).await;
-                bench.promote().await;
-                bench.rescue().await;
-                bench.store.prune(&crate::store::Prune::Expired, 3).await.expect("prune");
-            }
-        }
-        let census = bench.census().await;
-        let there: u64 = census.queues.iter().flat_map(|queue| queue.by_state).sum();
-        assert_eq!((census.enqueued, there + census.removed), (jobs.len() as u64, jobs.len() as u64), "step {step}");
-    }
-    let census = bench.census().await;
-    for state in State::ALL {
-        let counted: u64 = census.queues.iter().map(|queue| queue.by_state[state.code() as usize]).sum();
-        let listed = walk(&bench, &JobFilter::default().state(state), 50).await.len() as u64;
-        assert_eq!(counted, listed, "{state}");
     }
 }
 

@@ -84,6 +84,7 @@ macro_rules! __conformance_facts {
                 a_repeated_claim_gets_the_same_jobs,
                 a_repeated_claim_gets_only_what_is_still_held,
                 a_repeated_claim_does_not_get_what_was_rescued,
+                a_claim_that_arrives_after_a_later_one_gets_nothing,
                 another_server_with_the_same_number_gets_its_own_jobs,
                 fences_rise_with_every_claim_of_the_store,
                 the_fence_of_a_job_rises_with_every_run,
@@ -112,6 +113,7 @@ macro_rules! __conformance_facts {
                 what_a_renewal_does_not_name_lapses_and_its_batch_mates_are_kept,
                 a_lease_named_twice_is_renewed_like_any_other,
                 a_repeated_claim_still_gets_what_was_renewed,
+                the_repeat_of_a_claim_renews_its_leases,
                 a_lapsed_lease_that_nobody_took_is_renewed,
                 a_lapsed_lease_that_nobody_took_can_still_be_finished,
                 a_renewal_answers_only_what_is_lost,
@@ -219,6 +221,11 @@ macro_rules! __conformance_facts {
                 pruning_never_turns_the_numbers_back,
                 a_wish_ends_with_the_run_it_was_for,
             }
+            history {
+                no_change_of_state_is_outside_the_table,
+                enqueued_is_the_sum_of_all_states_and_what_was_removed,
+                every_job_of_a_history_can_be_brought_to_its_end,
+            }
             inspect {
                 an_unknown_id_is_nothing,
                 a_listing_shows_what_get_shows,
@@ -229,7 +236,6 @@ macro_rules! __conformance_facts {
                 a_page_holds_a_thousand_jobs_at_most,
                 each_condition_of_a_filter_holds,
                 each_state_and_each_status_can_be_listed,
-                enqueued_is_the_sum_of_all_states_and_what_was_removed,
                 queues_are_counted_apart_and_sorted_by_name,
                 the_oldest_pending_job_is_known,
                 a_job_given_back_to_the_front_does_not_hide_the_oldest,

@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod enqueue;
 pub mod fields;
 pub mod finish;
+pub mod history;
 pub mod inspect;
 pub mod leases;
 pub mod operate;
@@ -109,6 +110,7 @@ mod tests {
         ("promote", include_str!("promote.rs")),
         ("operate", include_str!("operate.rs")),
         ("cancel", include_str!("cancel.rs")),
+        ("history", include_str!("history.rs")),
         ("inspect", include_str!("inspect.rs")),
         ("prune", include_str!("prune.rs")),
         ("cluster", include_str!("cluster.rs")),

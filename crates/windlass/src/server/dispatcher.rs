@@ -46,7 +46,8 @@ pub(crate) async fn run(core: Arc<Core>, plan: QueuePlan) {
             Turn::Full(wait) => dispatcher.wait_for_room(wait).await,
             Turn::Nothing => dispatcher.wait_for_jobs(&mut wakeups).await,
             Turn::Failed => {
-                drop(dispatcher.core.sleep_until(Life::Quiet, dispatcher.core.env.jittered(RELEASE_AFTER)).await)
+                let pause = dispatcher.core.env.jittered(RELEASE_AFTER);
+                dispatcher.core.sleep_until(Life::Quiet, pause).await;
             }
         }
     }

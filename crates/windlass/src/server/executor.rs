@@ -31,13 +31,12 @@ use crate::{
 
 /// Takes jobs and runs them until the server ends.
 pub(crate) async fn slot(core: Arc<Core>) {
-    let mut life = core.watch_life();
     while core.life() < Life::Stopping {
         let run = match core.queue.try_pop() {
             Some(run) => run,
             None => tokio::select! {
                 biased;
-                _ = life.wait_for(|life| *life >= Life::Stopping) => return,
+                () = core.reached(Life::Stopping) => return,
                 run = core.queue.pop() => run,
             },
         };

@@ -46,7 +46,7 @@ pub(crate) async fn run(core: Arc<Core>, cancel_log: u64) {
 }
 
 async fn ended_for(core: &Core, time: Duration) {
-    let _ = core.watch_life().wait_for(|life| *life >= Life::Ended).await;
+    core.reached(Life::Ended).await;
     core.env.sleep(time).await;
 }
 

@@ -127,7 +127,7 @@ const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Waits for the shutdown to begin, and sees it through.
 async fn end(core: &Core, tasks: Tasks) {
-    let _ = core.watch_life().wait_for(|life| *life >= Life::Stopping).await;
+    core.reached(Life::Stopping).await;
     within(core, LAST_REPORTS, join(tasks.loops)).await;
     core.queue.take_all().into_iter().for_each(|run| core.release(run));
     let slots = join(tasks.slots);

@@ -19,14 +19,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(queue: usize, kind: Kind) -> Self {
-        Self {
-            queue,
-            kind,
-            pending: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            by_state: [0; 9],
-            undeclared_us: 0,
-        }
+        Self { queue, kind, pending: BTreeMap::new(), suspects: BTreeMap::new(), by_state: [0; 9], undeclared_us: 0 }
     }
 
     pub(super) fn list(&mut self, suspect: bool) -> &mut BTreeMap<Order, u64> {

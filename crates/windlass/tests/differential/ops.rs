@@ -1,0 +1,221 @@
+//! What can happen to a store, in small numbers, so that random histories meet each other often: few ids, few keys,
+//! two queues, three kinds, two servers. Durations are odd, so that no two moments fall together by chance.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::{collection::vec, option, prelude::*};
+use windlass::{Action, DeadReason, JobOptions, JobState as State, Start, Timestamp, UniqueBy, Verdict, store::Prune};
+
+pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
+pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
+/// What a claim or a server may handle.
+pub(crate) const HANDLES: [&[&str]; 4] = [&["*"], &["mail:*"], &["image"], &["mail:send", "image"]];
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Enqueue(Vec<New>),
+    Claim(Ask),
+    ClaimAgain { server: usize },
+    Extend { picks: Vec<usize>, ran_late: bool },
+    Finish(Vec<End>),
+    Promote { limit: u32 },
+    Rescue { poison_after: u32, ran_late: bool },
+    Operate { job: usize, action: Action },
+    Pause { queue: usize, paused: bool },
+    Prune(Prune),
+    Advance(Duration),
+    StepWall { seconds: i64 },
+    Reboot,
+    Beat { server: usize, handles: usize },
+    Leave { server: usize },
+    Sweep,
+    ReadCancelLog,
+    List { state: usize, kind: Option<usize>, tagged: bool, limit: u32 },
+}
+
+/// A job to enqueue.
+#[derive(Clone, Debug)]
+pub(crate) struct New {
+    /// One of a few ids that come again, or a new one.
+    pub(crate) id: Option<u8>,
+    pub(crate) kind: usize,
+    pub(crate) queue: usize,
+    pub(crate) priority: i32,
+    pub(crate) start: Start,
+    pub(crate) retention: Duration,
+    pub(crate) unique: Option<Key>,
+    pub(crate) tenant: bool,
+    pub(crate) tagged: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Key {
+    UntilDone(u8),
+    Idempotency(u8, Duration),
+}
+
+/// A claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) server: usize,
+    pub(crate) limit: u32,
+    /// The quota of each queue, and which of them comes first.
+    pub(crate) quotas: [u32; 2],
+    pub(crate) low_first: bool,
+    pub(crate) handles: usize,
+    pub(crate) room: Option<u32>,
+    pub(crate) suspect: bool,
+    pub(crate) lease: Duration,
+}
+
+/// The report of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) pick: usize,
+    pub(crate) verdict: Verdict,
+    pub(crate) error: bool,
+    pub(crate) result: Option<u8>,
+    pub(crate) then: Option<New>,
+    pub(crate) ran: Duration,
+}
+
+/// Histories of this many steps.
+pub(crate) fn history(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
+    vec(op(), steps)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let picks = vec(any::<usize>(), 0..4);
+    prop_oneof![
+        6 => vec(new(), 1..5).prop_map(Op::Enqueue),
+        6 => ask().prop_map(Op::Claim),
+        1 => (0..2usize).prop_map(|server| Op::ClaimAgain { server }),
+        3 => (picks, any::<bool>()).prop_map(|(picks, late)| Op::Extend { ran_late: late && picks.len() == 1, picks }),
+        5 => vec(end(), 1..4).prop_map(Op::Finish),
+        3 => (1..6u32).prop_map(|limit| Op::Promote { limit }),
+        4 => (2..4u32, 0..8u8).prop_map(|(poison_after, late)| Op::Rescue { poison_after, ran_late: late == 0 }),
+        3 => (any::<usize>(), action()).prop_map(|(job, action)| Op::Operate { job, action }),
+        1 => (0..2usize, any::<bool>()).prop_map(|(queue, paused)| Op::Pause { queue, paused }),
+        1 => prune().prop_map(Op::Prune),
+        6 => span(40).prop_map(Op::Advance),
+        1 => (-7200..7200i64).prop_map(|seconds| Op::StepWall { seconds }),
+        1 => Just(Op::Reboot),
+        2 => (0..2usize, 0..HANDLES.len()).prop_map(|(server, handles)| Op::Beat { server, handles }),
+        1 => (0..2usize).prop_map(|server| Op::Leave { server }),
+        2 => Just(Op::Sweep),
+        1 => Just(Op::ReadCancelLog),
+        1 => (0..State::ALL.len(), option::of(0..KINDS.len()), any::<bool>(), 1..5u32)
+            .prop_map(|(state, kind, tagged, limit)| Op::List { state, kind, tagged, limit }),
+    ]
+}
+
+/// Up to this many times 137 ms: no sum of them soon meets a whole second.
+fn span(most: u32) -> impl Strategy<Value = Duration> {
+    (0..=most).prop_map(|units| Duration::from_millis(137) * units)
+}
+
+fn new() -> impl Strategy<Value = New> {
+    let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
+    let extras = (any::<bool>(), any::<bool>());
+    let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];
+    (option::weighted(0.3, 0..8u8), place, start(), retention, option::weighted(0.3, key()), extras).prop_map(
+        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged))| New {
+            id,
+            kind,
+            queue,
+            priority,
+            start,
+            retention,
+            unique,
+            tenant,
+            tagged,
+        },
+    )
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        4 => Just(Start::Now),
+        2 => span(60).prop_map(Start::In),
+        1 => (-100..100i64).prop_map(|seconds| Start::At(Timestamp::from_micros((1_767_225_600 + seconds) * 1_000_000))),
+    ]
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    prop_oneof![(0..3u8).prop_map(Key::UntilDone), (0..3u8, span(80)).prop_map(|(key, ttl)| Key::Idempotency(key, ttl)),]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let lease = prop_oneof![Just(Duration::from_secs(10)), Just(Duration::from_secs(4))];
+    let shares = ([0..6u32, 0..6u32], any::<bool>());
+    (0..2usize, 0..6u32, shares, 0..HANDLES.len(), option::of(0..3u32), 0..4u8, lease).prop_map(
+        |(server, limit, (quotas, low_first), handles, room, suspect, lease)| Ask {
+            server,
+            limit: limit.max(u32::from(suspect == 0)),
+            quotas,
+            low_first,
+            handles,
+            room,
+            suspect: suspect == 0,
+            lease,
+        },
+    )
+}
+
+fn end() -> impl Strategy<Value = End> {
+    (any::<usize>(), verdict(), any::<bool>(), option::of(any::<u8>()), option::weighted(0.2, new()), span(20))
+        .prop_map(|(pick, verdict, error, result, then, ran)| End { pick, verdict, error, result, then, ran })
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        3 => Just(Verdict::Complete),
+        3 => span(40).prop_map(Verdict::RetryIn),
+        2 => span(40).prop_map(Verdict::Snooze),
+        2 => Just(Verdict::Release),
+        1 => prop_oneof![Just(DeadReason::Exhausted), Just(DeadReason::Deadline)].prop_map(Verdict::Bury),
+        1 => Just(Verdict::Cancel("the handler said so".into())),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => Just(Action::Cancel { reason: "the operator said so".into() }),
+        3 => Just(Action::Redrive),
+        2 => Just(Action::Bury),
+        1 => Just(Action::Delete),
+        1 => Just(Action::RunNow),
+        1 => any::<[u8; 3]>().prop_map(|bytes| Action::Edit { payload: Bytes::copy_from_slice(&bytes) }),
+        1 => start().prop_map(|start| Action::Reschedule { start }),
+    ]
+}
+
+/// Whole sweeps only: which jobs a limited one takes first is the store's own affair.
+fn prune() -> impl Strategy<Value = Prune> {
+    prop_oneof![
+        3 => Just(Prune::Expired),
+        1 => (span(100), vec(0..State::ALL.len(), 0..3)).prop_map(|(than, states)| Prune::Older {
+            than,
+            states: states.into_iter().map(|state| State::ALL[state]).collect(),
+        }),
+    ]
+}
+
+impl New {
+    /// Its options; `fresh` names it when it brings no id.
+    pub(crate) fn options(&self, fresh: usize) -> JobOptions {
+        let id = self.id.map_or_else(|| format!("fresh-{fresh}"), |id| format!("again-{id}"));
+        let mut options =
+            JobOptions::new().id(id).queue(QUEUES[self.queue]).priority(self.priority).retention(self.retention);
+        options = match &self.unique {
+            Some(Key::UntilDone(key)) => options.unique(UniqueBy::until_done(key)),
+            Some(Key::Idempotency(key, ttl)) => options.unique(UniqueBy::idempotency(key, *ttl)),
+            None => options,
+        };
+        if self.tenant {
+            options = options.tenant("acme");
+        }
+        if self.tagged { options.tag("tagged") } else { options }
+    }
+}

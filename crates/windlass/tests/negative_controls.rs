@@ -1,0 +1,162 @@
+//! With a guard taken out, the facts about it must fail. Each test breaks a sound store in one place and runs the
+//! facts that guard that place; the whole suite runs on the sound store in `conformance.rs`.
+#![cfg(feature = "conformance")]
+
+mod broken;
+
+use windlass::{
+    Env,
+    conformance::{Bench, FACTS, Opened},
+    store::memory::MemoryStore,
+};
+
+use self::broken::{Broken, Fault, WrongClock};
+
+/// Asserts that each of these facts (`area::name`) panics on a store of this factory.
+async fn caught(facts: &[&str], open: impl Fn(Env) -> Opened) {
+    for name in facts {
+        let fact = FACTS.iter().find(|fact| format!("{}::{}", fact.area, fact.name) == *name);
+        let fact = fact.unwrap_or_else(|| panic!("no fact is called {name}"));
+        let bench = Bench::open(async |env| open(env)).await;
+        let outcome = tokio::spawn((fact.check)(bench)).await;
+        assert!(outcome.is_err_and(|error| error.is_panic()), "{name} holds on a broken store");
+    }
+}
+
+async fn caught_with(fault: Fault, facts: &[&str]) {
+    caught(facts, |env| Opened::new(Broken::new(MemoryStore::new(env), fault))).await;
+}
+
+#[tokio::test]
+async fn an_unfenced_finish_is_caught() {
+    let facts = [
+        "leases::a_stale_lease_cannot_finish",
+        "leases::a_release_gives_the_lease_up_for_good",
+        "claim::an_id_that_comes_again_never_meets_an_old_fence",
+    ];
+    caught_with(Fault::UnfencedFinish, &facts).await;
+}
+
+#[tokio::test]
+async fn an_unfenced_renewal_is_caught() {
+    let facts =
+        ["leases::a_stale_renewal_does_not_prolong_the_newer_lease", "leases::a_renewal_answers_only_what_is_lost"];
+    caught_with(Fault::UnfencedExtend, &facts).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_forgets_is_caught() {
+    let facts = [
+        "claim::a_repeated_claim_gets_the_same_jobs",
+        "claim::a_repeated_claim_gets_only_what_is_still_held",
+        "suspects::a_repeated_suspect_claim_gets_the_same_one",
+    ];
+    caught_with(Fault::ForgetsClaims, &facts).await;
+}
+
+#[tokio::test]
+async fn a_crash_that_counts_as_a_failure_is_caught() {
+    let facts = ["rescue::a_crash_is_not_a_failure", "rescue::crashes_and_failures_are_counted_apart"];
+    caught_with(Fault::CrashIsFailure, &facts).await;
+}
+
+#[tokio::test]
+async fn a_rescue_right_after_an_outage_is_caught() {
+    let facts = [
+        "rescue::right_after_an_outage_nobody_is_rescued_and_renewals_win",
+        "rescue::a_rescuer_that_ran_late_waits_itself",
+    ];
+    caught_with(Fault::NoPauseAfterOutage, &facts).await;
+}
+
+#[tokio::test]
+async fn a_suspect_in_company_is_caught() {
+    let facts = [
+        "suspects::a_suspect_is_left_by_ordinary_claims_and_not_in_the_way",
+        "suspects::a_suspect_stays_one_through_a_retry_and_a_release",
+    ];
+    caught_with(Fault::SuspectsLikeOthers, &facts).await;
+}
+
+#[tokio::test]
+async fn an_enqueue_by_halves_is_caught() {
+    caught_with(Fault::HalfEnqueues, &["enqueue::a_reader_sees_all_of_a_call_or_none"]).await;
+}
+
+#[tokio::test]
+async fn a_doubled_repeat_is_caught() {
+    let facts = [
+        "enqueue::a_repeat_after_a_lost_reply_does_not_double",
+        "enqueue::a_taken_id_is_a_duplicate_in_every_state_and_changes_nothing",
+        "enqueue::a_repeat_with_more_jobs_adds_only_those",
+    ];
+    caught_with(Fault::DoublesRepeats, &facts).await;
+}
+
+#[tokio::test]
+async fn deafness_to_cancel_is_caught() {
+    let facts = [
+        "operate::a_running_job_is_asked_to_stop",
+        "cancel::a_wish_names_the_run_and_the_reason",
+        "finish::a_wish_to_cancel_turns_another_try_into_the_end",
+        "rescue::a_crashed_job_that_was_to_be_cancelled_is_cancelled",
+    ];
+    caught_with(Fault::DeafToCancel, &facts).await;
+}
+
+#[tokio::test]
+async fn a_follow_up_of_a_stale_report_is_caught() {
+    let facts =
+        ["finish::follow_ups_of_a_stale_report_do_not_come_in", "finish::reports_of_one_run_at_once_are_accepted_once"];
+    caught_with(Fault::FollowsStale, &facts).await;
+}
+
+#[tokio::test]
+async fn a_promotion_without_a_limit_is_caught() {
+    let facts = ["promote::the_limit_holds_and_what_is_left_is_due_now", "promote::with_a_limit_the_earliest_go"];
+    caught_with(Fault::NoPromoteLimit, &facts).await;
+}
+
+#[tokio::test]
+async fn a_pause_that_does_nothing_is_caught() {
+    let facts = [
+        "claim::a_paused_queue_gives_nothing_until_it_is_resumed",
+        "operate::a_pause_is_shown_and_may_be_repeated",
+        "operate::an_unknown_queue_cannot_be_paused",
+        "suspects::a_suspect_of_another_kind_or_a_paused_queue_is_not_given",
+    ];
+    caught_with(Fault::NoPause, &facts).await;
+}
+
+#[tokio::test]
+async fn a_removal_that_is_not_counted_is_caught() {
+    let facts = [
+        "history::enqueued_is_the_sum_of_all_states_and_what_was_removed",
+        "operate::a_delete_counts_as_removed",
+        "prune::what_was_pruned_counts_as_removed",
+    ];
+    caught_with(Fault::UncountedRemovals, &facts).await;
+}
+
+/// On paused time, which runs ahead when all wait, so that ten seconds of silence are none.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_wakes_nobody_is_caught() {
+    let facts: Vec<_> = FACTS.iter().filter(|fact| fact.area == "wakeups").collect();
+    assert!(facts.len() > 5);
+    for fact in facts {
+        caught_with(Fault::Silent, &[&format!("wakeups::{}", fact.name)]).await;
+    }
+}
+
+#[tokio::test]
+async fn leases_on_the_wall_clock_are_caught() {
+    let facts = ["leases::a_step_of_the_wall_clock_rescues_nobody_and_spares_nobody"];
+    let open = |right| WrongClock { right, one_clock: true };
+    caught(&facts, |env| Opened::new(MemoryStore::new(Env::new(open(env))))).await;
+}
+
+#[tokio::test]
+async fn blindness_to_a_reboot_is_caught() {
+    let open = |right| WrongClock { right, one_clock: false };
+    caught(&["leases::a_reboot_ends_all_leases"], |env| Opened::new(MemoryStore::new(Env::new(open(env))))).await;
+}
