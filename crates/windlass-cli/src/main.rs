@@ -1,39 +1,30 @@
-//! The `windlass` binary.
+//! The `windlass` binary: reads the command line, runs one command, and turns what went wrong into an exit code.
 
+mod args;
+mod commands;
+mod config;
 mod demo;
+mod events;
+mod exit;
+mod handlers;
+mod output;
+mod signals;
+mod store;
+mod units;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-#[derive(Parser)]
-#[command(name = "windlass", version)]
-struct Cli {
-    #[arg(long, global = true)]
-    store: Option<String>,
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
-enum Command {
-    /// Run a small service on real input and watch it survive a crash
-    Demo(demo::DemoArgs),
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let Command::Demo(args) = cli.command;
-    match demo::run(args, cli.store, cli.json).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let exit = error.downcast_ref::<demo::Refusal>().map_or(3, |refusal| refusal.exit);
-            eprintln!("{error:#}");
-            ExitCode::from(exit)
-        }
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::refuse_arguments(&error),
+    };
+    output::start_logging(&cli.global);
+    let json = cli.global.json;
+    match commands::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => output::report(&exit::Failure::of(&error), json),
     }
 }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use windlass::{Job, JobContext, JobError, JobOptions, Json, ResultExt, State};
 
 use super::{
-    Refusal,
     image::Processed,
-    photos,
+    photos, refused,
     stage::{Stage, blocking},
 };
+
+use crate::exit::Failure;
 
 /// The payload of `email:send`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,17 +75,17 @@ pub(super) enum Mailer {
 
 impl Mailer {
     /// The mail server that `SMTP_URL` names, or the outbox.
-    pub(super) fn from_env() -> Result<Self, Refusal> {
+    pub(super) fn from_env() -> Result<Self, Failure> {
         match std::env::var("SMTP_URL") {
             Ok(url) if !url.trim().is_empty() => Self::smtp(url.trim()),
             _ => Ok(Self::Outbox),
         }
     }
 
-    fn smtp(url: &str) -> Result<Self, Refusal> {
+    fn smtp(url: &str) -> Result<Self, Failure> {
         let help = "use SMTP_URL=smtp://localhost:1025, say, or unset it to write mails into the outbox folder";
         // The address may hold a password, so the message does not repeat it.
-        let refuse = |why: &str| Refusal::usage(format!("SMTP_URL {why}"), help);
+        let refuse = |why: &str| refused(format!("SMTP_URL {why}"), help);
         let url = url::Url::parse(url).map_err(|error| refuse(&format!("is no URL: {error}")))?;
         if url.scheme() != "smtp" {
             return Err(refuse("does not begin with smtp://; the demo speaks to a local mail server, without TLS"));
@@ -158,13 +159,14 @@ fn deliver(message: &Message, stage: &Stage, ctx: &JobContext) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn mail_servers_are_plain_and_without_a_password() {
         assert!(matches!(Mailer::smtp("smtp://localhost:1025"), Ok(Mailer::Smtp(_))));
         for bad in ["smtps://localhost", "smtp://me:secret@localhost", "localhost", "smtp:"] {
             let refusal = Mailer::smtp(bad).err().unwrap();
-            assert!(refusal.exit == 2 && !refusal.message.contains("secret"), "{bad}");
+            assert!(refusal.exit == Exit::Usage && !refusal.message.contains("secret"), "{bad}");
         }
     }
 

@@ -21,9 +21,14 @@ mod stage;
 mod summary;
 mod worker;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use windlass::{Client, JobOptions, StoreError};
+use windlass::{Client, JobOptions};
+
+use crate::{
+    exit::{Exit, Failure},
+    store::App,
+};
 
 /// The arguments of `windlass demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,46 +72,23 @@ pub(crate) enum Role {
     Worker,
 }
 
-/// A refusal with its exit code and advice, as the command line shows it.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) exit: u8,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    pub(crate) help: String,
-}
-
-impl Refusal {
-    pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit: 2, code: "usage", message: message.into(), help: help.into() }
-    }
-
-    pub(crate) fn conflict(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit: 5, code: "conflict", message: message.into(), help: help.into() }
-    }
-
-    pub(crate) fn unavailable(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit: 3, code: "unavailable", message: message.into(), help: help.into() }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// Runs the demo, or a worker of one. Answers whether every job is accounted for.
+/// Runs the demo, or a worker of one. Ends well if every job is accounted for.
 ///
 /// # Errors
-/// A [`Refusal`], or a [`windlass::Error`] of the store.
-pub(crate) async fn run(args: DemoArgs, store: Option<String>, json: bool) -> anyhow::Result<bool> {
+/// A [`Failure`], or a [`windlass::Error`] of the store.
+pub(crate) async fn run(app: &App, args: DemoArgs) -> anyhow::Result<Exit> {
     match args.role {
-        Some(Role::Worker) => worker::run(args).await.map(|()| true),
-        None => parent::run(args, store, json).await,
+        Some(Role::Worker) => worker::run(args).await.map(|()| Exit::Ok),
+        None => parent::run(app, args).await,
     }
+}
+
+fn refused(message: impl Into<String>, help: impl Into<String>) -> Failure {
+    Failure::usage(message).help(help)
+}
+
+fn conflict(message: impl Into<String>, help: impl Into<String>) -> Failure {
+    Failure::new(Exit::Conflict, "conflict", message).help(help)
 }
 
 /// A lease short enough to see a rescue without waiting for it; the default is 10 s.
@@ -115,9 +97,5 @@ const LEASE: Duration = Duration::from_secs(2);
 /// Opens the demo's store. Completed jobs stay for a week, so that report and summary can read them.
 async fn open(url: &str) -> Result<Client, windlass::Error> {
     let defaults = JobOptions::new().retention(Duration::from_secs(7 * 24 * 3600)).timeout(Duration::from_secs(60));
-    let client = Client::builder().defaults(defaults.max_retry(5)).open(url).await;
-    client.map_err(|error| match error {
-        windlass::Error::Store(StoreError::Unavailable(why)) => StoreError::Unavailable(format!("{url}: {why}")).into(),
-        other => other,
-    })
+    Client::builder().defaults(defaults.max_retry(5)).open(url).await
 }

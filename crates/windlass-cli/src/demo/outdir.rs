@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Refusal;
+use super::{conflict, refused};
+use crate::exit::{Exit, Failure};
 
 /// Says that the folder is the demo's, and carries the lock.
 const MARKER: &str = ".windlass-demo";
@@ -26,23 +27,24 @@ pub(super) struct OutDir {
 impl OutDir {
     /// Makes the folder or takes over that of an earlier run, whose results go; its database goes too, or is set
     /// aside with `keep`.
-    pub(super) fn claim(path: &Path, keep: bool) -> Result<Self, Refusal> {
+    pub(super) fn claim(path: &Path, keep: bool) -> Result<Self, Failure> {
         let unusable = |error: io::Error| {
             let help = "choose a folder that can be written with --dir";
-            Refusal::unavailable(format!("{} cannot be written: {error}", path.display()), help)
+            Failure::new(Exit::Unavailable, "unavailable", format!("{} cannot be written: {error}", path.display()))
+                .help(help)
         };
         fs::create_dir_all(path).map_err(unusable)?;
         let marker = path.join(MARKER);
         if !marker.exists() && fs::read_dir(path).map_err(unusable)?.next().is_some() {
             let why = format!("{} holds files that are not the demo's", path.display());
-            return Err(Refusal::usage(why, "choose another folder with --dir, or empty this one"));
+            return Err(refused(why, "choose another folder with --dir, or empty this one"));
         }
         let lock = File::options().create(true).truncate(false).write(true).open(&marker).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let why = format!("another demo runs in {}", path.display());
-                return Err(Refusal::conflict(why, "wait for its end, or choose another folder with --dir"));
+                return Err(conflict(why, "wait for its end, or choose another folder with --dir"));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
@@ -119,7 +121,7 @@ mod tests {
     fn a_folder_with_other_files_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.txt"), "x").unwrap();
-        assert_eq!(OutDir::claim(folder.path(), false).err().unwrap().exit, 2);
+        assert_eq!(OutDir::claim(folder.path(), false).err().unwrap().exit, Exit::Usage);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -128,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/out");
         let first = OutDir::claim(&path, false).unwrap();
-        assert_eq!(OutDir::claim(&path, false).err().unwrap().exit, 5);
+        assert_eq!(OutDir::claim(&path, false).err().unwrap().exit, Exit::Conflict);
         fs::write(path.join(DATABASE), "1").unwrap();
         fs::write(path.join("images/a.jpg"), "x").unwrap();
         drop(first);
@@ -141,7 +143,7 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_unavailable() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "x").unwrap();
-        assert_eq!(OutDir::claim(&folder.path().join("file/out"), false).err().unwrap().exit, 3);
+        assert_eq!(OutDir::claim(&folder.path().join("file/out"), false).err().unwrap().exit, Exit::Unavailable);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::Context;
 use windlass::{Client, EventKind, JobFilter, JobRecord, JobState, Monotonic};
 
 use super::{
-    DemoArgs, LEASE, Refusal, account,
+    DemoArgs, LEASE, account, conflict,
     email::{Mailer, SendEmail},
     events::Told,
     fleet::{Fleet, News, Orders},
@@ -15,9 +15,15 @@ use super::{
     outdir::{DATABASE, OutDir},
     photos,
     plan::{self, Plan, Started},
+    refused,
     report::GenerateReport,
-    screen::Screen,
+    screen::{Paint, Screen},
     summary::{Facts, Killed, Summary},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    store::App,
 };
 
 /// How many worker processes there are at a time.
@@ -40,7 +46,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(args: &DemoArgs, store: Option<String>) -> Result<Self, Refusal> {
+    fn new(args: &DemoArgs, store: Option<&str>) -> Result<Self, Failure> {
         Mailer::from_env()?;
         let pictures = match &args.images {
             Some(folder) => {
@@ -59,40 +65,40 @@ impl Setup {
     }
 }
 
-fn refuse_results_as_input(images: &Path, out: &Path) -> Result<(), Refusal> {
+fn refuse_results_as_input(images: &Path, out: &Path) -> Result<(), Failure> {
     let (Ok(images), Ok(out)) = (images.canonicalize(), out.canonicalize()) else { return Ok(()) };
     if !images.starts_with(&out) {
         return Ok(());
     }
     let why = "--images lies in the folder for results, which is cleared at the start";
-    Err(Refusal::usage(why, "copy the pictures elsewhere, or choose another folder with --dir"))
+    Err(refused(why, "copy the pictures elsewhere, or choose another folder with --dir"))
 }
 
-fn own_store(url: String) -> Result<String, Refusal> {
+fn own_store(url: &str) -> Result<String, Failure> {
     if !url.starts_with("memory:") {
-        return Ok(url);
+        return Ok(url.to_owned());
     }
     let why = "memory: cannot be shared by the demo's worker processes";
-    Err(Refusal::usage(why, "leave --store out, and the demo keeps its database in the folder for results"))
+    Err(refused(why, "leave --store out, and the demo keeps its database in the folder for results"))
 }
 
-fn file_url(dir: &Path) -> Result<String, Refusal> {
+fn file_url(dir: &Path) -> Result<String, Failure> {
     match dir.join(DATABASE).into_os_string().into_string() {
         Ok(path) if !path.contains('?') => Ok(format!("sqlite:{path}")),
-        _ => Err(Refusal::usage(
+        _ => Err(refused(
             format!("the database cannot be named in a URL under {}", dir.display()),
             "choose a folder whose name is text without `?` with --dir",
         )),
     }
 }
 
-/// Runs the demo; answers whether every job is accounted for.
-pub(super) async fn run(args: DemoArgs, store: Option<String>, json: bool) -> anyhow::Result<bool> {
-    let setup = Setup::new(&args, store)?;
+/// Runs the demo; ends well if every job is accounted for.
+pub(super) async fn run(app: &App, args: DemoArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::new(&args, app.url())?;
     let client = open(&setup.url).await?;
     refuse_a_used_store(&client, &setup.url).await?;
     let plan = plan::plan(setup.jobs, &setup.pictures);
-    let screen = Screen::new(client.env(), json, plan.images.len(), plan.mails.len() + plan.follow_ups);
+    let screen = Screen::new(client.env(), app.out.json, plan.images.len(), plan.mails.len() + plan.follow_ups);
     // Many jobs wait less each, so that the run stays short.
     let pace = Duration::from_millis((96_000 / setup.jobs.max(1) as u64).clamp(2, 200));
     let orders = Orders { database: setup.url.clone(), concurrency: setup.concurrency, pace };
@@ -105,14 +111,14 @@ pub(super) async fn run(args: DemoArgs, store: Option<String>, json: bool) -> an
     show.screen.end();
     show.fleet.stop(&show.client.env().clone()).await;
     let summary = show.account(told?).await?;
-    summary.print(json)?;
-    Ok(summary.ok)
+    app.out.document(&summary, || summary.text(Paint::on(std::io::stdout().is_terminal())))?;
+    Ok(if summary.ok { Exit::Ok } else { Exit::Failed })
 }
 
 async fn refuse_a_used_store(client: &Client, url: &str) -> anyhow::Result<()> {
     match client.census().await?.enqueued {
         0 => Ok(()),
-        jobs => Err(Refusal::conflict(
+        jobs => Err(conflict(
             format!("{url} holds {jobs} jobs; the demo wants a store of its own"),
             "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet",
         )
@@ -325,8 +331,9 @@ impl Show {
         let ended = self.watch.images_ended.len() + self.watch.mails_ended.len();
         let message =
             format!("interrupted; {ended} of {} jobs had ended, and the workers are told to end", self.plan.len() + 1);
-        let help = "run it again: it starts anew in the same folder".to_owned();
-        Refusal { exit: 1, code: "interrupted", message, help }.into()
+        Failure::new(Exit::Failed, "interrupted", message)
+            .help("run it again: it starts anew in the same folder")
+            .into()
     }
 
     async fn account(&self, ended: Ended) -> anyhow::Result<Summary> {

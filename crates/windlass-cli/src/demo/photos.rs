@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context;
 use windlass::ResultExt;
 
-use super::Refusal;
+use super::refused;
+use crate::exit::Failure;
 
 /// The built-in photographs by name.
 pub(super) const PHOTOS: [(&str, &[u8]); 5] = [
@@ -64,9 +65,9 @@ pub(super) fn load(url: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The JPEG and PNG files of a folder, by name.
-pub(super) fn in_folder(folder: &Path) -> Result<Vec<String>, Refusal> {
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<String>, Failure> {
     let help = "give --images a folder with .jpg, .jpeg or .png files, or leave it out for the built-in photographs";
-    let refuse = |why: String| Refusal::usage(format!("--images {}: {why}", folder.display()), help);
+    let refuse = |why: String| refused(format!("--images {}: {why}", folder.display()), help);
     let entries = fs::read_dir(folder).map_err(|error| refuse(error.to_string()))?;
     let mut pictures: Vec<PathBuf> = Vec::new();
     for entry in entries {
@@ -88,6 +89,7 @@ pub(super) fn in_folder(folder: &Path) -> Result<Vec<String>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn addresses_of_the_network_are_refused_with_a_reason() {
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn a_folder_gives_its_pictures_in_order_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(in_folder(folder.path()).unwrap_err().exit, 2);
+        assert_eq!(in_folder(folder.path()).unwrap_err().exit, Exit::Usage);
         for name in ["b.PNG", "a.jpg", "notes.txt"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }

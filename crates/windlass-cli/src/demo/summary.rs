@@ -1,13 +1,7 @@
 //! The end of the demo: the numbers as a table or as one JSON document. They are the store's own numbers, so
 //! `windlass stats --json` on the same store agrees.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::{IsTerminal, Write as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use windlass::{JobRecord, JobState, Monotonic, Timestamp, store::Stats};
@@ -116,19 +110,8 @@ impl Summary {
         }
     }
 
-    /// Prints it on standard output.
-    pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if json {
-            writeln!(out, "{}", serde_json::to_string_pretty(self)?)?;
-        } else {
-            let paint = Paint::on(std::io::stdout().is_terminal());
-            out.write_all(self.text(paint).as_bytes())?;
-        }
-        Ok(out.flush()?)
-    }
-
-    fn text(&self, paint: Paint) -> String {
+    /// In words, for people.
+    pub(super) fn text(&self, paint: Paint) -> String {
         let mut text = String::from("\n");
         self.write_table(&mut text, paint);
         self.write_dead(&mut text, paint);

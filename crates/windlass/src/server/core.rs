@@ -7,17 +7,20 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle};
+use tracing::warn;
 
 use super::{
-    RunningServer,
+    RunningServer, Tasks,
     builder::Config,
-    dispatcher, events::{Event, EventKind}, executor,
+    dispatcher,
+    events::{Event, EventKind},
+    executor,
     finisher::{self, Reports},
     held::Held,
     keeper,
@@ -32,21 +35,28 @@ use crate::{
     error::Error,
     job::{QueueName, ServerId, State, Timestamp, Verdict},
     maintain,
-    store::{Backend, Claimed, Finish, ServerInfo},
+    store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
 
 /// Where a server is in its life. Only ever rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Life {
-    Running,
+    Running = 0,
     /// Claims no more, and runs what it has.
-    Quiet,
+    Quiet = 1,
     /// Gives back what has not started, and waits for what runs.
-    Stopping,
-    /// Slots are to end.
-    Ending,
+    Stopping = 2,
     /// The reports are in; everything else is to end.
-    Ended,
+    Ended = 3,
+}
+
+/// The life of a server and those who wait for the next part of it. No `tokio::sync::watch`, which wakes them in an
+/// order of chance: the simulation must run the same way twice.
+#[derive(Default)]
+struct Course {
+    now: AtomicU8,
+    risen: Notify,
 }
 
 pub(crate) struct Core {
@@ -59,8 +69,6 @@ pub(crate) struct Core {
     pub(crate) held: Held,
     pub(crate) queue: RunQueue,
     pub(crate) reports: Reports,
-    /// Handlers that run now, those that leaked included.
-    pub(crate) busy: AtomicU32,
     pub(crate) leaked: AtomicU32,
     /// Claimed jobs by limited rule, from claim to the end of the handler.
     pub(crate) by_rule: Vec<AtomicU32>,
@@ -68,7 +76,7 @@ pub(crate) struct Core {
     pub(crate) typical_run: AtomicU64,
     pub(crate) store_up: AtomicBool,
     pub(crate) started_at: Timestamp,
-    life: watch::Sender<Life>,
+    life: Course,
 }
 
 impl Core {
@@ -87,18 +95,16 @@ impl Core {
             held: Held::default(),
             queue: RunQueue::default(),
             reports: Reports::default(),
-            busy: AtomicU32::new(0),
             leaked: AtomicU32::new(0),
             typical_run: AtomicU64::new(u64::MAX),
             store_up: AtomicBool::new(true),
             started_at: env.wall(),
-            life: watch::Sender::new(Life::Running),
+            life: Course::default(),
             client,
             routes,
             config,
         });
-        core.store().beat(&core.info()).await?;
-        let cancel_log = core.store().cancelled(None).await?.last;
+        let cancel_log = core.first_contact().await?;
         let mut slots = Vec::new();
         for _ in 0..core.config.slots {
             slots.push(env.spawn(executor::slot(core.clone())));
@@ -109,7 +115,24 @@ impl Core {
         ];
         let mut loops = vec![env.spawn(dispatcher::run(core.clone(), plan))];
         loops.extend(maintain::start(&core));
-        Ok(RunningServer::new(core, slots, loops, reporting))
+        Ok(RunningServer::new(core, Tasks { slots, loops, reporting }))
+    }
+
+    /// Says that the server lives, and answers where the cancel log stands. A store that is away is no mistake of the
+    /// set-up: the server waits for it, and reads the log from its beginning.
+    async fn first_contact(&self) -> Result<u64, StoreError> {
+        let contact = async {
+            self.store().beat(&self.info()).await?;
+            Ok(self.store().cancelled(None).await?.last)
+        };
+        match contact.await {
+            Err(error) if StoreError::is_retryable(&error) => {
+                self.store_up.store(false, Ordering::Relaxed);
+                warn!(%error, "the store is away; the server starts and waits for it");
+                Ok(0)
+            }
+            contact => contact,
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn Backend {
@@ -117,28 +140,40 @@ impl Core {
     }
 
     pub(crate) fn life(&self) -> Life {
-        *self.life.borrow()
-    }
-
-    pub(crate) fn watch_life(&self) -> watch::Receiver<Life> {
-        self.life.subscribe()
+        match self.life.now.load(Ordering::Acquire) {
+            0 => Life::Running,
+            1 => Life::Quiet,
+            2 => Life::Stopping,
+            _ => Life::Ended,
+        }
     }
 
     /// Moves on to a later part of the life; an earlier one is not gone back to.
     pub(crate) fn enter(&self, life: Life) {
-        self.life.send_if_modified(|current| {
-            let later = life > *current;
-            *current = life.max(*current);
-            later
-        });
+        if self.life.now.fetch_max(life as u8, Ordering::AcqRel) < life as u8 {
+            self.life.risen.notify_waiters();
+        }
+    }
+
+    /// Waits until the server's life has come to `life`.
+    pub(crate) async fn reached(&self, life: Life) {
+        loop {
+            let risen = self.life.risen.notified();
+            tokio::pin!(risen);
+            // Line up before the look, or a step in between would be missed.
+            risen.as_mut().enable();
+            if self.life() >= life {
+                return;
+            }
+            risen.await;
+        }
     }
 
     /// Waits this long, or until the server's life has come to `life`; says which: true for the latter.
     pub(crate) async fn sleep_until(&self, life: Life, wait: Duration) -> bool {
-        let mut watch = self.watch_life();
         tokio::select! {
             biased;
-            _ = watch.wait_for(|now| *now >= life) => true,
+            () = self.reached(life) => true,
             () = self.env.sleep(wait) => false,
         }
     }
@@ -151,7 +186,9 @@ impl Core {
     }
 
     pub(crate) fn tell_all(&self, event: &Event) {
-        self.config.on_event.iter().for_each(|listener| listener(event));
+        for listener in &self.config.on_event {
+            executor::guarded("a listener for events", || listener(event));
+        }
     }
 
     /// Gives back a job that has not started.
@@ -183,7 +220,7 @@ impl Core {
         info.queues = self.queues.clone();
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
         info.slots = self.config.slots;
-        info.busy = self.busy.load(Ordering::Relaxed);
+        info.busy = self.queue.busy();
         info.leaked = self.leaked.load(Ordering::Relaxed);
         info.quiet = self.life() >= Life::Quiet;
         info

@@ -60,7 +60,6 @@ impl Reports {
 
 /// Reports until the server has ended.
 pub(crate) async fn run(core: Arc<Core>) {
-    let mut life = core.watch_life();
     loop {
         let batch = core.reports.take();
         if !batch.is_empty() {
@@ -71,7 +70,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         tokio::select! {
             biased;
             () = core.reports.filled.notified() => {}
-            _ = life.wait_for(|life| *life >= Life::Ended) => return,
+            () = core.reached(Life::Ended) => return,
         }
     }
 }
@@ -92,7 +91,10 @@ impl Core {
                     self.store_up.store(false, Ordering::Relaxed);
                     warn!(%error, reports = runs.len(), "the store is away; reports wait");
                     // Reports of leases that were lost meanwhile are still sent: the store refuses them.
-                    self.env.sleep(self.env.jittered(wait)).await;
+                    if self.sleep_until(Life::Ended, self.env.jittered(wait)).await {
+                        warn!(reports = runs.len(), "the server ends while the store is away; these jobs run again");
+                        return;
+                    }
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
                 Err(error) if runs.len() > 1 => {
