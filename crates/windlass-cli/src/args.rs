@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bench, enqueue, job, prune, queue, stats, work};
+use crate::{
+    commands::{bench, enqueue, job, prune, queue, stats, work},
+    demo::DemoArgs,
+};
 
 const EXAMPLES: &str = "\
 Examples:
+  windlass demo
   export WINDLASS_STORE=sqlite:jobs.db
   windlass enqueue email:send --payload '{\"to\":\"a@example.com\"}' --retention 1d
   windlass work --config windlass.toml
@@ -81,4 +85,6 @@ pub(crate) enum Command {
     Prune(prune::Flags),
     /// Measure this machine and store, with exact delivery checked
     Bench(bench::Flags),
+    /// See it work: pictures, mails and a report, with failures and a killed worker
+    Demo(DemoArgs),
 }

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod config;
+mod demo;
 mod events;
 mod exit;
 mod handlers;

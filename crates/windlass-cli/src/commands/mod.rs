@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     args::{Cli, Command},
+    demo,
     exit::Exit,
     store::App,
 };
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Bench(flags) => bench::run(&app, flags).await,
+            Command::Demo(args) => demo::run(&app, args).await,
         }
     })
 }
@@ -39,7 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
 /// Workers use all cores; for one call to a store one thread is quicker to start.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        Command::Work(_) | Command::Bench(_) => Builder::new_multi_thread(),
+        Command::Work(_) | Command::Bench(_) | Command::Demo(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     builder.enable_all().build()
