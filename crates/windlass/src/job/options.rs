@@ -14,8 +14,9 @@ use std::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{InvalidJob, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueMode, id::check_name};
-use crate::decide::unique;
+use super::{
+    InvalidJob, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueMode, id::check_name, unique,
+};
 
 /// What holds when nobody says otherwise.
 ///
