@@ -12,16 +12,20 @@ struct Attributes {
 
 pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
     let attributes = read(input)?;
-    let kind = attributes.kind.ok_or_else(|| {
-        Error::new(Span::call_site(), "the job has no kind; add #[job(kind = \"email:send\")]")
-    })?;
+    let kind = attributes
+        .kind
+        .ok_or_else(|| Error::new(Span::call_site(), "the job has no kind; add #[job(kind = \"email:send\")]"))?;
     if kind.value().trim().is_empty() || kind.value().ends_with('*') {
         return Err(Error::new(kind.span(), "a kind is a name that does not end in `*`, such as \"email:send\""));
     }
     let name = &input.ident;
     let (generics, arguments, wheres) = input.generics.split_for_impl();
     let options = attributes.options;
-    let body = if options.is_empty() { quote! {} } else { quote! { #(#options)* } };
+    let body = if options.is_empty() {
+        quote! {}
+    } else {
+        quote! { #(#options)* }
+    };
     Ok(quote! {
         impl #generics ::windlass::Job for #name #arguments #wheres {
             const KIND: &'static str = #kind;
@@ -70,8 +74,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
 
 fn duration(text: &LitStr) -> Result<LitInt> {
     let parsed = humantime::parse_duration(&text.value());
-    let millis = parsed
-        .map_err(|_| Error::new(text.span(), "no duration; write it as 500ms, 10s, 5m, 1h or 2d"))?
-        .as_millis();
+    let millis =
+        parsed.map_err(|_| Error::new(text.span(), "no duration; write it as 500ms, 10s, 5m, 1h or 2d"))?.as_millis();
     Ok(LitInt::new(&format!("{millis}u64"), text.span()))
 }

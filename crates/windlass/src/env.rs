@@ -164,6 +164,12 @@ fn thread_random() -> u64 {
     })
 }
 
+/// Blocks a thread of our own (never one of the runtime's) for a moment, while it waits for another process.
+#[cfg(feature = "sqlite")]
+pub(crate) fn block_thread(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 #[cfg(unix)]
 fn host_monotonic() -> Monotonic {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

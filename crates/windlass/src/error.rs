@@ -24,7 +24,9 @@ pub enum Error {
     #[error("there is no job `{0}`")]
     NotFound(JobId),
     /// The job was there and is no longer.
-    #[error("job `{0}` has been removed; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)")]
+    #[error(
+        "job `{0}` has been removed; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)"
+    )]
     Gone(JobId),
     /// The job's state does not allow it.
     #[error("job `{id}` is {state}{}", .holder.as_ref().map(|holder| format!(" and its unique key is held by job `{holder}`")).unwrap_or_default())]

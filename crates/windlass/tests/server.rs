@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use windlass::{
-    Client, DeadReason, Extension, JobContext, JobState, Json, ResultExt, RetryPolicy, Router, Server, State, middleware,
+    Client, DeadReason, Extension, JobContext, JobState, Json, ResultExt, RetryPolicy, Router, Server, State,
+    middleware,
 };
 
 #[derive(serde::Serialize, serde::Deserialize, windlass::Job)]
@@ -53,10 +54,11 @@ async fn middleware_sees_every_run_and_gives_extensions() {
         Ok(Json(trace.0))
     }
     let client = Client::open("memory:").await.unwrap();
-    let router = Router::new().job(traced).layer(middleware::from_fn(|ctx: JobContext, next: middleware::Next| async move {
-        ctx.insert(Trace(format!("seen {}", ctx.kind())));
-        next.run(ctx).await
-    }));
+    let router =
+        Router::new().job(traced).layer(middleware::from_fn(|ctx: JobContext, next: middleware::Next| async move {
+            ctx.insert(Trace(format!("seen {}", ctx.kind())));
+            next.run(ctx).await
+        }));
     let server = Server::new(&client, router).start().await.unwrap();
     let id = client.enqueue(Traced).await.unwrap().id().clone();
     assert_eq!(client.wait(&id).await.unwrap().result.as_deref(), Some(&br#""seen traced""#[..]));

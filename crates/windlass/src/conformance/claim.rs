@@ -218,6 +218,15 @@ pub async fn a_repeated_claim_does_not_get_what_was_rescued(bench: Bench) {
     assert!(bench.take(&request).await.is_empty());
 }
 
+pub async fn a_claim_that_arrives_after_a_later_one_gets_nothing(bench: Bench) {
+    bench.add_many(3).await;
+    let (early, late) = (bench.request(1), bench.request(1));
+    assert!(early.sequence < late.sequence);
+    assert_eq!(bench.take(&late).await.len(), 1);
+    assert!(bench.take(&early).await.is_empty(), "nobody waits for its answer");
+    assert_eq!(bench.take(&late).await.len(), 1, "the last one may still be repeated");
+}
+
 pub async fn another_server_with_the_same_number_gets_its_own_jobs(bench: Bench) {
     bench.add_many(2).await;
     let request = bench.request(1);

@@ -79,6 +79,18 @@ pub async fn a_repeated_claim_still_gets_what_was_renewed(bench: Bench) {
     assert_eq!(bench.take(&request).await.len(), 3);
 }
 
+pub async fn the_repeat_of_a_claim_renews_its_leases(bench: Bench) {
+    bench.add_many(2).await;
+    let request = bench.request(2);
+    bench.take(&request).await;
+    bench.pass(LEASE / 2).await;
+    assert_eq!(bench.take(&request).await.len(), 2);
+    bench.pass(LEASE / 2 + SECOND).await;
+    assert_eq!(bench.rescue().await, [], "the server counts its time from the repeat");
+    bench.pass(LEASE / 2).await;
+    assert_eq!(bench.rescue().await.len(), 2);
+}
+
 pub async fn a_lapsed_lease_that_nobody_took_is_renewed(bench: Bench) {
     let jobs = leases(&held(&bench, 2).await);
     bench.pass(5 * LEASE).await;

@@ -106,9 +106,7 @@ impl RetryPolicy {
         let delay = match &self.shape {
             Shape::Asynq => asynq(failures - 1, random),
             Shape::Exponential { base, jitter: Jitter::None } => double(*base, failures - 1),
-            Shape::Exponential { base, jitter: Jitter::Full } => {
-                fraction(double(*base, failures - 1).min(cap), random)
-            }
+            Shape::Exponential { base, jitter: Jitter::Full } => fraction(double(*base, failures - 1).min(cap), random),
             Shape::Exponential { base, jitter: Jitter::Decorrelated } => decorrelated(*base, cap, failures, seed),
             Shape::Linear(step) => step.saturating_mul(failures),
             Shape::Fixed(wait) => *wait,

@@ -43,6 +43,15 @@ impl JobId {
         }
     }
 
+    /// The bytes of the UUID, when the id is one.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn uuid_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Repr::Uuid(bytes) => Some(bytes),
+            Repr::Text(_) => None,
+        }
+    }
+
     /// The text, when the caller brought one that is no UUID.
     pub fn as_text(&self) -> Option<&str> {
         match &self.0 {
@@ -156,6 +165,12 @@ macro_rules! name {
             }
         }
 
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -200,6 +215,13 @@ impl fmt::Display for ServerId {
 impl fmt::Debug for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerId({self})")
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Uuid::try_parse(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

@@ -13,6 +13,7 @@ mod unique;
 
 use thiserror::Error;
 
+pub(crate) use self::time::micros;
 pub use self::{
     filter::{Cursor, JobFilter, JobPage},
     id::{JobId, Kind, MAX_NAME_BYTES, QueueName, ServerId},
@@ -23,7 +24,6 @@ pub use self::{
     state::{Cause, State, Status, TRANSITIONS},
     time::{Monotonic, Timestamp},
 };
-pub(crate) use self::time::micros;
 
 /// A value that a job may not have. Refused at enqueue, before anything is stored.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -37,7 +37,9 @@ pub enum InvalidJob {
     #[error("the priority {0} is out of range; it goes from -100 to 100, higher first")]
     Priority(i32),
     /// The payload is over the client's limit.
-    #[error("the payload has {bytes} bytes and the limit is {limit}; store the data elsewhere and enqueue a reference to it, or raise the client's limit")]
+    #[error(
+        "the payload has {bytes} bytes and the limit is {limit}; store the data elsewhere and enqueue a reference to it, or raise the client's limit"
+    )]
     #[allow(missing_docs)]
     PayloadTooLarge { bytes: usize, limit: usize },
     /// The payload does not serialize.

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use data_encoding::BASE64;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use serde::{Serialize, ser::SerializeMap};
 
 use super::{ErrorEntry, JobId, Kind, QueueName, ServerId, State, Timestamp};

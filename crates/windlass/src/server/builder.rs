@@ -291,7 +291,9 @@ fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Er
             )));
         }
         if filter.rule_for(text.trim_end_matches('*')).is_none() {
-            return Err(Error::Config(format!("`{text}` has a concurrency but no handler; register one, or remove it")));
+            return Err(Error::Config(format!(
+                "`{text}` has a concurrency but no handler; register one, or remove it"
+            )));
         }
         filter.rules.push(KindRule { pattern, room: Some(*limit) });
     }

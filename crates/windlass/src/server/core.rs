@@ -7,17 +7,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
     RunningServer,
     builder::Config,
-    dispatcher, events::{Event, EventKind}, executor,
+    dispatcher,
+    events::{Event, EventKind},
+    executor,
     finisher::{self, Reports},
     held::Held,
     keeper,
@@ -37,16 +39,25 @@ use crate::{
 
 /// Where a server is in its life. Only ever rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Life {
-    Running,
+    Running = 0,
     /// Claims no more, and runs what it has.
-    Quiet,
+    Quiet = 1,
     /// Gives back what has not started, and waits for what runs.
-    Stopping,
+    Stopping = 2,
     /// Slots are to end.
-    Ending,
+    Ending = 3,
     /// The reports are in; everything else is to end.
-    Ended,
+    Ended = 4,
+}
+
+/// The life of a server and those who wait for the next part of it. No `tokio::sync::watch`, which wakes them in an
+/// order of chance: the simulation must run the same way twice.
+#[derive(Default)]
+struct Course {
+    now: AtomicU8,
+    risen: Notify,
 }
 
 pub(crate) struct Core {
@@ -68,7 +79,7 @@ pub(crate) struct Core {
     pub(crate) typical_run: AtomicU64,
     pub(crate) store_up: AtomicBool,
     pub(crate) started_at: Timestamp,
-    life: watch::Sender<Life>,
+    life: Course,
 }
 
 impl Core {
@@ -92,7 +103,7 @@ impl Core {
             typical_run: AtomicU64::new(u64::MAX),
             store_up: AtomicBool::new(true),
             started_at: env.wall(),
-            life: watch::Sender::new(Life::Running),
+            life: Course::default(),
             client,
             routes,
             config,
@@ -117,28 +128,41 @@ impl Core {
     }
 
     pub(crate) fn life(&self) -> Life {
-        *self.life.borrow()
-    }
-
-    pub(crate) fn watch_life(&self) -> watch::Receiver<Life> {
-        self.life.subscribe()
+        match self.life.now.load(Ordering::Acquire) {
+            0 => Life::Running,
+            1 => Life::Quiet,
+            2 => Life::Stopping,
+            3 => Life::Ending,
+            _ => Life::Ended,
+        }
     }
 
     /// Moves on to a later part of the life; an earlier one is not gone back to.
     pub(crate) fn enter(&self, life: Life) {
-        self.life.send_if_modified(|current| {
-            let later = life > *current;
-            *current = life.max(*current);
-            later
-        });
+        if self.life.now.fetch_max(life as u8, Ordering::AcqRel) < life as u8 {
+            self.life.risen.notify_waiters();
+        }
+    }
+
+    /// Waits until the server's life has come to `life`.
+    pub(crate) async fn reached(&self, life: Life) {
+        loop {
+            let risen = self.life.risen.notified();
+            tokio::pin!(risen);
+            // Line up before the look, or a step in between would be missed.
+            risen.as_mut().enable();
+            if self.life() >= life {
+                return;
+            }
+            risen.await;
+        }
     }
 
     /// Waits this long, or until the server's life has come to `life`; says which: true for the latter.
     pub(crate) async fn sleep_until(&self, life: Life, wait: Duration) -> bool {
-        let mut watch = self.watch_life();
         tokio::select! {
             biased;
-            _ = watch.wait_for(|now| *now >= life) => true,
+            () = self.reached(life) => true,
             () = self.env.sleep(wait) => false,
         }
     }

@@ -43,7 +43,10 @@ pub(crate) async fn run(core: Arc<Core>, plan: QueuePlan) {
             Turn::Again => {}
             Turn::Full(wait) => dispatcher.wait_for_room(wait).await,
             Turn::Nothing => dispatcher.wait_for_jobs(&mut wakeups).await,
-            Turn::Failed => drop(dispatcher.core.sleep_until(Life::Quiet, dispatcher.core.env.jittered(RELEASE_AFTER)).await),
+            Turn::Failed => {
+                let pause = dispatcher.core.env.jittered(RELEASE_AFTER);
+                dispatcher.core.sleep_until(Life::Quiet, pause).await;
+            }
         }
     }
 }
@@ -90,7 +93,13 @@ impl Dispatcher {
         let Some(claim) = self.claim(&request).await else { return Turn::Failed };
         let found = !claim.jobs.is_empty();
         self.mind_the_suspect(&claim, request.suspect, idle);
-        if found { Turn::Again } else if self.suspect_alone { Turn::Full(Duration::from_millis(100)) } else { Turn::Nothing }
+        if found {
+            Turn::Again
+        } else if self.suspect_alone {
+            Turn::Full(Duration::from_millis(100))
+        } else {
+            Turn::Nothing
+        }
     }
 
     /// Decides whether the next claim is for the suspect alone. While it runs, or while this server makes itself free

@@ -28,14 +28,13 @@ use crate::{
 
 /// Takes jobs and runs them until the server ends.
 pub(crate) async fn slot(core: Arc<Core>) {
-    let mut life = core.watch_life();
     loop {
         let run = match core.queue.try_pop() {
             Some(run) => run,
             None => tokio::select! {
                 biased;
                 run = core.queue.pop() => run,
-                _ = life.wait_for(|life| *life >= Life::Ending) => return,
+                () = core.reached(Life::Ending) => return,
             },
         };
         core.execute(run).await;
@@ -165,7 +164,9 @@ impl Core {
             Some(StopCause::Timeout) => {
                 return failed(ErrorClass::Timeout, format!("ran longer than its timeout of {:?}", run.timeout));
             }
-            Some(StopCause::Deadline) => return failed(ErrorClass::Deadline, "its deadline passed while it ran".into()),
+            Some(StopCause::Deadline) => {
+                return failed(ErrorClass::Deadline, "its deadline passed while it ran".into());
+            }
             Some(StopCause::Shutdown) if !matches!(ended, Ended::Returned(Outcome::Done(_))) => {
                 return Ran::Interrupted;
             }

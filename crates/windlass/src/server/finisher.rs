@@ -60,7 +60,6 @@ impl Reports {
 
 /// Reports until the server has ended.
 pub(crate) async fn run(core: Arc<Core>) {
-    let mut life = core.watch_life();
     loop {
         let batch = core.reports.take();
         if !batch.is_empty() {
@@ -71,7 +70,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         tokio::select! {
             biased;
             () = core.reports.filled.notified() => {}
-            _ = life.wait_for(|life| *life >= Life::Ended) => return,
+            () = core.reached(Life::Ended) => return,
         }
     }
 }

@@ -10,7 +10,6 @@ use tracing::{debug, warn};
 
 use super::{
     core::{Core, Life},
-
     executor::failed,
     run::{Phase, Run, StopCause},
 };

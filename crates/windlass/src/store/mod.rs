@@ -15,12 +15,12 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
-    tx::{Committed, CompleteIn, EnqueueIn},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
+    tx::{Committed, CompleteIn, EnqueueIn},
     wakeups::{WakeUps, Waker},
 };
 use crate::{
@@ -90,7 +90,8 @@ pub struct ClaimRequest {
     /// Who asks.
     pub server: ServerId,
     /// The number of the server's claim. A repeat with the same number (its reply was lost) gets the same jobs, those
-    /// of them that it still holds.
+    /// of them that it still holds, with their leases renewed: the server counts them from its last request. A lower
+    /// number than the last one gets nothing: it was delayed on its way, and nobody waits for its answer.
     pub sequence: u64,
     /// The most jobs to take.
     pub limit: u32,
@@ -390,7 +391,7 @@ pub trait Operate: Send + Sync + 'static {
 }
 
 /// A server as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServerInfo {
     /// This start of it.

@@ -247,7 +247,11 @@ impl Stats {
             by_state.iter_mut().zip(queue.by_state).for_each(|(sum, count)| *sum += count);
         }
         let now = |status: Status| -> u64 {
-            State::ALL.iter().filter(|state| state.status() == status).map(|state| by_state[state.code() as usize]).sum()
+            State::ALL
+                .iter()
+                .filter(|state| state.status() == status)
+                .map(|state| by_state[state.code() as usize])
+                .sum()
         };
         let mut all = Bucket::default();
         tallies.lines.iter().for_each(|line| all.merge(&line.bucket));

@@ -1,51 +1,71 @@
 //! Hints between those who put jobs in line and those who wait for them: a counter, not a lazy future.
 //! Note the counter, look, then wait for a change; so a job that comes in between is not missed.
 
-use std::sync::Arc;
+//!
+//! No `tokio::sync::watch`: it spreads its receivers over several lists by chance, so the same simulation would wake
+//! them in another order each time; and one list costs less to wake.
 
-use tokio::sync::watch;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::Notify;
+
+#[derive(Debug, Default)]
+struct Shared {
+    counter: AtomicU64,
+    changed: Notify,
+}
 
 /// The sending side, held by a store.
-#[derive(Clone, Debug)]
-pub struct Waker(Arc<watch::Sender<u64>>);
+#[derive(Clone, Debug, Default)]
+pub struct Waker(Arc<Shared>);
 
 impl Waker {
     /// A counter at zero.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+        Self::default()
     }
 
     /// Something may have changed.
     pub fn wake(&self) {
-        self.0.send_modify(|counter| *counter = counter.wrapping_add(1));
+        self.0.counter.fetch_add(1, Ordering::AcqRel);
+        self.0.changed.notify_waiters();
     }
 
     /// A handle for one who waits.
     pub fn subscribe(&self) -> WakeUps {
-        WakeUps(self.0.subscribe())
-    }
-}
-
-impl Default for Waker {
-    fn default() -> Self {
-        Self::new()
+        WakeUps { shared: self.0.clone(), seen: self.0.counter.load(Ordering::Acquire) }
     }
 }
 
 /// The waiting side.
 #[derive(Clone, Debug)]
-pub struct WakeUps(watch::Receiver<u64>);
+pub struct WakeUps {
+    shared: Arc<Shared>,
+    seen: u64,
+}
 
 impl WakeUps {
     /// Notes the counter: changes from here on end the next [`changed`](WakeUps::changed).
     pub fn mark_seen(&mut self) {
-        self.0.mark_unchanged();
+        self.seen = self.shared.counter.load(Ordering::Acquire);
     }
 
     /// Waits for a change since the counter was last noted, and notes it. Never resolves once the store is gone.
     pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            let notified = self.shared.changed.notified();
+            tokio::pin!(notified);
+            // Line up before the look, or a change in between would be missed.
+            notified.as_mut().enable();
+            let counter = self.shared.counter.load(Ordering::Acquire);
+            if counter != self.seen {
+                self.seen = counter;
+                return;
+            }
+            notified.await;
         }
     }
 }

@@ -201,9 +201,15 @@ impl Inner {
     }
 
     fn older(&self, than: Duration, states: &[State], limit: usize, now: Timestamp) -> Vec<u64> {
-        let ended = |job: &Job| job.record.completed_at.is_some_and(|at| at <= now.before(than));
-        let fits = |job: &Job| job.record.state.is_terminal() && states.contains(&job.record.state) && ended(job);
-        self.jobs.iter_from(0).filter(|(_, job)| fits(job)).map(|(seq, _)| seq).take(limit).collect()
+        let until = now.before(than);
+        let ended = |(seq, job): (u64, &Job)| {
+            let state = job.record.state;
+            let at = job.record.completed_at.filter(|at| state.is_terminal() && *at <= until)?;
+            states.contains(&state).then_some((state.code(), at, seq))
+        };
+        let mut ended: Vec<_> = self.jobs.iter_from(0).filter_map(ended).collect();
+        ended.sort_unstable();
+        ended.into_iter().map(|(.., seq)| seq).take(limit).collect()
     }
 
     fn sweep_unknown(&mut self, after: Duration, limit: usize, now: Timestamp) -> u32 {

@@ -76,7 +76,16 @@ impl Inner {
         if let Some(last) = self.last_claims.get(&request.server)
             && last.sequence == request.sequence
         {
-            return Claim { jobs: self.still_held(last), suspect_waiting: None };
+            let jobs = self.still_held(last);
+            // Who asks again counts its time from this request, so the leases do, too.
+            let leases = jobs.iter().map(Claimed::lease).collect();
+            let renewal = ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false };
+            self.extend(&renewal, mono, &boot);
+            return Claim { jobs, suspect_waiting: None };
+        }
+        if self.last_claims.get(&request.server).is_some_and(|last| request.sequence < last.sequence) {
+            // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
+            return Claim::default();
         }
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);
@@ -110,13 +119,15 @@ impl Inner {
     fn still_held(&self, last: &LastClaim) -> Vec<Claimed> {
         let members = last.members.iter().filter_map(|seq| self.jobs.get(*seq));
         let held = |job: &&Job| job.record.state == State::Running && job.record.fence == Some(Fence(last.fence));
-        members.filter(held).map(|job| claimed(&job.record)).collect()
+        let mut held: Vec<_> = members.filter(held).collect();
+        held.sort_by_key(|job| job.order());
+        held.into_iter().map(|job| claimed(&job.record)).collect()
     }
 
     pub(super) fn extend(&mut self, request: &ExtendRequest, mono: Monotonic, boot: &Arc<str>) -> Vec<Lease> {
         self.stamp(mono, boot, request.lease, request.ran_late);
         let mut lost = Vec::new();
-        let mut named: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
+        let mut named: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for lease in &request.leases {
             match self.held(lease) {
                 Some(seq) => named.entry(self.jobs.get(seq).map_or(0, |job| job.lease)).or_default().push(seq),
@@ -253,10 +264,12 @@ impl Inner {
         let mut keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
         keys.sort_unstable();
         let members = keys.iter().flat_map(|key| {
-            let members = self.leases[key].members.iter();
-            members.filter(|seq| self.jobs.get(**seq).is_some_and(|job| holds(job, *key)))
+            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job.order(), *seq));
+            let mut members: Vec<_> = self.leases[key].members.iter().filter_map(held).collect();
+            members.sort_unstable();
+            members
         });
-        let mut seqs: Vec<u64> = members.copied().take(rules.limit as usize + 1).collect();
+        let mut seqs: Vec<u64> = members.map(|(_, seq)| seq).take(rules.limit as usize + 1).collect();
         let more = seqs.len() > rules.limit as usize;
         seqs.truncate(rules.limit as usize);
         // The last one to go to the front stands first: so they keep their order.

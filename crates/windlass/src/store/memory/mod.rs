@@ -49,6 +49,12 @@ struct Job {
     expires: Option<Timestamp>,
 }
 
+impl Job {
+    fn order(&self) -> Order {
+        (Reverse(self.record.spec.priority), self.turn)
+    }
+}
+
 struct LeaseBatch {
     server: ServerId,
     until: Monotonic,
@@ -181,8 +187,7 @@ impl Inner {
         *turn += if front { -1 } else { 1 };
         job.record.pending_at = Some(now);
         job.record.run_at = None;
-        let order = (Reverse(job.record.spec.priority), job.turn);
-        self.lines[job.line].list(job.suspect).insert(order, seq);
+        self.lines[job.line].list(job.suspect).insert(job.order(), seq);
     }
 
     /// Gives a scheduled or retrying job its time.
@@ -263,7 +268,7 @@ fn leave(
 ) {
     match job.record.state {
         State::Pending => {
-            lines[job.line].list(job.suspect).remove(&(Reverse(job.record.spec.priority), job.turn));
+            lines[job.line].list(job.suspect).remove(&job.order());
         }
         State::Scheduled | State::Retrying => {
             due.remove(&(job.record.run_at.unwrap_or_default(), seq));

@@ -1,0 +1,256 @@
+//! The SQLite store: one file, shared by any number of processes of one host.
+//!
+//! - `writer.rs`: the one thread that writes, in groups. `readers.rs`: looking, apart from it. `watch.rs`: wake-ups
+//!   between processes. `open.rs` and `migrate.rs`: the file and its tables. `address.rs`: the URL.
+//! - `ops/`: the operations over a `step.rs` (one transaction); their SQL is in `sql/`. `tx.rs` runs them in the
+//!   caller's own transaction.
+
+mod address;
+mod clock;
+mod fault;
+mod lines;
+mod migrate;
+mod open;
+mod ops;
+mod readers;
+mod rows;
+mod step;
+mod tx;
+mod watch;
+mod writer;
+
+use std::{
+    any::Any,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use self::{
+    address::Address,
+    clock::Clock,
+    fault::Done,
+    lines::Lines,
+    readers::Readers,
+    step::Step,
+    watch::Watch,
+    writer::{Call, Writer},
+};
+use super::*;
+
+/// A store in an SQLite file.
+pub struct SqliteStore {
+    address: Address,
+    env: Env,
+    store_id: String,
+    waker: Waker,
+    // Dropped in this order: nobody is told of writes that no longer come.
+    _watch: Watch,
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens `path?synchronous=full|normal|off&busy_timeout=30s&keep_failed=90d`: what follows `sqlite:` in a URL.
+    ///
+    /// # Errors
+    /// `Invalid` for a parameter that is not there, `Unavailable` for a path that cannot be opened, created or written
+    /// (or is on a network file system), `Corrupt` for a file that is foreign, damaged or newer, `Unsupported` when the
+    /// program is linked with an SQLite older than 3.51.3.
+    pub async fn open(rest: &str, create: Create, env: Env) -> Result<Self> {
+        let address = Address::parse(rest)?;
+        let task = move || Self::open_blocking(address, create, env);
+        let opened = tokio::task::spawn_blocking(task).await;
+        opened.map_err(|error| StoreError::Unavailable(format!("opening the store was interrupted: {error}")))?
+    }
+
+    fn open_blocking(address: Address, create: Create, env: Env) -> Result<Self> {
+        let conn = open::writer(&address, create, &env)?;
+        let store_id = migrate::store_id(&conn).map_err(StoreError::from)?;
+        let counters = step::Counters::read(&conn).map_err(StoreError::from)?;
+        let (waker, seen) = (Waker::new(), Arc::new(AtomicI64::new(counters.wake)));
+        let readers = Readers::start(&address.path, &env)?;
+        let watch = Watch::start(&address.path, waker.clone(), seen.clone());
+        let writer = Writer::start(conn, &address, env.clone(), waker.clone(), seen)?;
+        Ok(Self { address, env, store_id, waker, _watch: watch, readers, writer })
+    }
+
+    fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn keep_failed(&self) -> Duration {
+        self.address.keep_failed
+    }
+
+    /// Something acknowledged as durable.
+    async fn write<A: Send + 'static>(&self, work: impl FnMut(&mut Step<'_>) -> Done<A> + Send + 'static) -> Result<A> {
+        self.call(false, true, None, Box::new(work)).await
+    }
+
+    /// Something that costs nothing when it is lost, and is not even begun when a look is enough.
+    async fn step<A: Send + 'static>(
+        &self,
+        peek: impl FnMut(&rusqlite::Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send + 'static,
+        work: impl FnMut(&mut Step<'_>) -> Done<A> + Send + 'static,
+    ) -> Result<A> {
+        self.call(false, false, Some(Box::new(peek)), Box::new(work)).await
+    }
+
+    async fn call<A: Send + 'static>(
+        &self,
+        urgent: bool,
+        durable: bool,
+        peek: Option<Box<dyn FnMut(&rusqlite::Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>>,
+        work: Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>,
+    ) -> Result<A> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Box::new(Call { urgent, durable, peek, work, done: None, reply }));
+        answer.await.map_err(|_| StoreError::Unavailable("the store's writer has ended".into()))?
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        self.write(move |step| ops::enqueue::enqueue(step, &jobs)).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let request = Arc::new(request.clone());
+        let peeked = request.clone();
+        self.step(
+            move |conn, lines, clock| ops::claim::peek(conn, lines, clock, &peeked),
+            move |step| ops::claim::claim(step, &request),
+        )
+        .await
+    }
+
+    async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {
+        let request = request.clone();
+        self.call(true, false, None, Box::new(move |step| ops::lease::extend(step, &request))).await
+    }
+
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
+        self.write(move |step| ops::finish::finish(step, &batch)).await
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Promoted> {
+        self.step(|conn, _, clock| ops::promote::peek(conn, clock), move |step| ops::promote::promote(step, limit))
+            .await
+    }
+
+    async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
+        let rules = *rules;
+        self.call(false, false, None, Box::new(move |step: &mut Step<'_>| ops::sweep::rescue(step, &rules))).await
+    }
+
+    async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
+        self.readers.look(move |conn, _| ops::read::cancelled(conn, after)).await
+    }
+
+    fn wakeups(&self) -> WakeUps {
+        self.waker.subscribe()
+    }
+}
+
+#[async_trait]
+impl Inspect for SqliteStore {
+    async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
+        let id = id.clone();
+        self.readers.look(move |conn, clock| ops::read::get(conn, clock, &id)).await
+    }
+
+    async fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> Result<JobPage> {
+        let filter = filter.clone();
+        self.readers.look(move |conn, clock| ops::read::list(conn, clock, &filter, after, limit)).await
+    }
+
+    async fn census(&self) -> Result<Census> {
+        self.readers.look(ops::read::census).await
+    }
+
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
+        let (queues, kinds) = (queues.to_vec(), kinds.clone());
+        self.readers.look(move |conn, _| ops::read::outstanding(conn, &queues, &kinds)).await
+    }
+
+    async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
+        self.readers.look(move |conn, _| ops::read::tallies(conn, since)).await
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerInfo>> {
+        self.readers.look(|conn, clock| ops::read::live_servers(conn, clock.now)).await
+    }
+}
+
+#[async_trait]
+impl Operate for SqliteStore {
+    async fn operate(&self, id: &JobId, action: &Action) -> Result<Operated> {
+        let (id, action) = (id.clone(), action.clone());
+        self.write(move |step| ops::operate::operate(step, &id, &action)).await
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
+        let queue = queue.clone();
+        self.write(move |step| ops::operate::pause(step, &queue, paused)).await
+    }
+
+    async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
+        let what = what.clone();
+        let peeked = what.clone();
+        self.step(
+            move |conn, _, clock| ops::prune::peek(conn, clock, &peeked),
+            move |step| ops::prune::prune(step, &what, limit),
+        )
+        .await
+    }
+}
+
+#[async_trait]
+impl Cluster for SqliteStore {
+    async fn beat(&self, server: &ServerInfo) -> Result<()> {
+        let body = serde_json::to_string(server).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let id = server.id;
+        let work = move |step: &mut Step<'_>| ops::cluster::beat(step, id, &body);
+        self.call(true, false, None, Box::new(work)).await
+    }
+
+    async fn leave(&self, server: ServerId) -> Result<()> {
+        self.call(false, false, None, Box::new(move |step: &mut Step<'_>| ops::cluster::leave(step, server))).await
+    }
+
+    async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
+        self.call(
+            false,
+            false,
+            None,
+            Box::new(move |step: &mut Step<'_>| ops::sweep::sweep_unknown(step, after, limit)),
+        )
+        .await
+    }
+}
+
+impl Backend for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn durability(&self) -> String {
+        self.address.synchronous.promise().into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn place(&self) -> String {
+        format!("sqlite:{}", self.address.path.display())
+    }
+}

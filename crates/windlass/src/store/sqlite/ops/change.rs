@@ -1,0 +1,153 @@
+//! The steps that every change of a job is made of: into line, into waiting, to its end, out of the store.
+
+use std::{sync::Arc, time::Duration};
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Done, Step, sql};
+use crate::{
+    job::{Cause, ErrorClass, ErrorEntry, JobId, ServerId, State, Timestamp, UniqueKey},
+    store::sqlite::rows::{IdColumn, duration, errors_json, errors_of, state},
+};
+
+/// What a change needs to know of a job.
+pub(super) struct Known {
+    pub(super) seq: i64,
+    pub(super) id: JobId,
+    pub(super) line: i64,
+    pub(super) state: State,
+    pub(super) attempt: u32,
+    pub(super) failures: u32,
+    pub(super) crashes: u32,
+    pub(super) created: Timestamp,
+    pub(super) pending: Option<Timestamp>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) retention: Duration,
+    pub(super) tenant: Option<Arc<str>>,
+    pub(super) aside: bool,
+    pub(super) cancel: Option<Arc<str>>,
+    pub(super) lease: Option<i64>,
+    pub(super) fence: Option<i64>,
+    pub(super) server: Option<ServerId>,
+    /// Its key, if it holds until the job is done.
+    pub(super) live_key: Option<UniqueKey>,
+}
+
+fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+    let ttl: Option<i64> = row.get("unique_ttl_us")?;
+    Ok(Known {
+        seq: row.get("seq")?,
+        id: row.get("id")?,
+        line: row.get("line")?,
+        state: state(row, "state")?,
+        attempt: row.get("attempt")?,
+        failures: row.get("failures")?,
+        crashes: row.get("crashes")?,
+        created: Timestamp::from_micros(row.get("created_at")?),
+        pending: time("pending_at")?,
+        started: time("started_at")?,
+        retention: duration(row.get("retention_us")?),
+        tenant: row.get::<_, Option<String>>("tenant")?.map(Into::into),
+        aside: row.get("side")?,
+        cancel: row.get::<_, Option<String>>("cancel")?.map(Into::into),
+        lease: row.get("lease")?,
+        fence: row.get("fence")?,
+        server: row.get("server")?,
+        live_key: row.get::<_, Option<[u8; 16]>>("unique_key")?.filter(|_| ttl.is_none()).map(UniqueKey),
+    })
+}
+
+pub(super) fn find(step: &Step<'_>, id: &JobId) -> Done<Option<Known>> {
+    Ok(step.conn.prepare_cached(sql!("job_find"))?.query_row([IdColumn(id)], known).optional()?)
+}
+
+pub(super) fn by_seq(step: &Step<'_>, seq: i64) -> Done<Option<Known>> {
+    Ok(step.conn.prepare_cached(sql!("job_by_seq"))?.query_row([seq], known).optional()?)
+}
+
+/// A run that has ended: how long it stood in line, and how long it ran.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) waited: Duration,
+    pub(super) ran: Duration,
+}
+
+fn moves(step: &mut Step<'_>, job: &Known, to: State, cause: Cause) {
+    debug_assert!(job.state.may_become(to, cause), "{} may not become {to} by {cause:?}", job.state);
+    step.moved(job.line, Some(job.state), Some(to));
+}
+
+/// Stands a job in line.
+pub(super) fn line_up(step: &mut Step<'_>, job: &Known, cause: Cause, front: bool, suspect: bool) -> Done<()> {
+    moves(step, job, State::Pending, cause);
+    let place = step.place(front);
+    let row = params![job.seq, place, step.now(), suspect];
+    step.conn.prepare_cached(sql!("change_pending"))?.execute(row)?;
+    Ok(())
+}
+
+/// Gives a job its time.
+pub(super) fn wait_until(step: &mut Step<'_>, job: &Known, to: State, cause: Cause, at: Timestamp) -> Done<()> {
+    moves(step, job, to, cause);
+    step.wake();
+    let row = params![job.seq, to.code(), at.as_micros(), step.now()];
+    step.conn.prepare_cached(sql!("change_waiting"))?.execute(row)?;
+    Ok(())
+}
+
+/// Ends a job's life: its numbers are counted, and it is kept for as long as it should be.
+pub(super) fn settle(
+    step: &mut Step<'_>,
+    job: &Known,
+    to: State,
+    cause: Cause,
+    reason: Option<&str>,
+    run: Option<Ended>,
+) -> Done<()> {
+    moves(step, job, to, cause);
+    step.wake();
+    count(step, job, to, run);
+    let keep = if to == State::Completed { job.retention } else { step.keep_failed };
+    if keep.is_zero() {
+        return remove(step, job.seq, job.line, to);
+    }
+    let expires = step.clock.now.after(keep).as_micros();
+    let row = params![job.seq, to.code(), reason, step.now(), expires];
+    step.conn.prepare_cached(sql!("change_ended"))?.execute(row)?;
+    Ok(())
+}
+
+/// Counts an arrival in the buckets of this minute.
+pub(super) fn count(step: &mut Step<'_>, job: &Known, to: State, run: Option<Ended>) {
+    let lifetime = step.clock.now.since(job.created);
+    match run {
+        Some(run) => step.bucket(job.line).count_run(to, run.waited, run.ran, lifetime),
+        None => step.bucket(job.line).count(to),
+    }
+    if let Some(tenant) = &job.tenant {
+        let bucket = step.tenant_bucket(tenant.clone());
+        match run {
+            Some(run) => bucket.count_run(to, run.waited, run.ran, lifetime),
+            None => bucket.count(to),
+        }
+    }
+}
+
+/// Removes a job that is in this state.
+pub(super) fn remove(step: &mut Step<'_>, seq: i64, line: i64, from: State) -> Done<()> {
+    step.conn.prepare_cached(sql!("remove"))?.execute([seq])?;
+    step.conn.prepare_cached(sql!("side_remove"))?.execute([seq])?;
+    step.moved(line, Some(from), None);
+    Ok(())
+}
+
+/// Adds to a job's error history.
+pub(super) fn note_error(step: &Step<'_>, job: &Known, class: ErrorClass, message: &str) -> Done<()> {
+    let mut statement = step.conn.prepare_cached(sql!("errors_read"))?;
+    let json: Option<Option<String>> = statement.query_row([job.seq], |row| row.get(0)).optional()?;
+    let mut errors = errors_of(json.flatten().as_deref());
+    ErrorEntry::push(&mut errors, ErrorEntry::new(step.clock.now, job.attempt, class, message));
+    step.conn.prepare_cached(sql!("errors_write"))?.execute(params![job.seq, errors_json(&errors)])?;
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Takes pending jobs: merges the heads of the lines that the request may take from, never looking at the others.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Done, Step, sql};
+use crate::{
+    decide::queues::QueueShare,
+    job::{Fence, Kind, QueueName, State, Timestamp},
+    store::{
+        Claim, ClaimRequest, Claimed,
+        sqlite::{
+            clock::Clock,
+            lines::{Line, Lines},
+            rows,
+        },
+    },
+};
+
+/// One line of a share: its number, kind and rule.
+struct Open {
+    line: i64,
+    kind: Kind,
+    rule: usize,
+}
+
+struct OpenShare {
+    queue: QueueName,
+    quota: u32,
+    lines: Vec<Open>,
+}
+
+/// A look before any transaction: an answer if there is nothing to take, so that an idle claim writes nothing.
+pub(in super::super) fn peek(
+    conn: &Connection,
+    lines: &mut Lines,
+    clock: &Clock,
+    request: &ClaimRequest,
+) -> Done<Option<Claim>> {
+    if repeated(conn, request)?.is_some() {
+        return Ok(None);
+    }
+    let shares = open(conn, lines, request)?;
+    let suspect = oldest_suspect(conn, &shares, request)?;
+    let suspect_waiting = suspect.map(|(since, ..)| clock.now.since(since));
+    if request.suspect {
+        return Ok(suspect.is_none().then(Claim::default));
+    }
+    let mut heads = conn.prepare_cached(sql!("claim_heads"))?;
+    for open in shares.iter().flat_map(|share| &share.lines) {
+        if request.kinds.rules[open.rule].room != Some(0) && heads.exists(params![open.line, 1])? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Claim { jobs: Vec::new(), suspect_waiting }))
+}
+
+pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Done<Claim> {
+    if let Some(lease) = repeated(step.conn, request)? {
+        return Ok(Claim { jobs: still_held(step, request, lease)?, suspect_waiting: None });
+    }
+    let shares = open(step.conn, step.lines, request)?;
+    let suspect = oldest_suspect(step.conn, &shares, request)?;
+    let suspect_waiting = suspect.as_ref().map(|(since, ..)| step.clock.now.since(*since));
+    let picked = if request.suspect {
+        suspect.map(|(_, seq, share, open)| (seq, share, open)).into_iter().collect()
+    } else {
+        pick(step.conn, &shares, request)?
+    };
+    let fence = step.next_fence();
+    step.conn.prepare_cached(sql!("claim_note"))?.execute(params![request.server, request.sequence, fence])?;
+    if picked.is_empty() {
+        return Ok(Claim { jobs: Vec::new(), suspect_waiting });
+    }
+    let until = step.clock.mono.after(request.lease).0;
+    let lease = params![fence, request.server, &*step.clock.boot, until];
+    step.conn.prepare_cached(sql!("lease_put"))?.execute(lease)?;
+    let conn = step.conn;
+    let mut read = conn.prepare_cached(sql!("claim_read"))?;
+    let mut update = conn.prepare_cached(sql!("claim_take"))?;
+    let mut jobs = Vec::with_capacity(picked.len());
+    for (seq, share, open) in picked {
+        let share = &shares[share];
+        let (queue, kind) = (share.queue.clone(), share.lines[open].kind.clone());
+        let row = read.query_row([seq], |row| claimed(row, queue, kind, fence, step.clock.now)).optional()?;
+        let Some(mut taken) = row else { continue };
+        update.execute(params![seq, fence, request.server, step.now()])?;
+        step.moved(taken.line, Some(State::Pending), Some(State::Running));
+        if taken.aside {
+            fetch_aside(conn, seq, &mut taken.job)?;
+        }
+        taken.job.attempt = taken.job.failures + 1;
+        jobs.push(taken.job);
+    }
+    Ok(Claim { jobs, suspect_waiting })
+}
+
+/// The lease of this very claim, if the server made it before.
+fn repeated(conn: &Connection, request: &ClaimRequest) -> Done<Option<i64>> {
+    let mut statement = conn.prepare_cached(sql!("claim_last"))?;
+    let last = statement.query_row([request.server], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
+    Ok(last.filter(|(sequence, _)| *sequence == request.sequence).map(|(_, lease)| lease))
+}
+
+/// The lines that the request may take from, by share. Paused queues have none.
+fn open(conn: &Connection, lines: &mut Lines, request: &ClaimRequest) -> Done<Vec<OpenShare>> {
+    lines.refresh(conn)?;
+    let mut statement = conn.prepare_cached(sql!("paused"))?;
+    let paused = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let lines = &*lines;
+    let ruled = |(line, kind): &Line| {
+        let rule = request.kinds.rule_for(kind.as_str())?;
+        Some(Open { line: *line, kind: kind.clone(), rule })
+    };
+    let opened = |share: &QueueShare| {
+        let closed = paused.iter().any(|name| name == share.queue.as_str());
+        let lines = if closed { &[] } else { lines.of(&share.queue) };
+        let lines = lines.iter().filter_map(ruled).collect();
+        OpenShare { queue: share.queue.clone(), quota: share.quota, lines }
+    };
+    Ok(request.shares.iter().map(opened).collect())
+}
+
+type Suspect = (Timestamp, i64, usize, usize);
+
+/// The suspect that has waited longest: since when, its seq, and its place among the shares.
+fn oldest_suspect(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done<Option<Suspect>> {
+    let mut statement = conn.prepare_cached(sql!("claim_suspect"))?;
+    let mut oldest: Option<Suspect> = None;
+    for (at, share) in shares.iter().enumerate() {
+        let has_room = |(_, open): &(usize, &Open)| request.kinds.rules[open.rule].room != Some(0);
+        for (place, open) in share.lines.iter().enumerate().filter(has_room) {
+            let found = statement.query_row([open.line], |row| {
+                Ok((Timestamp::from_micros(row.get::<_, Option<i64>>(0)?.unwrap_or(0)), row.get(1)?, at, place))
+            });
+            oldest = found.optional()?.into_iter().chain(oldest).min();
+        }
+    }
+    Ok(oldest)
+}
+
+/// The jobs to take, as (seq, share, line of the share): quotas first, then whatever fills the limit.
+fn pick(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done<Vec<(i64, usize, usize)>> {
+    let mut heads = shares.iter().map(|share| heads(conn, share, request.limit)).collect::<Done<Vec<_>>>()?;
+    let mut room: Vec<u32> = request.kinds.rules.iter().map(|rule| rule.room.unwrap_or(u32::MAX)).collect();
+    let mut picked = Vec::new();
+    let quotas = shares.iter().map(|share| share.quota).chain(shares.iter().map(|_| request.limit));
+    for (turn, quota) in quotas.enumerate() {
+        let at = turn % shares.len();
+        let left = request.limit as usize - picked.len();
+        let mut wanted = left.min(quota as usize);
+        while wanted > 0
+            && let Some(Reverse((_, _, seq, place))) = heads[at].pop()
+        {
+            let room = &mut room[shares[at].lines[place].rule];
+            if *room > 0 {
+                *room -= u32::from(*room != u32::MAX);
+                picked.push((seq, at, place));
+                wanted -= 1;
+            }
+        }
+    }
+    Ok(picked)
+}
+
+/// The first jobs of all lines of a share: by priority, then place in line.
+type Heads = BinaryHeap<Reverse<(Reverse<i8>, i64, i64, usize)>>;
+
+fn heads(conn: &Connection, share: &OpenShare, limit: u32) -> Done<Heads> {
+    let mut heads = Heads::new();
+    let mut statement = conn.prepare_cached(sql!("claim_heads"))?;
+    for (place, open) in share.lines.iter().enumerate() {
+        let mut rows = statement.query(params![open.line, limit])?;
+        while let Some(row) = rows.next()? {
+            heads.push(Reverse((Reverse(row.get(0)?), row.get(1)?, row.get(2)?, place)));
+        }
+    }
+    Ok(heads)
+}
+
+/// A job as it is handed out.
+struct Taken {
+    job: Claimed,
+    line: i64,
+    aside: bool,
+}
+
+fn claimed(row: &Row<'_>, queue: QueueName, kind: Kind, fence: i64, started: Timestamp) -> rusqlite::Result<Taken> {
+    let pending = row.get::<_, Option<i64>>(17)?.map_or(started, Timestamp::from_micros);
+    let job = Claimed {
+        spec: Arc::new(rows::spec(row, queue, kind)?),
+        fence: Fence(fence as u64),
+        attempt: row.get(18)?,
+        failures: row.get(13)?,
+        crashes: row.get(14)?,
+        snoozes: row.get(15)?,
+        created_at: Timestamp::from_micros(row.get(16)?),
+        waited: started.since(pending),
+    };
+    Ok(Taken { job, line: row.get(11)?, aside: row.get(12)? })
+}
+
+/// A big payload and its extras.
+fn fetch_aside(conn: &Connection, seq: i64, claimed: &mut Claimed) -> Done<()> {
+    let spec = Arc::make_mut(&mut claimed.spec);
+    let mut statement = conn.prepare_cached(sql!("side_read"))?;
+    let (payload, extras): (Option<Vec<u8>>, Option<String>) =
+        statement.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // An error history may be aside alone; then the payload stands in the row.
+    if let Some(payload) = payload {
+        spec.payload = payload.into();
+        rows::set_extras(spec, extras.as_deref());
+    }
+    Ok(())
+}
+
+fn still_held(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Vec<Claimed>> {
+    step.lines.refresh(step.conn)?;
+    let mut statement = step.conn.prepare_cached(sql!("claim_held"))?;
+    let mut found = statement.query(params![fence, request.server])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next()? {
+        let (line, seq): (i64, i64) = (row.get(11)?, row.get(20)?);
+        let names = step.lines.all().find(|(_, (id, _))| *id == line);
+        let Some((queue, (_, kind))) = names else { continue };
+        let started = row.get::<_, Option<i64>>(19)?.map_or(step.clock.now, Timestamp::from_micros);
+        let mut taken = claimed(row, queue.clone(), kind.clone(), fence, started)?;
+        if taken.aside {
+            fetch_aside(step.conn, seq, &mut taken.job)?;
+        }
+        jobs.push(taken.job);
+    }
+    Ok(jobs)
+}

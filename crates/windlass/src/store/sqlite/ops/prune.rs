@@ -1,0 +1,82 @@
+//! Removes what may go, in steps: jobs past their retention, keys past their window, old numbers, silent servers.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::{Done, Step, change::remove, sql};
+use crate::{
+    job::State,
+    store::{Prune, Pruned},
+};
+
+/// How long minute buckets are kept.
+const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
+/// How many wishes to cancel are kept; servers read them twice a second. Not by age: a stepped clock takes none away.
+const KEEP_WISHES: i64 = 10_000;
+/// How long silent servers are kept.
+const KEEP_SERVERS: Duration = Duration::from_secs(24 * 3600);
+
+/// A look before any transaction: an answer if nothing may go.
+pub(in super::super) fn peek(
+    conn: &rusqlite::Connection,
+    clock: &super::super::clock::Clock,
+    what: &Prune,
+) -> Done<Option<Pruned>> {
+    if *what != Prune::Expired {
+        return Ok(None);
+    }
+    let now = clock.now;
+    let times = params![
+        now.as_micros(),
+        now.minute() - KEEP_BUCKETS_MINUTES,
+        KEEP_WISHES,
+        now.before(KEEP_SERVERS).as_micros(),
+    ];
+    let work: bool = conn.prepare_cached(sql!("prune_work"))?.query_row(times, |row| row.get(0))?;
+    Ok((!work).then(Pruned::default))
+}
+
+pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> Done<Pruned> {
+    let limit = limit as usize;
+    let mut found = Vec::new();
+    match what {
+        Prune::Expired => {
+            prune_others(step, limit)?;
+            found = rows(step, sql!("expired"), params![step.now(), limit as i64 + 1])?;
+        }
+        Prune::Older { than, states } => {
+            let until = step.clock.now.before(*than).as_micros();
+            for state in State::ALL.iter().filter(|state| state.is_terminal() && states.contains(state)) {
+                let more = (limit + 1).saturating_sub(found.len()) as i64;
+                found.extend(rows(step, sql!("older"), params![state.code(), until, more])?);
+            }
+        }
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    for (seq, line, state) in &found {
+        remove(step, *seq, *line, *state)?;
+    }
+    Ok(Pruned { removed: found.len() as u64, more })
+}
+
+fn rows(step: &Step<'_>, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Done<Vec<(i64, i64, State)>> {
+    let mut statement = step.conn.prepare_cached(sql)?;
+    let found =
+        statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?, super::super::rows::state(row, "state")?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+fn prune_others(step: &Step<'_>, limit: usize) -> Done<()> {
+    let (now, limit) = (step.clock.now, limit as i64);
+    let oldest = now.minute() - KEEP_BUCKETS_MINUTES;
+    let drop = |sql: &str, until: i64| step.conn.prepare_cached(sql)?.execute(params![until, limit]);
+    drop(sql!("prune_keys"), now.as_micros())?;
+    drop(sql!("prune_buckets"), oldest)?;
+    drop(sql!("prune_tenant_buckets"), oldest)?;
+    drop(sql!("prune_wishes"), step.counters.wish - KEEP_WISHES)?;
+    drop(sql!("prune_servers"), now.before(KEEP_SERVERS).as_micros())?;
+    step.conn.prepare_cached(sql!("prune_claims"))?.execute(params![limit])?;
+    Ok(())
+}

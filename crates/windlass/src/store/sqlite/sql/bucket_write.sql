@@ -1,0 +1,4 @@
+-- bucket_write.sql: what ended in a minute, of one line, added up.
+-- in: ?1 minute, ?2 line, ?3.. the sums    out: nothing
+INSERT OR REPLACE INTO windlass_bucket (minute, line, completed, retried, dead, cancelled, duration_us, wait, run)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)

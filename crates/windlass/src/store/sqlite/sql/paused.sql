@@ -1,0 +1,3 @@
+-- paused.sql: the queues that give no jobs.
+-- in: nothing    out: names
+SELECT queue FROM windlass_pause

@@ -1,0 +1,140 @@
+//! A store around another store: what a [`Layer`] does not change goes through as it is.
+//! For faults, recordings and mutants; each overrides the few calls that it is about.
+
+use std::{any::Any, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    decide::operate::Action,
+    job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
+    store::{
+        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
+        Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+    },
+};
+
+macro_rules! layer {
+    (@stores Store { $(fn $name:ident(&self $(, $arg:ident: $type:ty)*) -> $answer:ty;)* } $($rest:tt)*) => {
+        #[async_trait]
+        impl<L: Layer> Store for Layered<L> {
+            $(async fn $name(&self $(, $arg: $type)*) -> Result<$answer> {
+                self.0.$name($($arg),*).await
+            })*
+
+            fn wakeups(&self) -> WakeUps {
+                self.0.wakeups()
+            }
+        }
+        layer!(@stores $($rest)*);
+    };
+    (@stores $trait:ident { $(fn $name:ident(&self $(, $arg:ident: $type:ty)*) -> $answer:ty;)* } $($rest:tt)*) => {
+        #[async_trait]
+        impl<L: Layer> $trait for Layered<L> {
+            $(async fn $name(&self $(, $arg: $type)*) -> Result<$answer> {
+                self.0.$name($($arg),*).await
+            })*
+        }
+        layer!(@stores $($rest)*);
+    };
+    (@stores) => {};
+    ($($trait:ident { $(fn $name:ident(&self $(, $arg:ident: $type:ty)*) -> $answer:ty;)* })*) => {
+        /// A part of a store's calls, done otherwise. Wrapped in [`Layered`] it is a store.
+        #[allow(missing_docs, reason = "the store traits document each call")]
+        #[async_trait]
+        pub trait Layer: Send + Sync + 'static {
+            /// The store beneath.
+            fn inner(&self) -> &dyn Backend;
+
+            fn wakeups(&self) -> WakeUps {
+                self.inner().wakeups()
+            }
+
+            $($(
+                async fn $name(&self $(, $arg: $type)*) -> Result<$answer> {
+                    self.inner().$name($($arg),*).await
+                }
+            )*)*
+        }
+
+        layer!(@stores $($trait { $(fn $name(&self $(, $arg: $type)*) -> $answer;)* })*);
+    };
+}
+
+layer! {
+    Store {
+    fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Enqueued>;
+    fn claim(&self, request: &ClaimRequest) -> Claim;
+    fn extend(&self, request: &ExtendRequest) -> Vec<Lease>;
+    fn finish(&self, batch: Vec<Finish>) -> Vec<Finished>;
+    fn promote(&self, limit: u32) -> Promoted;
+    fn rescue(&self, rules: &RescueRules) -> Rescued;
+    fn cancelled(&self, after: Option<u64>) -> CancelLog;
+    }
+    Inspect {
+    fn get(&self, id: &JobId) -> Option<JobRecord>;
+    fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> JobPage;
+    fn census(&self) -> Census;
+    fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> u64;
+    fn tallies(&self, since: Timestamp) -> Tallies;
+    fn servers(&self) -> Vec<ServerInfo>;
+    }
+    Operate {
+    fn operate(&self, id: &JobId, action: &Action) -> Operated;
+    fn pause(&self, queue: &QueueName, paused: bool) -> bool;
+    fn prune(&self, what: &Prune, limit: u32) -> Pruned;
+    }
+    Cluster {
+    fn beat(&self, server: &ServerInfo) -> ();
+    fn leave(&self, server: ServerId) -> ();
+    fn sweep_unknown(&self, after: Duration, limit: u32) -> u32;
+    }
+}
+
+/// A [`Layer`] as a store.
+///
+/// ```
+/// use std::sync::Arc;
+/// use async_trait::async_trait;
+/// use windlass::{
+///     JobId, JobRecord, StoreError,
+///     store::{Backend, memory::MemoryStore},
+///     testing::{Layer, Layered, ManualClock},
+/// };
+///
+/// /// A store that cannot show a job.
+/// struct Blind(Arc<dyn Backend>);
+///
+/// #[async_trait]
+/// impl Layer for Blind {
+///     fn inner(&self) -> &dyn Backend {
+///         &*self.0
+///     }
+///     async fn get(&self, _: &JobId) -> Result<Option<JobRecord>, StoreError> {
+///         Err(StoreError::Unavailable("blind".into()))
+///     }
+/// }
+///
+/// let store = Layered(Blind(Arc::new(MemoryStore::new(ManualClock::new().env()))));
+/// assert_eq!(store.name(), "memory");
+/// ```
+#[derive(Debug)]
+pub struct Layered<L>(pub L);
+
+impl<L: Layer> Backend for Layered<L> {
+    fn name(&self) -> &'static str {
+        self.0.inner().name()
+    }
+
+    fn durability(&self) -> String {
+        self.0.inner().durability()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.0.inner().as_any()
+    }
+
+    fn place(&self) -> String {
+        self.0.inner().place()
+    }
+}
