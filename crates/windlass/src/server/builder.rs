@@ -114,7 +114,8 @@ impl Server {
         self
     }
 
-    /// How many jobs of the kinds under a pattern run at once in this server. Default: as many as there are slots.
+    /// How many jobs of the kinds under a pattern run at once in this server. Of two limits that match a kind the more
+    /// exact one counts. Default: as many as there are slots.
     pub fn kind_concurrency(mut self, pattern: impl Into<String>, limit: u32) -> Self {
         self.limits.push((pattern.into(), limit));
         self
@@ -214,8 +215,8 @@ impl Server {
     /// Starts the server beside the caller. Installs no signal handler. Dropping the handle begins the shutdown.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is set up wrongly, [`Error::Store`] when the store is away. After that, no outage of
-    /// the store ends the server.
+    /// [`Error::Config`] for what is set up wrongly, [`Error::Store`] when the store holds something that this program
+    /// cannot read. A store that is away is no error, now or later: the server waits for it.
     pub async fn start(self) -> Result<RunningServer, Error> {
         let (client, routes, plan, config) = self.check()?;
         Core::start(client, routes, plan, config).await
@@ -237,6 +238,12 @@ impl Server {
         if self.config.slots == 0 {
             return Err(Error::Config("the concurrency is 0; a server runs at least one job at a time".into()));
         }
+        if self.config.slots > MAX_SLOTS {
+            let slots = self.config.slots;
+            return Err(Error::Config(format!(
+                "the concurrency is {slots}; one server runs at most {MAX_SLOTS} jobs at a time"
+            )));
+        }
         if self.config.lease < Duration::from_millis(100) {
             return Err(Error::Config("the lease is shorter than 100 ms; it could not be renewed in time".into()));
         }
@@ -244,6 +251,8 @@ impl Server {
         let queues = if self.queues.is_empty() { vec![(DEFAULTS.queue.to_owned(), 1)] } else { self.queues };
         let named = |(name, weight): (String, u32)| Ok((QueueName::new(name).map_err(invalid)?, weight));
         let queues = queues.into_iter().map(named).collect::<Result<Vec<_>, Error>>()?;
+        check_queues(&queues)?;
+        check_timeouts(&self.timeouts, self.config.timeout_cap)?;
         let mut config = self.config;
         config.kinds = kinds(&routes.patterns(), &self.limits)?;
         for (pattern, timeout) in self.timeouts {
@@ -253,6 +262,33 @@ impl Server {
             config.retries.push((Pattern::new(&pattern).map_err(invalid)?, policy));
         }
         Ok((self.client, routes, QueuePlan::new(queues, self.strict), config))
+    }
+}
+
+/// More slots than this are surely a slip.
+const MAX_SLOTS: u32 = 65_536;
+
+fn check_queues(queues: &[(QueueName, u32)]) -> Result<(), Error> {
+    for (place, (queue, weight)) in queues.iter().enumerate() {
+        if *weight == 0 {
+            return Err(Error::Config(format!(
+                "the weight of queue `{queue}` is 0; leave it out, or give it at least 1"
+            )));
+        }
+        if queues[..place].iter().any(|(other, _)| other == queue) {
+            return Err(Error::Config(format!("queue `{queue}` is named twice; give it one weight")));
+        }
+    }
+    Ok(())
+}
+
+fn check_timeouts(of_kinds: &[(String, Duration)], cap: Option<Duration>) -> Result<(), Error> {
+    if cap.is_some_and(|cap| cap.is_zero()) {
+        return Err(Error::Config("the timeout cap is 0; no job could run".into()));
+    }
+    match of_kinds.iter().find(|(_, timeout)| timeout.is_zero()) {
+        Some((pattern, _)) => Err(Error::Config(format!("the timeout of `{pattern}` is 0; no job of it could run"))),
+        None => Ok(()),
     }
 }
 
@@ -274,21 +310,21 @@ impl Config {
 fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Error> {
     let invalid = |error: crate::job::InvalidJob| Error::Config(error.to_string());
     let mut filter = KindFilter::of(patterns.iter().map(String::as_str)).map_err(invalid)?;
+    let handlers = filter.rules.clone();
     for (text, limit) in limits {
         let pattern = Pattern::new(text).map_err(invalid)?;
         if *limit == 0 {
             return Err(Error::Config(format!("the concurrency of `{text}` is 0; leave its handler out instead")));
         }
+        if let Some(other) = handlers.iter().find(|rule| rule.pattern != pattern && covers(&pattern, &rule.pattern)) {
+            return Err(Error::Config(format!(
+                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set it for that",
+                other.pattern
+            )));
+        }
         if let Some(rule) = filter.rules.iter_mut().find(|rule| rule.pattern == pattern) {
             rule.room = Some(*limit);
             continue;
-        }
-        let covers = |rule: &&KindRule| matches!(&rule.pattern, Pattern::Exact(kind) if pattern.matches(kind));
-        if let Some(rule) = filter.rules.iter().find(covers) {
-            return Err(Error::Config(format!(
-                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set it for that",
-                rule.pattern
-            )));
         }
         if filter.rule_for(text.trim_end_matches('*')).is_none() {
             return Err(Error::Config(format!(
@@ -298,6 +334,15 @@ fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Er
         filter.rules.push(KindRule { pattern, room: Some(*limit) });
     }
     Ok(filter)
+}
+
+/// Whether every kind of `inner` is one of `outer`.
+fn covers(outer: &Pattern, inner: &Pattern) -> bool {
+    match (outer, inner) {
+        (Pattern::Prefix(_), Pattern::Exact(kind)) => outer.matches(kind),
+        (Pattern::Prefix(outer), Pattern::Prefix(inner)) => inner.starts_with(&**outer),
+        (Pattern::Exact(_), _) => outer == inner,
+    }
 }
 
 impl fmt::Debug for Server {
@@ -329,5 +374,17 @@ mod tests {
         let refused = |limit: &str, n| kinds(&["image:big".into(), "mail".into()], &[(limit.into(), n)]).is_err();
         assert!(refused("image:*", 2) && refused("sms", 2) && refused("mail", 0));
         assert!(!refused("mail", 1));
+        let nested = ["image:*".to_owned(), "image:big:*".to_owned(), "image:tiny".to_owned()];
+        let refused = |nested: &[String]| kinds(nested, &[("image:*".into(), 2)]).is_err();
+        assert!(refused(&nested[..2]) && refused(&[nested[0].clone(), nested[2].clone()]));
+        assert!(!refused(&nested[..1]));
+    }
+
+    #[test]
+    fn the_best_match_of_two_limits_holds_in_any_order() {
+        for limits in [[("image:*", 5), ("image:big", 1)], [("image:big", 1), ("image:*", 5)]] {
+            assert_eq!(room(&["image:*"], &limits, "image:big"), Some(1));
+            assert_eq!(room(&["image:*"], &limits, "image:small"), Some(5));
+        }
     }
 }

@@ -13,9 +13,10 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::JoinHandle};
+use tracing::warn;
 
 use super::{
-    RunningServer,
+    RunningServer, Tasks,
     builder::Config,
     dispatcher,
     events::{Event, EventKind},
@@ -34,7 +35,7 @@ use crate::{
     error::Error,
     job::{QueueName, ServerId, State, Timestamp, Verdict},
     maintain,
-    store::{Backend, Claimed, Finish, ServerInfo},
+    store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
 
 /// Where a server is in its life. Only ever rises.
@@ -46,10 +47,8 @@ pub(crate) enum Life {
     Quiet = 1,
     /// Gives back what has not started, and waits for what runs.
     Stopping = 2,
-    /// Slots are to end.
-    Ending = 3,
     /// The reports are in; everything else is to end.
-    Ended = 4,
+    Ended = 3,
 }
 
 /// The life of a server and those who wait for the next part of it. No `tokio::sync::watch`, which wakes them in an
@@ -70,8 +69,6 @@ pub(crate) struct Core {
     pub(crate) held: Held,
     pub(crate) queue: RunQueue,
     pub(crate) reports: Reports,
-    /// Handlers that run now, those that leaked included.
-    pub(crate) busy: AtomicU32,
     pub(crate) leaked: AtomicU32,
     /// Claimed jobs by limited rule, from claim to the end of the handler.
     pub(crate) by_rule: Vec<AtomicU32>,
@@ -98,7 +95,6 @@ impl Core {
             held: Held::default(),
             queue: RunQueue::default(),
             reports: Reports::default(),
-            busy: AtomicU32::new(0),
             leaked: AtomicU32::new(0),
             typical_run: AtomicU64::new(u64::MAX),
             store_up: AtomicBool::new(true),
@@ -108,8 +104,7 @@ impl Core {
             routes,
             config,
         });
-        core.store().beat(&core.info()).await?;
-        let cancel_log = core.store().cancelled(None).await?.last;
+        let cancel_log = core.first_contact().await?;
         let mut slots = Vec::new();
         for _ in 0..core.config.slots {
             slots.push(env.spawn(executor::slot(core.clone())));
@@ -120,7 +115,24 @@ impl Core {
         ];
         let mut loops = vec![env.spawn(dispatcher::run(core.clone(), plan))];
         loops.extend(maintain::start(&core));
-        Ok(RunningServer::new(core, slots, loops, reporting))
+        Ok(RunningServer::new(core, Tasks { slots, loops, reporting }))
+    }
+
+    /// Says that the server lives, and answers where the cancel log stands. A store that is away is no mistake of the
+    /// set-up: the server waits for it, and reads the log from its beginning.
+    async fn first_contact(&self) -> Result<u64, StoreError> {
+        let contact = async {
+            self.store().beat(&self.info()).await?;
+            Ok(self.store().cancelled(None).await?.last)
+        };
+        match contact.await {
+            Err(error) if StoreError::is_retryable(&error) => {
+                self.store_up.store(false, Ordering::Relaxed);
+                warn!(%error, "the store is away; the server starts and waits for it");
+                Ok(0)
+            }
+            contact => contact,
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn Backend {
@@ -132,7 +144,6 @@ impl Core {
             0 => Life::Running,
             1 => Life::Quiet,
             2 => Life::Stopping,
-            3 => Life::Ending,
             _ => Life::Ended,
         }
     }
@@ -175,7 +186,9 @@ impl Core {
     }
 
     pub(crate) fn tell_all(&self, event: &Event) {
-        self.config.on_event.iter().for_each(|listener| listener(event));
+        for listener in &self.config.on_event {
+            executor::guarded("a listener for events", || listener(event));
+        }
     }
 
     /// Gives back a job that has not started.
@@ -207,7 +220,7 @@ impl Core {
         info.queues = self.queues.clone();
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
         info.slots = self.config.slots;
-        info.busy = self.busy.load(Ordering::Relaxed);
+        info.busy = self.queue.busy();
         info.leaked = self.leaked.load(Ordering::Relaxed);
         info.quiet = self.life() >= Life::Quiet;
         info

@@ -33,8 +33,10 @@ pub(crate) async fn run(core: Arc<Core>, plan: QueuePlan) {
         core,
         plan,
         sequence: 0,
-        suspect_alone: false,
+        suspect: Suspect::None,
+        look_again: Monotonic(0),
         no_prefetch_until: Monotonic(0),
+        capped: false,
     };
     while dispatcher.core.life() < Life::Quiet {
         // Note the counter before we look, or a job enqueued in between would wait a full poll.
@@ -55,11 +57,23 @@ struct Dispatcher {
     core: Arc<Core>,
     plan: QueuePlan,
     sequence: u64,
-    /// A suspect runs, or this server is making itself free for one: nothing else is claimed.
-    suspect_alone: bool,
+    suspect: Suspect,
     /// How long a suspect waits before this server makes itself free for it; differs between servers.
     patience: Duration,
+    /// When to look whether the suspect that this server makes itself free for still waits.
+    look_again: Monotonic,
     no_prefetch_until: Monotonic,
+    /// The last request left out kinds that are at their limit: when one of their handlers ends, look again.
+    capped: bool,
+}
+
+/// Whether this server is for a suspect alone; then it claims nothing else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Suspect {
+    None,
+    /// One waits, and this server makes itself free for it.
+    Awaited,
+    Running,
 }
 
 enum Turn {
@@ -76,42 +90,59 @@ enum Turn {
 impl Dispatcher {
     async fn turn(&mut self) -> Turn {
         self.release_overdue();
-        let core = self.core.clone();
-        let idle = core.held.is_empty();
-        if self.suspect_alone && !idle {
-            return Turn::Full(RELEASE_AFTER);
+        let idle = self.core.held.is_empty();
+        match (self.suspect, idle) {
+            (Suspect::Running, false) => return Turn::Full(RELEASE_AFTER),
+            (Suspect::Awaited, false) => return self.await_suspect().await,
+            (Suspect::Awaited, true) => return self.claim_suspect().await,
+            // Whoever waited for the suspect is next, so that suspects do not starve the others.
+            (Suspect::Running, true) => self.suspect = Suspect::None,
+            (Suspect::None, _) => {}
         }
         let want = self.want();
         if want == 0 {
             return Turn::Full(RELEASE_AFTER);
         }
-        self.sequence += 1;
-        let mut request = self.request(want);
-        if self.suspect_alone {
-            request.suspect = true;
-        }
+        let request = self.request(want);
         let Some(claim) = self.claim(&request).await else { return Turn::Failed };
         let found = !claim.jobs.is_empty();
-        self.mind_the_suspect(&claim, request.suspect, idle);
-        if found {
-            Turn::Again
-        } else if self.suspect_alone {
-            Turn::Full(Duration::from_millis(100))
-        } else {
-            Turn::Nothing
+        match claim.suspect_waiting {
+            // Idle and nothing else to do: at once. Otherwise after some patience, so that not all servers stop.
+            Some(waiting) if (idle && !found) || waiting > self.patience => {
+                self.suspect = Suspect::Awaited;
+                Turn::Again
+            }
+            _ if found => Turn::Again,
+            _ => Turn::Nothing,
         }
     }
 
-    /// Decides whether the next claim is for the suspect alone. While it runs, or while this server makes itself free
-    /// for it, nothing else is claimed.
-    fn mind_the_suspect(&mut self, claim: &Claim, asked: bool, idle: bool) {
-        self.suspect_alone = match claim.suspect_waiting {
-            // It was claimed just now: wait until it has ended.
-            _ if asked => !claim.jobs.is_empty(),
-            None => false,
-            // Idle and nothing else to do: at once. Otherwise after some patience, so that not all servers stop.
-            Some(waiting) => (idle && claim.jobs.is_empty()) || waiting > self.patience,
-        };
+    /// Nothing else is held: takes the suspect.
+    async fn claim_suspect(&mut self) -> Turn {
+        let request = ClaimRequest { suspect: true, ..self.request(1) };
+        let Some(claim) = self.claim(&request).await else { return Turn::Failed };
+        let found = !claim.jobs.is_empty();
+        self.suspect = if found { Suspect::Running } else { Suspect::None };
+        if found { Turn::Again } else { Turn::Full(Duration::from_millis(100)) }
+    }
+
+    /// Claims nothing until everything that is held has ended; and looks now and then whether the suspect still waits,
+    /// since another server may have taken it.
+    async fn await_suspect(&mut self) -> Turn {
+        let now = self.core.env.monotonic();
+        if now >= self.look_again {
+            self.look_again = now.after(RELEASE_AFTER);
+            let request = self.request(0);
+            match self.claim(&request).await {
+                None => return Turn::Failed,
+                Some(claim) if claim.suspect_waiting.is_none() => {
+                    self.suspect = Suspect::None;
+                    return Turn::Again;
+                }
+                Some(_) => {}
+            }
+        }
+        Turn::Full(RELEASE_AFTER)
     }
 
     /// How many jobs to ask for: the free slots, and a prefetch of about 50 ms of work.
@@ -120,24 +151,25 @@ impl Dispatcher {
         if core.reports.len() >= MAX_REPORTS {
             return 0;
         }
-        let slots = core.config.slots;
-        let taken = core.busy.load(Ordering::Acquire).saturating_add(core.queue.len() as u32);
         let prefetch = if core.env.monotonic() < self.no_prefetch_until { 0 } else { prefetch(core) };
-        (slots + prefetch).saturating_sub(taken)
+        core.config.slots.saturating_add(prefetch).saturating_sub(core.queue.taken())
     }
 
     fn request(&mut self, want: u32) -> ClaimRequest {
+        self.sequence += 1;
         let core = &self.core;
         let room = |(rule, held): (&KindRule, &std::sync::atomic::AtomicU32)| KindRule {
             pattern: rule.pattern.clone(),
             room: rule.room.map(|limit| limit.saturating_sub(held.load(Ordering::Acquire))),
         };
+        let kinds = KindFilter { rules: core.config.kinds.rules.iter().zip(&core.by_rule).map(room).collect() };
+        self.capped = kinds.rules.iter().any(|rule| rule.room == Some(0));
         ClaimRequest {
             server: core.id,
             sequence: self.sequence,
             limit: want,
             shares: self.plan.shares(want),
-            kinds: KindFilter { rules: core.config.kinds.rules.iter().zip(&core.by_rule).map(room).collect() },
+            kinds,
             lease: core.config.lease,
             suspect: false,
         }
@@ -189,8 +221,7 @@ impl Dispatcher {
         };
         let runs: Vec<Arc<Run>> = claim.jobs.iter().map(run).collect();
         core.held.add(runs.clone(), before.after(core.config.lease));
-        let free = core.config.slots.saturating_sub(core.busy.load(Ordering::Acquire));
-        core.queue.push_all(runs, free as usize);
+        core.queue.push_all(runs, core.config.slots);
     }
 
     fn release_overdue(&mut self) {
@@ -214,11 +245,15 @@ impl Dispatcher {
     }
 
     async fn wait_for_jobs(&self, wakeups: &mut WakeUps) {
-        let poll = self.core.env.jittered(self.core.config.poll);
+        let core = &self.core;
+        let poll = core.env.jittered(core.config.poll);
+        // What was prefetched must not wait for a long poll to be given back.
+        let wait = if core.queue.is_empty() { poll } else { poll.min(RELEASE_AFTER) };
         tokio::select! {
             biased;
             () = wakeups.changed() => {}
-            _ = self.core.sleep_until(Life::Quiet, poll) => {}
+            () = core.queue.room.notified(), if self.capped => {}
+            _ = core.sleep_until(Life::Quiet, wait) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     context::JobContext,
@@ -20,25 +20,28 @@ use super::{
     run::{Phase, Run, StopCause},
 };
 use crate::{
-    decide::verdict::{Ran, Tally, Then, verdict},
+    decide::{
+        retry::RetryPolicy,
+        verdict::{Ran, Tally, Then, verdict},
+    },
     env::BoxFuture,
-    job::ErrorClass,
+    job::{DEFAULTS, ErrorClass},
     store::{Failure, Finish},
 };
 
 /// Takes jobs and runs them until the server ends.
 pub(crate) async fn slot(core: Arc<Core>) {
-    loop {
+    while core.life() < Life::Stopping {
         let run = match core.queue.try_pop() {
             Some(run) => run,
             None => tokio::select! {
                 biased;
+                () = core.reached(Life::Stopping) => return,
                 run = core.queue.pop() => run,
-                () = core.reached(Life::Ending) => return,
             },
         };
         core.execute(run).await;
-        core.queue.room.notify_one();
+        core.queue.done();
         // Handlers that never wait would keep the thread from everybody else.
         tokio::task::consume_budget().await;
     }
@@ -49,17 +52,18 @@ impl Core {
         if !self.may_start(&run) {
             return;
         }
-        self.busy.fetch_add(1, Ordering::AcqRel);
-        self.tell(EventKind::Started, &run.claimed, None);
-        let ran = self.call_handler(&run).await;
+        // Also what a dropped handler does when it is dropped must not take the slot with it.
+        let called = AssertUnwindSafe(self.call_handler(&run)).catch_unwind().await;
+        let ran = called.unwrap_or_else(|panic| failed(ErrorClass::Panic, panic_message(&*panic)));
         self.note_duration(&run);
-        self.busy.fetch_sub(1, Ordering::AcqRel);
         self.let_go_of_rule(&run);
         if run.advance(Phase::Started, Phase::Ended) {
             self.report(run, ran);
         } else {
             self.leaked.fetch_sub(1, Ordering::AcqRel);
-            self.tell(EventKind::Stale, &run.claimed, None);
+            if run.stop_cause() != Some(StopCause::LeaseLost) {
+                self.tell(EventKind::Stale, &run.claimed, None);
+            }
             debug!(job.id = %run.claimed.spec.id, "a handler that had ignored its end came back; its outcome is dropped");
         }
     }
@@ -80,9 +84,7 @@ impl Core {
             self.release(run.clone());
             return false;
         }
-        let time = self.time_for(run);
-        run.start(now, now.after(time).after(self.config.grace));
-        true
+        run.start(now, now.after(self.time_for(run)), self.config.grace)
     }
 
     pub(crate) fn drop_lost(&self, run: &Arc<Run>, from: Phase) {
@@ -113,6 +115,7 @@ impl Core {
             // The claim asks for our kinds only, so a store that gives another one gets it back.
             return Ran::Interrupted;
         };
+        self.tell(EventKind::Started, &run.claimed, None);
         let ctx = JobContext(run.clone());
         let called = std::panic::catch_unwind(AssertUnwindSafe(|| endpoint(ctx.clone())));
         let ended = match called {
@@ -135,10 +138,9 @@ impl Core {
             biased;
             ended = &mut handler => return ended.into(),
             () = token.cancelled() => {}
-            () = self.env.sleep(self.time_for(run)) => {
-                let deadline = run.claimed.spec.deadline.is_some_and(|deadline| deadline <= self.env.wall());
-                let cause = if deadline { StopCause::Deadline } else { StopCause::Timeout };
-                run.stop(cause, self.env.monotonic(), self.config.grace);
+            // Counted from its start: the first poll may have taken long.
+            () = self.env.sleep(run.ends_at().since(self.env.monotonic())) => {
+                run.time_is_over(self.env.monotonic(), self.config.grace);
             }
         }
         let grace = match run.stop_cause() {
@@ -175,7 +177,7 @@ impl Core {
         match ended {
             Ended::Returned(Outcome::Done(result)) => {
                 run.left(|left| left.result = result.or(left.result.take()));
-                Ran::Done
+                check_result(run)
             }
             Ended::Returned(Outcome::Committed) => Ran::Done,
             Ended::Returned(Outcome::Failed(error)) => self.judge_error(&error, ctx),
@@ -186,9 +188,11 @@ impl Core {
 
     fn judge_error(&self, error: &JobError, ctx: &JobContext) -> Ran {
         if let Some(hook) = &self.config.on_error {
-            hook(error.error(), ctx);
+            guarded("the error hook", || hook(error.error(), ctx));
         }
-        let counts = self.config.is_failure.as_ref().is_none_or(|judge| judge(error.error()));
+        let is_failure = self.config.is_failure.as_ref();
+        let judged = is_failure.and_then(|judge| guarded("the judge of failures", || judge(error.error())));
+        let counts = judged.unwrap_or(true);
         let class = match (error.class, error.then) {
             (ErrorClass::Error, Then::Bury) => ErrorClass::Buried,
             (class, _) => class,
@@ -217,7 +221,9 @@ impl Core {
     pub(crate) fn finish_of(&self, run: &Run, ran: Ran) -> Finish {
         let job = &run.claimed;
         let tally = Tally { failures: job.failures, max_retry: job.spec.max_retry, seed: job.spec.id.seed() };
-        let verdict = verdict(tally, &ran, self.config.policy(job.spec.kind.as_str()));
+        let policy = self.config.policy(job.spec.kind.as_str());
+        let verdict = guarded("the retry policy", || verdict(tally, &ran, policy))
+            .unwrap_or_else(|| verdict(tally, &ran, &RetryPolicy::default()));
         let error = match ran {
             // A snooze is no error: ten thousand of them would leave no room for one.
             Ran::Failed { then: Then::Snooze(_), .. } => None,
@@ -248,6 +254,24 @@ impl Core {
     }
 }
 
+/// Calls what a user has given us. A panic in it is reported, and ends neither the job nor the server.
+pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let called = std::panic::catch_unwind(AssertUnwindSafe(call));
+    called.map_err(|panic| error!(panic = panic_text(&*panic), "{what} panicked")).ok()
+}
+
+/// A result that is to be kept and is too large: the job has ended, but not as its callers expect.
+fn check_result(run: &Run) -> Ran {
+    let bytes = run.left(|left| left.result.as_ref().map_or(0, bytes::Bytes::len));
+    if bytes <= DEFAULTS.result_bytes || run.claimed.spec.retention.is_zero() {
+        return Ran::Done;
+    }
+    let limit = DEFAULTS.result_bytes;
+    let message =
+        format!("its result has {bytes} bytes and at most {limit} are kept; keep it elsewhere and return a link");
+    Ran::Failed { class: ErrorClass::Buried, message, then: Then::Bury, counts: true }
+}
+
 /// How a handler ended.
 enum Ended {
     Returned(Outcome),
@@ -269,6 +293,10 @@ pub(crate) fn failed(class: ErrorClass, message: String) -> Ran {
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    format!("the handler panicked: {}", panic_text(panic))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("no message"))
+    text.unwrap_or("no message")
 }

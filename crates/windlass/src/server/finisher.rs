@@ -91,7 +91,10 @@ impl Core {
                     self.store_up.store(false, Ordering::Relaxed);
                     warn!(%error, reports = runs.len(), "the store is away; reports wait");
                     // Reports of leases that were lost meanwhile are still sent: the store refuses them.
-                    self.env.sleep(self.env.jittered(wait)).await;
+                    if self.sleep_until(Life::Ended, self.env.jittered(wait)).await {
+                        warn!(reports = runs.len(), "the server ends while the store is away; these jobs run again");
+                        return;
+                    }
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
                 Err(error) if runs.len() > 1 => {

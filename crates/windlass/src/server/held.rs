@@ -39,6 +39,9 @@ impl Held {
                 batch.live -= 1;
                 if batch.live == 0 {
                     held.remove(&fence);
+                } else if batch.live * 2 <= batch.runs.len() {
+                    // One long run must not keep the payloads of its whole claim.
+                    batch.runs.retain(|run| !run.is_settled());
                 }
             }
         }

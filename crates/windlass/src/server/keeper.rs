@@ -2,6 +2,7 @@
 //! ignore their end. On a thread of its own, so that handlers that hog the runtime do not cost leases.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     decide::verdict::Ran,
     job::{ErrorClass, Lease, Monotonic},
-    store::ExtendRequest,
+    store::{CancelWish, ExtendRequest},
 };
 
 /// How often a server that runs something reads the cancel log.
@@ -28,13 +29,25 @@ const BEAT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(core: Arc<Core>, cancel_log: u64) {
     let now = core.env.monotonic();
-    let mut keeper = Keeper { last_extend: now, next_extend: now, next_beat: now, cancel_log, core };
+    let early = VecDeque::new();
+    let mut keeper =
+        Keeper { last_extend: now, next_extend: now, next_beat: now, cancel_log, early, core: core.clone() };
     loop {
-        let wait = keeper.turn().await;
-        if keeper.core.sleep_until(Life::Ended, wait).await {
+        let wait = tokio::select! {
+            biased;
+            wait = keeper.turn() => wait,
+            // A store that never answers must not keep the process from its end.
+            () = ended_for(&core, Duration::from_secs(1)) => return,
+        };
+        if core.sleep_until(Life::Ended, wait).await {
             return;
         }
     }
+}
+
+async fn ended_for(core: &Core, time: Duration) {
+    core.reached(Life::Ended).await;
+    core.env.sleep(time).await;
 }
 
 struct Keeper {
@@ -43,7 +56,13 @@ struct Keeper {
     next_extend: Monotonic,
     next_beat: Monotonic,
     cancel_log: u64,
+    /// Wishes that are about no run of ours, with the time of their reading. The reply to a claim may still be under
+    /// way, so they are kept for a while.
+    early: VecDeque<(Monotonic, CancelWish)>,
 }
+
+/// How many wishes are kept for runs to come.
+const MAX_EARLY: usize = 4096;
 
 impl Keeper {
     /// One round; answers how long until the next.
@@ -65,6 +84,7 @@ impl Keeper {
             self.extend(now).await;
         }
         self.read_cancel_log().await;
+        self.grant_wishes();
         self.find_leaks();
         pace
     }
@@ -97,22 +117,36 @@ impl Keeper {
         match self.core.store().cancelled(Some(self.cancel_log)).await {
             Ok(log) => {
                 self.cancel_log = log.last;
-                for wish in log.wishes {
-                    if let Some(run) = self.core.held.find(&wish.lease) {
-                        let now = self.core.env.monotonic();
-                        run.stop(StopCause::Cancelled(wish.reason), now, self.core.config.grace);
-                    }
-                }
+                let now = self.core.env.monotonic();
+                self.early.extend(log.wishes.into_iter().map(|wish| (now, wish)));
             }
             Err(error) => debug!(%error, "the cancel log could not be read"),
         }
     }
 
-    /// A handler that goes on a second after the end of its grace never yields: its report is made without it, and its
-    /// slot is leaked until it comes back.
+    /// Tells the runs that somebody wants to be cancelled.
+    fn grant_wishes(&mut self) {
+        let (core, now) = (&self.core, self.core.env.monotonic());
+        self.early.retain(|(read_at, wish)| match core.held.find(&wish.lease) {
+            Some(run) => {
+                run.stop(StopCause::Cancelled(wish.reason.clone()), now, core.config.grace);
+                false
+            }
+            None => now.since(*read_at) < core.config.lease,
+        });
+        let surplus = self.early.len().saturating_sub(MAX_EARLY);
+        self.early.drain(..surplus);
+    }
+
+    /// A handler that does not yield does not see its timer: it is told here, so that it may ask. One that goes on a
+    /// second after the end of its grace never yields: its report is made without it, and its slot is leaked until it
+    /// comes back.
     fn find_leaks(&self) {
         let now = self.core.env.monotonic();
         for run in self.core.held.runs() {
+            if now > run.ends_at() && run.phase() == Phase::Started {
+                run.time_is_over(now, self.core.config.grace);
+            }
             let over = now > run.leaked_at().after(Duration::from_secs(1));
             if over && run.phase() == Phase::Started && run.advance(Phase::Started, Phase::Leaked) {
                 self.core.leaked.fetch_add(1, Ordering::AcqRel);
@@ -139,12 +173,14 @@ impl Core {
     /// Another run of the job counts now.
     fn lost(&self, lease: &Lease) {
         let Some(run) = self.held.find(lease) else { return };
-        run.stop(StopCause::LeaseLost, self.env.monotonic(), self.config.grace);
+        let first = run.stop(StopCause::LeaseLost, self.env.monotonic(), self.config.grace);
         match run.phase() {
             Phase::Queued => self.drop_lost(&run, Phase::Queued),
             // It is told once its handler has ended; the store refuses a report that is under way.
-            Phase::Started => warn!(job.id = %run.claimed.spec.id, "lease lost while the job runs; it is told to stop"),
-            Phase::Ended | Phase::Leaked => {}
+            Phase::Started if first => {
+                warn!(job.id = %run.claimed.spec.id, "lease lost while the job runs; it is told to stop");
+            }
+            Phase::Started | Phase::Ended | Phase::Leaked => {}
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct Health {
 #[must_use = "dropping the handle shuts the server down"]
 pub struct RunningServer {
     core: Arc<Core>,
-    tasks: Option<Tasks>,
+    ended: JoinHandle<()>,
 }
 
 struct Tasks {
@@ -61,13 +61,11 @@ struct Tasks {
 }
 
 impl RunningServer {
-    fn new(
-        core: Arc<Core>,
-        slots: Vec<JoinHandle<()>>,
-        loops: Vec<JoinHandle<()>>,
-        reporting: Vec<JoinHandle<()>>,
-    ) -> Self {
-        Self { core, tasks: Some(Tasks { slots, loops, reporting }) }
+    fn new(core: Arc<Core>, tasks: Tasks) -> Self {
+        // A task of its own, so that the handle may be dropped anywhere, outside of the runtime too.
+        let with_runtime = EndsWithRuntime(core.clone());
+        let ended = core.env.spawn(async move { end(&with_runtime.0, tasks).await });
+        Self { core, ended }
     }
 
     /// The server's id.
@@ -82,7 +80,7 @@ impl RunningServer {
             store_up: core.store_up.load(Ordering::Relaxed),
             claiming: core.life() == Life::Running,
             slots: core.config.slots,
-            busy: core.busy.load(Ordering::Relaxed),
+            busy: core.queue.busy(),
             leaked: core.leaked.load(Ordering::Relaxed),
             held: core.held.len(),
         }
@@ -97,21 +95,24 @@ impl RunningServer {
     /// then stops it and gives it back, and returns when every report is in (or the store stays away for five
     /// seconds: those jobs are rescued elsewhere when their leases lapse).
     pub async fn shutdown(mut self) {
-        if let Some(tasks) = self.tasks.take() {
-            shutdown(self.core.clone(), tasks).await;
-        }
+        self.core.enter(Life::Stopping);
+        // It fails only when the runtime ends meanwhile.
+        let _ = (&mut self.ended).await;
     }
 }
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        if let Some(tasks) = self.tasks.take() {
-            let core = self.core.clone();
-            core.enter(Life::Stopping);
-            if tokio::runtime::Handle::try_current().is_ok() {
-                self.core.env.spawn(shutdown(core, tasks));
-            }
-        }
+        self.core.enter(Life::Stopping);
+    }
+}
+
+/// A runtime that is dropped drops its tasks, but waits for the keeper's thread: so the keeper has to hear of it.
+struct EndsWithRuntime(Arc<Core>);
+
+impl Drop for EndsWithRuntime {
+    fn drop(&mut self) {
+        self.0.enter(Life::Ended);
     }
 }
 
@@ -124,35 +125,40 @@ impl std::fmt::Debug for RunningServer {
 /// How long a shutdown waits for a store that is away.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
-async fn shutdown(core: Arc<Core>, tasks: Tasks) {
-    core.enter(Life::Stopping);
-    join(tasks.loops).await;
+/// Waits for the shutdown to begin, and sees it through.
+async fn end(core: &Core, tasks: Tasks) {
+    core.reached(Life::Stopping).await;
+    within(core, LAST_REPORTS, join(tasks.loops)).await;
     core.queue.take_all().into_iter().for_each(|run| core.release(run));
-    core.enter(Life::Ending);
     let slots = join(tasks.slots);
     tokio::pin!(slots);
-    let in_time = tokio::select! {
-        biased;
-        () = &mut slots => true,
-        () = core.env.sleep(core.config.shutdown_timeout) => false,
-    };
-    if !in_time {
+    if !within(core, core.config.shutdown_timeout, &mut slots).await {
         let grace = core.config.grace.min(Duration::from_secs(2));
         core.stop_all(&StopCause::Shutdown, grace);
-        tokio::select! {
-            biased;
-            () = &mut slots => {}
-            // Longer than the keeper takes to find a handler that ignores its end.
-            () = core.env.sleep(grace + Duration::from_secs(2)) => {}
+        // Longer than the keeper takes to find a handler that ignores its end.
+        within(core, grace + Duration::from_secs(2), &mut slots).await;
+    }
+    let reported = async {
+        while !core.held.is_empty() {
+            core.env.sleep(Duration::from_millis(5)).await;
         }
-    }
-    let waiting_since = core.env.monotonic();
-    while !core.held.is_empty() && core.env.monotonic().since(waiting_since) < LAST_REPORTS {
-        core.env.sleep(Duration::from_millis(5)).await;
-    }
+    };
+    within(core, LAST_REPORTS, reported).await;
     core.enter(Life::Ended);
-    join(tasks.reporting).await;
-    let _ = core.store().leave(core.id).await;
+    within(core, LAST_REPORTS, async {
+        join(tasks.reporting).await;
+        let _ = core.store().leave(core.id).await;
+    })
+    .await;
+}
+
+/// Waits for it at most this long: a store that never answers must not keep the process from its end.
+async fn within(core: &Core, limit: Duration, task: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = task => true,
+        () = core.env.sleep(limit) => false,
+    }
 }
 
 /// Resolves at SIGTERM or SIGINT (elsewhere: Ctrl-C). After that a second one ends the process at once.

@@ -109,7 +109,8 @@ impl fmt::Display for Mark {
 
 impl StdError for Mark {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.source()
+        // The error itself, so that who looks for it by its type finds it; `message` does not repeat its text.
+        Some(&*self.source)
     }
 }
 

@@ -1,6 +1,12 @@
 //! The few claimed jobs that wait for a slot, and the slots that wait for a job.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -11,6 +17,9 @@ use crate::job::Monotonic;
 #[derive(Default)]
 pub(crate) struct RunQueue {
     waiting: Mutex<VecDeque<Arc<Run>>>,
+    /// Slots that have taken a job and are not done with it. Rises under the lock, so that a job on its way from the
+    /// line to its slot is not overlooked.
+    busy: AtomicU32,
     /// A job is there for a slot.
     job: Notify,
     /// A slot has taken a job or become free: the dispatcher may look again.
@@ -18,18 +27,41 @@ pub(crate) struct RunQueue {
 }
 
 impl RunQueue {
-    pub(crate) fn push_all(&self, runs: Vec<Arc<Run>>, free_slots: usize) {
-        let wake = runs.len().min(free_slots);
-        self.waiting.lock().extend(runs);
+    pub(crate) fn push_all(&self, runs: Vec<Arc<Run>>, slots: u32) {
+        let mut waiting = self.waiting.lock();
+        waiting.extend(runs);
+        let wake = waiting.len().min(slots.saturating_sub(self.busy()) as usize);
+        drop(waiting);
         (0..wake).for_each(|_| self.job.notify_one());
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.lock().len()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
     }
 
+    /// Slots that have a job.
+    pub(crate) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Jobs that wait for a slot or have one.
+    pub(crate) fn taken(&self) -> u32 {
+        let waiting = self.waiting.lock();
+        self.busy().saturating_add(waiting.len() as u32)
+    }
+
+    /// The next job. The slot says [`done`](Self::done) afterwards.
     pub(crate) fn try_pop(&self) -> Option<Arc<Run>> {
-        self.waiting.lock().pop_front()
+        let mut waiting = self.waiting.lock();
+        let run = waiting.pop_front()?;
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Some(run)
+    }
+
+    /// A slot is done with its job.
+    pub(crate) fn done(&self) {
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.room.notify_one();
     }
 
     /// The next job, as soon as there is one.

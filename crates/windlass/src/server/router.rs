@@ -106,11 +106,13 @@ impl<S: Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// All handlers of another router with the same state, too.
+    /// All handlers and extensions of another router with the same state, too. Its not-found handler, and its
+    /// extension of a type that both have, count only where this one has none.
     #[must_use]
     pub fn merge(mut self, other: Router<S>) -> Self {
         self.routes.extend(other.routes);
         self.not_found = self.not_found.or(other.not_found);
+        self.extensions.merge(other.extensions);
         self
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct Run {
     pub(crate) claimed_at: Monotonic,
     phase: AtomicU8,
     started_at: AtomicI64,
+    /// When its timeout or its deadline is over.
+    ends_at: AtomicI64,
     stop: Mutex<Stop>,
     stopping: AtomicBool,
     /// When a handler that goes on is leaked; i64::MAX while it may run.
@@ -93,6 +95,13 @@ impl Extensions {
         self.0.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
+    /// Those of `other`, too; ours go before them.
+    pub(crate) fn merge(&mut self, other: Extensions) {
+        for (of_type, value) in other.0 {
+            self.0.entry(of_type).or_insert(value);
+        }
+    }
+
     pub(crate) fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         self.0.get(&TypeId::of::<T>())?.downcast_ref().cloned()
     }
@@ -115,6 +124,7 @@ impl Run {
             claimed_at,
             phase: AtomicU8::new(Phase::Queued as u8),
             started_at: AtomicI64::new(0),
+            ends_at: AtomicI64::new(i64::MAX),
             stop: Mutex::default(),
             stopping: AtomicBool::new(false),
             leaked_at: AtomicI64::new(i64::MAX),
@@ -134,10 +144,12 @@ impl Run {
         }
     }
 
-    pub(crate) fn start(&self, now: Monotonic, hard_end: Monotonic) {
+    /// Begins the run, unless it was given up while it waited for its slot.
+    pub(crate) fn start(&self, now: Monotonic, ends_at: Monotonic, grace: Duration) -> bool {
         self.started_at.store(now.0, Ordering::Relaxed);
-        self.leaked_at.fetch_min(hard_end.0, Ordering::Relaxed);
-        self.phase.store(Phase::Started as u8, Ordering::Release);
+        self.ends_at.store(ends_at.0, Ordering::Relaxed);
+        self.leaked_at.fetch_min(ends_at.after(grace).0, Ordering::Relaxed);
+        self.advance(Phase::Queued, Phase::Started)
     }
 
     /// Moves from one phase to the next, unless somebody else has: the one who moves it makes the report.
@@ -149,11 +161,22 @@ impl Run {
         Monotonic(self.started_at.load(Ordering::Relaxed))
     }
 
-    /// Tells the run to stop; the first cause counts. What goes on `grace` later is leaked.
-    pub(crate) fn stop(&self, cause: StopCause, now: Monotonic, grace: Duration) {
+    pub(crate) fn ends_at(&self) -> Monotonic {
+        Monotonic(self.ends_at.load(Ordering::Relaxed))
+    }
+
+    /// Tells the run that its time is over: by its deadline, if that came first.
+    pub(crate) fn time_is_over(&self, now: Monotonic, grace: Duration) {
+        let deadline = self.ends_at() < self.started_at().after(self.timeout);
+        self.stop(if deadline { StopCause::Deadline } else { StopCause::Timeout }, now, grace);
+    }
+
+    /// Tells the run to stop; the first cause counts, and this says whether it was. What goes on `grace` later is
+    /// leaked.
+    pub(crate) fn stop(&self, cause: StopCause, now: Monotonic, grace: Duration) -> bool {
         let mut stop = self.stop.lock();
         if stop.cause.is_some() {
-            return;
+            return false;
         }
         stop.cause = Some(cause);
         self.stopping.store(true, Ordering::Release);
@@ -161,6 +184,7 @@ impl Run {
         if let Some(token) = &stop.token {
             token.cancel();
         }
+        true
     }
 
     pub(crate) fn stop_cause(&self) -> Option<StopCause> {

@@ -182,7 +182,9 @@ impl Model<'_> {
         self.looked = self.now;
         for (id, job) in &self.jobs {
             let At::Running(held) = &job.at else { continue };
-            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else { continue };
+            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else {
+                continue;
+            };
             // What it had sent before may renew its leases once more.
             let due = held.renewed < killed + Duration::from_secs(1) && self.recovery_is_due(killed);
             let what = || format!("not back {:?} after its process was killed", self.now - killed);
@@ -221,7 +223,10 @@ impl Model<'_> {
             }
             hold(!repeat, Rule::RepeatGivesTheSame, || "the repeat has another fence".into())?;
             let left = held.until.saturating_sub(now);
-            return Err((Rule::NoOverlap, format!("claimed while a lease of it had {left:?} left and was not rescued")));
+            return Err((
+                Rule::NoOverlap,
+                format!("claimed while a lease of it had {left:?} left and was not rescued"),
+            ));
         }
         let cancelled = job.at == At::Ended(JobState::Cancelled);
         hold(!cancelled, Rule::CancelHolds, || "claimed after it was cancelled".into())?;
@@ -288,10 +293,15 @@ impl Model<'_> {
     fn finished(&mut self, lease: &Lease, verdict: &Verdict, answer: Finished) -> Checked {
         let Finished::Applied(state) = answer else {
             let held = self.held(lease).is_some();
-            return hold(!held, Rule::NothingIsLost, || format!("the outcome of {lease:?} was refused; it is the newest"));
+            return hold(!held, Rule::NothingIsLost, || {
+                format!("the outcome of {lease:?} was refused; it is the newest")
+            });
         };
         hold(self.held(lease).is_some(), Rule::StaleIsRefused, || {
-            format!("{verdict:?} of {lease:?} was accepted; the job was {:?}", self.jobs.get(&lease.id).map(|job| &job.at))
+            format!(
+                "{verdict:?} of {lease:?} was accepted; the job was {:?}",
+                self.jobs.get(&lease.id).map(|job| &job.at)
+            )
         })?;
         self.soon_stopped(lease)?;
         let wished = self.held(lease).is_some_and(|held| held.wished.is_some());

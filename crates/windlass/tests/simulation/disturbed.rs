@@ -25,7 +25,10 @@ impl Spans {
         let open = self.0.last().is_some_and(|(_, to)| *to == Duration::MAX);
         if on && !open {
             self.0.push((at, Duration::MAX));
-        } else if !on && open && let Some(last) = self.0.last_mut() {
+        } else if !on
+            && open
+            && let Some(last) = self.0.last_mut()
+        {
             last.1 = at;
         }
     }
@@ -94,7 +97,8 @@ impl Disturbances {
 
     /// Whether nothing but deaths happened to anybody in `from..to`.
     pub(crate) fn only_deaths(&self, from: Duration, to: Duration) -> bool {
-        let mut own = self.processes.values().flat_map(|times| times.frozen.within(from, to).chain(times.cut.within(from, to)));
+        let mut own =
+            self.processes.values().flat_map(|times| times.frozen.within(from, to).chain(times.cut.within(from, to)));
         own.next().is_none() && self.down.within(from, to).next().is_none()
     }
 

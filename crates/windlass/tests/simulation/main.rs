@@ -13,7 +13,6 @@ mod mutants;
 mod plan;
 mod run;
 
-
 use check::{Violation, check};
 use run::{Beneath, Ran, run};
 
@@ -43,7 +42,11 @@ fn trace(ran: &Ran, violation: Option<&Violation>) -> String {
 }
 
 fn explain(seed: u64, ran: &Ran, violation: &Violation) -> String {
-    format!("{}\nseed {seed} ({:?}): {violation}\nreplay: WINDLASS_SIM_SEED={seed}", trace(ran, Some(violation)), ran.plan.weather)
+    format!(
+        "{}\nseed {seed} ({:?}): {violation}\nreplay: WINDLASS_SIM_SEED={seed}",
+        trace(ran, Some(violation)),
+        ran.plan.weather
+    )
 }
 
 #[test]

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use windlass::{
     Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, StoreError,
     store::{
-        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted,
-        RescueRules, Rescued,
+        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated,
+        Promoted, RescueRules, Rescued,
     },
     testing::{Layer, Layered},
 };

@@ -98,13 +98,28 @@ pub(crate) enum Wish {
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Kill the server in this place; another one starts this much later.
-    Kill { place: usize, back: Duration },
+    Kill {
+        place: usize,
+        back: Duration,
+    },
     /// Shut it down in good order; another one starts at once, before it is gone.
-    Replace { place: usize },
-    Freeze { place: usize, time: Duration },
-    Cut { place: usize, time: Duration },
-    Outage { time: Duration },
-    Step { micros: i64 },
+    Replace {
+        place: usize,
+    },
+    Freeze {
+        place: usize,
+        time: Duration,
+    },
+    Cut {
+        place: usize,
+        time: Duration,
+    },
+    Outage {
+        time: Duration,
+    },
+    Step {
+        micros: i64,
+    },
 }
 
 /// Which faults a plan has; plans of one kind allow harder checks.
@@ -146,8 +161,9 @@ impl Plan {
         let jobs: Vec<_> = (0..dice.between(20, 81)).map(|number| job(dice, weather, number, calm)).collect();
         let wishes = (0..dice.between(0, 16)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
         let wishes = sorted(wishes.collect());
-        let mut faults: Vec<_> =
-            (0..dice.between(1, 9)).map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len()))).collect();
+        let mut faults: Vec<_> = (0..dice.between(1, 9))
+            .map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len())))
+            .collect();
         faults = sorted(faults);
         let last_outage = faults.iter().map(|(at, fault)| match fault {
             Fault::Outage { time } | Fault::Freeze { time, .. } | Fault::Cut { time, .. } => *at + *time,

@@ -4,12 +4,12 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Done, Step, sql};
+use super::{Done, Step, lease::extend, sql};
 use crate::{
     decide::queues::QueueShare,
     job::{Fence, Kind, QueueName, State, Timestamp},
     store::{
-        Claim, ClaimRequest, Claimed,
+        Claim, ClaimRequest, Claimed, ExtendRequest,
         sqlite::{
             clock::Clock,
             lines::{Line, Lines},
@@ -38,8 +38,10 @@ pub(in super::super) fn peek(
     clock: &Clock,
     request: &ClaimRequest,
 ) -> Done<Option<Claim>> {
-    if repeated(conn, request)?.is_some() {
-        return Ok(None);
+    match earlier(conn, request)? {
+        Earlier::None => {}
+        Earlier::Same(_) => return Ok(None),
+        Earlier::Overtaken => return Ok(Some(Claim::default())),
     }
     let shares = open(conn, lines, request)?;
     let suspect = oldest_suspect(conn, &shares, request)?;
@@ -57,8 +59,11 @@ pub(in super::super) fn peek(
 }
 
 pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Done<Claim> {
-    if let Some(lease) = repeated(step.conn, request)? {
-        return Ok(Claim { jobs: still_held(step, request, lease)?, suspect_waiting: None });
+    match earlier(step.conn, request)? {
+        Earlier::None => {}
+        Earlier::Same(fence) => return repeat(step, request, fence),
+        // It arrives late: who sent it has long repeated it and gone on, and would never hear of its jobs.
+        Earlier::Overtaken => return Ok(Claim::default()),
     }
     let shares = open(step.conn, step.lines, request)?;
     let suspect = oldest_suspect(step.conn, &shares, request)?;
@@ -96,11 +101,33 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
     Ok(Claim { jobs, suspect_waiting })
 }
 
-/// The lease of this very claim, if the server made it before.
-fn repeated(conn: &Connection, request: &ClaimRequest) -> Done<Option<i64>> {
+/// What the server claimed before.
+enum Earlier {
+    /// Nothing, or an earlier claim.
+    None,
+    /// This very claim, under this fence.
+    Same(i64),
+    /// A later claim.
+    Overtaken,
+}
+
+fn earlier(conn: &Connection, request: &ClaimRequest) -> Done<Earlier> {
     let mut statement = conn.prepare_cached(sql!("claim_last"))?;
     let last = statement.query_row([request.server], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
-    Ok(last.filter(|(sequence, _)| *sequence == request.sequence).map(|(_, lease)| lease))
+    Ok(match last {
+        Some((sequence, fence)) if sequence == request.sequence => Earlier::Same(fence),
+        Some((sequence, _)) if sequence > request.sequence => Earlier::Overtaken,
+        _ => Earlier::None,
+    })
+}
+
+/// The same jobs again, those of them that are still held. Who asks again counts its time from this request, so the
+/// leases do, too.
+fn repeat(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<Claim> {
+    let jobs = still_held(step, request, fence)?;
+    let leases = jobs.iter().map(Claimed::lease).collect();
+    extend(step, &ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false })?;
+    Ok(Claim { jobs, suspect_waiting: None })
 }
 
 /// The lines that the request may take from, by share. Paused queues have none.
