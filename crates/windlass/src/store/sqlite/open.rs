@@ -148,7 +148,7 @@ fn network(magic: u32) -> Option<&'static str> {
 
 fn prepare(conn: &Connection, address: &Address, env: &Env) -> Done<()> {
     conn.busy_timeout(address.busy_timeout)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = patiently(|| conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(StoreError::Unavailable(format!("SQLite cannot use its WAL here (journal mode is {mode})")).into());
     }
@@ -190,17 +190,7 @@ pub(super) fn wal_of(path: &Path) -> std::path::PathBuf {
 
 /// Migrates under the write lock; of two processes that open at once the second finds the work done.
 fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
-    let mut tries = 0;
-    let tx = loop {
-        match rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
-            // Two processes that turn WAL on at once can meet a lock that no timeout covers.
-            Err(error) if tries < 100 && error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                tries += 1;
-                block_thread(Duration::from_millis(10));
-            }
-            other => break other?,
-        }
-    };
+    let tx = patiently(|| rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate))?;
     if !migrate::is_current(&tx)? {
         let store_id = env.new_id().to_string();
         migrate::migrate(&tx, &Clock::read(env), &store_id)?;
@@ -209,9 +199,40 @@ fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
     Ok(())
 }
 
+/// Two processes that turn WAL on at once can meet a lock that no timeout covers: tries again for about a second.
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    for _ in 0..100 {
+        match attempt() {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                block_thread(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+    attempt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_make_the_store_at_the_same_moment_all_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = folder.path().join(format!("{round}.db"));
+            let address = Address::parse(&path.display().to_string()).unwrap();
+            let barrier = std::sync::Barrier::new(4);
+            let open = || {
+                barrier.wait();
+                writer(&address, Create::IfMissing, &Env::system()).map(drop)
+            };
+            std::thread::scope(|scope| {
+                let openers = [(); 4].map(|()| scope.spawn(open));
+                openers.into_iter().for_each(|opener| opener.join().unwrap().unwrap());
+            });
+        }
+    }
 
     #[test]
     fn a_sqlite_with_the_wal_bug_is_refused() {

@@ -52,8 +52,8 @@ pub(super) trait Op: Send {
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
 
-type Peek<A> = Box<dyn FnMut(&Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>;
-type Work<A> = Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>;
+pub(super) type Peek<A> = Box<dyn FnMut(&Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>;
+pub(super) type Work<A> = Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>;
 
 /// An operation made of closures.
 pub(super) struct Call<A> {
