@@ -8,18 +8,21 @@
 mod check;
 mod corners;
 mod disturbed;
+mod facts;
 mod handlers;
 mod history;
 mod mutants;
 mod plan;
+mod rules;
 mod run;
 
-use check::{Violation, check};
+use check::check;
 use corners::Corners;
+use rules::Violation;
 use run::{Beneath, Ran, run};
 
 /// How many seeds a plain `cargo test` runs.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 3000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -161,7 +161,7 @@ impl Plan {
         let calm = dice.millis(25_000, 60_000);
         let servers: Vec<_> = (0..dice.between(2, 5)).map(|place| server(dice, place == 0)).collect();
         let jobs: Vec<_> = (0..dice.between(20, 81)).map(|number| job(dice, weather, number, calm)).collect();
-        let wishes = (0..dice.between(0, 16)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
+        let wishes = (0..dice.between(0, 30)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
         let wishes = sorted(wishes.collect());
         let mut faults: Vec<_> = (0..dice.between(1, 9))
             .map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len())))
