@@ -1,7 +1,7 @@
 //! The parent process tells the story: it enqueues the jobs, starts workers, kills one of them while it works, waits
 //! until every job has ended, has the report made, and holds what happened against the plan.
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
 use anyhow::Context;
 use windlass::{Client, EventKind, JobFilter, JobRecord, JobState, Monotonic};

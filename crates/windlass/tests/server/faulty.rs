@@ -15,8 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use windlass::{
     Action, Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, StoreError,
-    Timestamp,
-    store::*,
+    Timestamp, store::*,
 };
 
 /// The calls of the hot path, by name.

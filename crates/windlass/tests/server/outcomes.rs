@@ -233,7 +233,14 @@ async fn after_many_snoozes_an_error_waits_as_a_first_retry(place: Place) {
     let counter = runs.clone();
     let router = Router::new().at("snoozy", move |_: RawJob| {
         let run = counter.fetch_add(1, Ordering::Relaxed);
-        async move { if run < 300 { disk_gone().or_snooze(SECOND)? } else { disk_gone()? } ok(()) }
+        async move {
+            if run < 300 {
+                disk_gone().or_snooze(SECOND)?
+            } else {
+                disk_gone()?
+            }
+            ok(())
+        }
     });
     let policy = RetryPolicy::doubling(MINUTE);
     let running = server(&place.client(), router).retry(policy).start().await.unwrap();
@@ -295,9 +302,7 @@ async fn a_panic_in_what_the_user_hooked_in_ends_nothing(place: Place) {
 }
 
 async fn a_result_over_the_limit_is_refused_with_its_reason(place: Place) {
-    let router = || {
-        Router::new().at("big", |_: RawJob| async { ok(bytes::Bytes::from(vec![b'x'; 1024 * 1024 + 1])) })
-    };
+    let router = || Router::new().at("big", |_: RawJob| async { ok(bytes::Bytes::from(vec![b'x'; 1024 * 1024 + 1])) });
     let record = run_one(&place, router(), job("big")).await;
     assert_eq!((record.state, record.reason.as_deref()), (JobState::Dead, Some("buried")));
     assert!(record.errors[0].message.contains("1048577 bytes"), "{}", record.errors[0].message);

@@ -23,7 +23,10 @@ fn gated() -> (Router, Arc<Semaphore>) {
     let inner = gate.clone();
     let router = Router::new().at("*", move |_: RawJob| {
         let gate = inner.clone();
-        async move { ok(gate.acquire().await?.forget()) }
+        async move {
+            gate.acquire().await?.forget();
+            ok(())
+        }
     });
     (router, gate)
 }
@@ -198,7 +201,10 @@ async fn mistakes_are_found_at_start_and_named(place: Place) {
         (one().kind_retry("", windlass::RetryPolicy::asynq()), "the pattern is empty"),
         (Server::new(&client, Router::new()), "the router has no handler"),
         (
-            Server::new(&client, Router::new().at("x", |_: RawJob| async { ok(()) }).at("x", |_: RawJob| async { ok(()) })),
+            Server::new(
+                &client,
+                Router::new().at("x", |_: RawJob| async { ok(()) }).at("x", |_: RawJob| async { ok(()) }),
+            ),
             "two handlers are registered for `x`",
         ),
         (Server::new(&client, Router::new().at("", |_: RawJob| async { ok(()) })), "the pattern is empty"),

@@ -5,9 +5,7 @@ use std::{
     time::Duration,
 };
 
-use windlass::{
-    Client, ErrorClass, EventKind, JobContext, JobState, RawJob, RetryPolicy, Router, Server, StopCause,
-};
+use windlass::{Client, ErrorClass, EventKind, JobContext, JobState, RawJob, RetryPolicy, Router, Server, StopCause};
 
 use crate::{
     log::Log,
