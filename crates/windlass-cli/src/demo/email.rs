@@ -46,7 +46,7 @@ impl SendEmail {
         let (width, height) = (processed.source_width, processed.source_height);
         let after: u64 = processed.files.iter().map(|file| file.bytes).sum();
         let body = format!(
-            "your picture {name} is ready.\n\nIt had {width} x {height} pixels and {} KB; the {} in the attachment {} {} KB.",
+            "Your picture {name} is ready.\n\nIt had {width} x {height} pixels and {} KB; the {} in the attachment {} {} KB.",
             processed.source_bytes.div_ceil(1000),
             if processed.files.len() == 1 { "file" } else { "files" },
             if processed.files.len() == 1 { "has" } else { "have" },
@@ -114,8 +114,9 @@ pub(super) async fn send(mail: SendEmail, State(stage): State<Stage>, ctx: JobCo
 /// The message as text and HTML, with its attachments. The same job makes the same Message-ID, so that a mail server
 /// or a reader can tell a repeat after a crash from a second mail.
 fn compose(mail: &SendEmail, stage: &Stage, ctx: &JobContext) -> anyhow::Result<Message> {
+    let name = mail.to.split('@').next().unwrap_or_default();
     let data = minijinja::context! {
-        to => mail.to.as_str(), subject => mail.subject.as_str(), body => mail.body.as_str(), attachments => mail.attachments.len(),
+        name => name, subject => mail.subject.as_str(), body => mail.body.as_str(), attachments => mail.attachments.len(),
         id => ctx.id().to_string(), attempt => ctx.attempt(), queue => ctx.queue(),
         enqueued => ctx.created_at().to_string(),
     };

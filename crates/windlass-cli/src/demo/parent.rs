@@ -105,8 +105,10 @@ pub(super) async fn run(app: &App, args: DemoArgs) -> anyhow::Result<Exit> {
     let fleet = Fleet::new(orders)?;
     let mut show = Show { setup, client, plan, screen, fleet, watch: Watch::default(), killed: None };
     let told = tokio::select! {
-        told = show.tell() => told,
+        // First, so that signals come here before a worker is started.
+        biased;
         () = windlass::shutdown_signal() => Err(show.interrupted()),
+        told = show.tell() => told,
     };
     show.screen.end();
     show.fleet.stop(&show.client.env().clone()).await;
@@ -184,7 +186,8 @@ impl Show {
             self.plan.len() + 1,
             self.setup.out.path().display()
         );
-        self.screen.line(&format!("{}\n", self.screen.paint.bold(&title)));
+        self.screen.line(&self.screen.paint.bold(&title));
+        self.screen.line("");
         self.screen.say(&format!(
             "the plan: {images} pictures, {mails} mails, {follow_ups} mails that follow a picture, 1 report"
         ));
@@ -252,7 +255,9 @@ impl Show {
                 self.screen.progress(self.watch.images_ended.len(), self.watch.mails_ended.len());
             }
         }
-        if told.is(EventKind::Started) && self.watch.orphans.remove(&told.id) && self.watch.orphans.is_empty() {
+        // What the killed worker had said before may be read after it.
+        let elsewhere = told.is(EventKind::Started) && !self.fleet.by_number(number).killed;
+        if elsewhere && self.watch.orphans.remove(&told.id) && self.watch.orphans.is_empty() {
             self.all_rescued();
         }
         let ended = self.watch.images_ended.len() + self.watch.mails_ended.len();
@@ -284,20 +289,20 @@ impl Show {
                 LEASE.as_secs()
             ));
             let wall = self.client.env().wall();
-            self.killed = Some(Killed { number: worker.number, pid: worker.pid, at, wall, held, back_after: None });
+            self.killed = Some(Killed { number: worker.number, pid: worker.pid, at, wall, held, back_after_ms: None });
         }
         self.start_worker()
     }
 
     fn all_rescued(&mut self) {
         let Some(killed) = &mut self.killed else { return };
-        let after = self.client.env().monotonic().since(killed.at);
-        killed.back_after = Some(after);
+        let after = self.client.env().monotonic().since(killed.at).as_millis() as u64;
+        killed.back_after_ms = Some(after);
         let text = format!(
             "all {} jobs of worker {} run again, {:.1} s after it was killed",
             killed.held,
             killed.number,
-            after.as_secs_f64()
+            after as f64 / 1000.0
         );
         self.screen.say(&self.screen.paint.good(&text));
     }

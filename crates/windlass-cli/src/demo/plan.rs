@@ -124,8 +124,8 @@ fn mail(at: usize, mails: usize) -> PlannedMail {
     let person = PEOPLE[at % PEOPLE.len()];
     let last = at + 1 == mails && mails > 2;
     let (subject, body) = match last {
-        true => ("A reminder".to_owned(), format!("{person}, this mail was due two seconds after it was enqueued.")),
-        false => (format!("Welcome, {person}"), format!("{person}, your account is ready. Send us a picture!")),
+        true => ("A reminder".to_owned(), "This mail was due two seconds after it was enqueued.".to_owned()),
+        false => (format!("Welcome, {person}"), "Your account is ready. Send us a picture!".to_owned()),
     };
     let (fault, doom) = match at {
         0 if mails > 1 => (Some(Fault::Error { attempts: u32::MAX }), Some(Doom::FullMailbox)),

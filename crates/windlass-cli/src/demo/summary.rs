@@ -1,7 +1,7 @@
 //! The end of the demo: the numbers as a table or as one JSON document. They are the store's own numbers, so
 //! `windlass stats --json` on the same store agrees.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use serde::Serialize;
 use windlass::{JobRecord, JobState, Monotonic, Timestamp, store::Stats};
@@ -24,7 +24,7 @@ pub(super) struct Killed {
     /// How many jobs it held.
     pub(super) held: usize,
     /// When the last of them ran again, counted from the kill.
-    pub(super) back_after: Option<Duration>,
+    pub(super) back_after_ms: Option<u64>,
 }
 
 /// The document that `demo --json` prints.
@@ -97,7 +97,7 @@ impl Summary {
             rescued: jobs.iter().filter(|job| job.crashes > 0).count() as u64,
             lost: stats.enqueued.saturating_sub(ended),
             killed_pid: facts.killed.as_ref().map(|killed| killed.pid),
-            rescued_after_ms: facts.killed.and_then(|killed| Some(killed.back_after?.as_millis() as u64)),
+            rescued_after_ms: facts.killed.and_then(|killed| killed.back_after_ms),
             seconds: (facts.seconds * 1000.0).round() / 1000.0,
             by_kind: by_kind(jobs, stats),
             dead_jobs: dead

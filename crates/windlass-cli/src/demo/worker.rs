@@ -33,6 +33,8 @@ fn server(client: &Client, stage: Stage, concurrency: usize) -> Server {
         .concurrency(concurrency)
         .queues([("images", 3), ("mail", 3), ("reports", 1)])
         .lease(LEASE)
+        // Hold only what runs: the jobs of the demo are long, and two workers share few of them.
+        .prefetch(0)
         .retry(RetryPolicy::doubling(Duration::from_millis(400)))
         .shutdown_timeout(Duration::from_secs(5))
 }

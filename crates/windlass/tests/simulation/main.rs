@@ -71,6 +71,9 @@ fn every_promise_holds_on_every_seed() {
             panic!("{}", explain(seed, &ran, &violation));
         }
         corners.add(&ran);
+        if (seed + 1).is_multiple_of(5_000) {
+            println!("{} seeds", seed + 1);
+        }
     }
     for (corner, times) in corners.each() {
         println!("{times:>8} {corner}");

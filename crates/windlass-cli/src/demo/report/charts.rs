@@ -4,6 +4,8 @@
 use std::fmt::Write;
 
 const WIDTH: f64 = 760.0;
+/// The width of charts of which two stand side by side.
+const NARROW: f64 = 440.0;
 /// Where the bars begin, right of their labels.
 const LEFT: f64 = 130.0;
 const RIGHT: f64 = 46.0;
@@ -63,9 +65,9 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-fn svg(height: f64, title: &str, body: &str) -> String {
+fn svg(width: f64, height: f64, title: &str, body: &str) -> String {
     format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>{body}</svg>",
+        "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>{body}</svg>",
         escape(title)
     )
 }
@@ -108,7 +110,7 @@ fn tick(value: f64) -> String {
 /// Horizontal bars, each made of parts side by side.
 pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     let longest = top(bars.iter().map(|bar| bar.parts.iter().map(|(_, value, _)| value).sum()));
-    let scale = (WIDTH - LEFT - RIGHT - 20.0) / longest;
+    let scale = (NARROW - LEFT - RIGHT - 20.0) / longest;
     let mut body = String::new();
     for (at, bar) in bars.iter().enumerate() {
         let y = 8.0 + at as f64 * 38.0;
@@ -121,13 +123,13 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
         }
         body += &text(x + 8.0, y + 17.0, "value", "start", &bar.end);
     }
-    svg(16.0 + bars.len() as f64 * 38.0 - 6.0, title, &body)
+    svg(NARROW, 16.0 + bars.len() as f64 * 38.0 - 6.0, title, &body)
 }
 
 /// Pairs of thin bars on one scale, such as a median and a 99th percentile.
 pub(super) fn pairs(title: &str, rows: &[(String, [Pair; 2])]) -> String {
     let longest = top(rows.iter().flat_map(|(_, pair)| pair.iter().map(|bar| bar.value)));
-    let scale = (WIDTH - LEFT - RIGHT - 60.0) / longest;
+    let scale = (NARROW - LEFT - RIGHT - 60.0) / longest;
     let mut body = String::new();
     for (at, (label, pair)) in rows.iter().enumerate() {
         let y = 6.0 + at as f64 * 46.0;
@@ -138,7 +140,7 @@ pub(super) fn pairs(title: &str, rows: &[(String, [Pair; 2])]) -> String {
             body += &text(LEFT + width + 8.0, y + 11.5, "value small", "start", shown);
         }
     }
-    svg(6.0 + rows.len() as f64 * 46.0, title, &body)
+    svg(NARROW, 6.0 + rows.len() as f64 * 46.0, title, &body)
 }
 
 /// A time axis below a chart: lines, seconds, and the moments to point out.
@@ -187,7 +189,7 @@ pub(super) fn rising(title: &str, points: &[(f64, f64)], marks: &[Mark]) -> Stri
     let _ = write!(body, "<path d=\"{path}L{:.1} {:.1}Z\" class=\"area\"/>", x(right), y(0.0));
     let _ = write!(body, "<path d=\"{path}\" class=\"line\"/>");
     body += &text(x(right) + 6.0, y(last) + 4.0, "value", "start", &tick(last));
-    svg(HEIGHT, title, &body)
+    svg(WIDTH, HEIGHT, title, &body)
 }
 
 /// What ran when, a lane for each worker; runs at the same time stand below each other.
@@ -215,7 +217,7 @@ pub(super) fn timeline(title: &str, lanes: &[Lane], marks: &[Mark]) -> String {
         body += &line(LEFT, y - 8.0, WIDTH - RIGHT, y - 8.0, "grid");
     }
     let axis = time_axis(end, LEFT, y - 8.0, marks);
-    svg(y + 16.0, title, &(axis + &body))
+    svg(WIDTH, y + 16.0, title, &(axis + &body))
 }
 
 /// The first free row for each span, from the earliest on.

@@ -61,7 +61,7 @@ impl GenerateReport {
             workers: workers.iter().map(process).collect(),
             killed_at: killed.map(|killed| killed.wall),
             jobs_held_at_kill: killed.map_or(0, |killed| killed.held),
-            rescued_after_ms: killed.and_then(|killed| Some(killed.back_after?.as_millis() as u64)),
+            rescued_after_ms: killed.and_then(|killed| killed.back_after_ms),
         }
     }
 }

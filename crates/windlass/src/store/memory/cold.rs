@@ -12,8 +12,9 @@ const PAGE_LOOKS_AT: usize = 10_000;
 /// How long minute buckets and silent servers are kept, and how many wishes to cancel.
 const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
 const KEEP_WISHES: usize = 10_000;
-/// How long a server that has left is remembered: longer than any call of it is under way.
-const KEEP_LEFT: Duration = Duration::from_secs(60);
+/// How long the last claim of a server is remembered that has left, or whose signs of life do not come through: longer
+/// than any call of it is under way.
+const KEEP_CLAIM: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Inspect for MemoryStore {
@@ -198,9 +199,9 @@ impl Inner {
         self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
         self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
         let (servers, leases) = (&self.servers, &self.leases);
-        self.last_claims.retain(|server, last| match last.left {
-            Some(left) => mono.since(left) < KEEP_LEFT,
-            None => servers.contains_key(server) || leases.contains_key(&last.fence),
+        self.last_claims.retain(|server, last| {
+            let fresh = mono.since(last.at) < KEEP_CLAIM;
+            fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
     }
@@ -303,8 +304,8 @@ impl Cluster for MemoryStore {
         let mut inner = self.inner.lock();
         inner.servers.remove(&server);
         // A claim that was delayed on its way has been passed by.
-        let left = Some(self.env.monotonic());
-        inner.last_claims.insert(server, LastClaim { sequence: u64::MAX, fence: 0, members: Vec::new(), left });
+        let at = self.env.monotonic();
+        inner.last_claims.insert(server, LastClaim { sequence: u64::MAX, fence: 0, members: Vec::new(), at });
         Ok(())
     }
 
