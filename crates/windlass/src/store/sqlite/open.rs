@@ -30,7 +30,7 @@ pub(super) fn writer(address: &Address, create: Create, env: &Env) -> Result<Con
     assert_version(rusqlite::version_number())?;
     place(&address.path, create)?;
     let opened = connect(&address.path).map_err(StoreError::from)?;
-    prepare(&opened, address, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
+    prepare(&opened, address, create, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
     Ok(opened)
 }
 
@@ -76,12 +76,13 @@ fn place(path: &Path, create: Create) -> Result<()> {
         Ok(found) if found.is_dir() => return unavailable("is a directory; name a file in it".into()),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && create == Create::Never => {
-            return unavailable("there is no store here; `windlass enqueue` and `windlass work` make one".into());
+            return unavailable(migrate::NO_STORE.into());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
         Err(error) => return unavailable(error.to_string()),
     }
-    refuse_network(path)?;
+    #[cfg(target_os = "linux")]
+    super::disk::refuse_network(path)?;
     if let Err(error) = OpenOptions::new().read(true).write(true).open(path) {
         return unavailable(format!("cannot be written ({error}); a store needs a file and a directory it may write"));
     }
@@ -111,43 +112,10 @@ fn make(path: &Path) -> Result<()> {
     }
 }
 
-/// WAL needs shared memory between processes, which network file systems do not give.
-#[cfg(target_os = "linux")]
-fn refuse_network(path: &Path) -> Result<()> {
-    let Ok(found) = rustix::fs::statfs(path) else { return Ok(()) };
-    if let Some(name) = network(found.f_type as u32) {
-        return Err(StoreError::Unavailable(format!(
-            "{}: is on a network file system ({name}), where SQLite's WAL does not work; use a local disk",
-            path.display()
-        )));
-    }
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn refuse_network(_: &Path) -> Result<()> {
-    Ok(())
-}
-
-/// The network file systems by their magic numbers (statfs(2)).
-#[cfg(target_os = "linux")]
-fn network(magic: u32) -> Option<&'static str> {
-    match magic {
-        0x6969 => Some("NFS"),
-        0x517b => Some("SMB"),
-        0xfe53_4d42 => Some("SMB2"),
-        0xff53_4d42 => Some("CIFS"),
-        0x0102_1997 => Some("9p"),
-        0x00c3_6400 => Some("Ceph"),
-        0x5346_414f => Some("AFS"),
-        0x7375_7245 => Some("Coda"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        _ => None,
-    }
-}
-
-fn prepare(conn: &Connection, address: &Address, env: &Env) -> Done<()> {
+fn prepare(conn: &Connection, address: &Address, create: Create, env: &Env) -> Done<()> {
     conn.busy_timeout(address.busy_timeout)?;
+    // Before anything is written, so that a file which we refuse stays as it was.
+    migrate::check(conn, create)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(StoreError::Unavailable(format!("SQLite cannot use its WAL here (journal mode is {mode})")).into());
@@ -218,12 +186,5 @@ mod tests {
         assert!(assert_version(3_051_002).is_err());
         assert!(assert_version(MIN_SQLITE).is_ok());
         assert!(assert_version(rusqlite::version_number()).is_ok());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn network_file_systems_are_known_and_local_ones_are_not_refused() {
-        assert_eq!(network(0x6969), Some("NFS"));
-        assert_eq!(network(0xef53), None, "ext4");
     }
 }
