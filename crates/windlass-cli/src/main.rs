@@ -1,1 +1,30 @@
-fn main() {}
+//! The `windlass` binary: reads the command line, runs one command, and turns what went wrong into an exit code.
+
+mod args;
+mod commands;
+mod config;
+mod demo;
+mod events;
+mod exit;
+mod handlers;
+mod output;
+mod signals;
+mod store;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::refuse_arguments(&error),
+    };
+    output::start_logging(&cli.global);
+    let json = cli.global.json;
+    match commands::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => output::report(&exit::Failure::of(&error), json),
+    }
+}

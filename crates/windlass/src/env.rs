@@ -7,6 +7,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub(crate) use crate::decide::chance::mix;
 use crate::job::{JobId, Monotonic, ServerId, Timestamp};
 
 /// A boxed future, as [`Host`] takes and gives it.
@@ -161,13 +162,6 @@ fn thread_random() -> u64 {
         state.set(next);
         mix(next)
     })
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): turns a counter into 64 well-mixed bits.
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 /// Blocks a thread of our own (never one of the runtime's) for a moment, while it waits for another process.

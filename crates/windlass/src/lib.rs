@@ -1,4 +1,59 @@
-//! Background jobs for Rust: one API and one proven set of semantics on several stores.
+//! Background jobs for Rust: a job is in a store before `enqueue` returns, runs at least once whatever process dies
+//! meanwhile, and of all its runs one outcome counts.
+//!
+//! ```
+//! use windlass::{Client, Job, Router, Server};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize, Job)]
+//! #[job(kind = "email:send", max_retry = 5, retention = "1h")]
+//! struct SendEmail {
+//!     to: String,
+//! }
+//!
+//! async fn send_email(mail: SendEmail) -> windlass::Result {
+//!     println!("mail to {}", mail.to); // an error would be recorded, and the job tried again with backoff
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> anyhow::Result<()> {
+//!     let client = Client::open("memory:").await?; // or sqlite:jobs.db, with the feature `sqlite`
+//!     let server = Server::new(&client, Router::new().job(send_email)).start().await?;
+//!     let queued = client.enqueue(SendEmail { to: "ada@example.com".into() }).await?;
+//!     let job = client.wait(queued.id()).await?;
+//!     assert_eq!(job.state, windlass::JobState::Completed);
+//!     server.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to find what
+//!
+//! | to | see |
+//! | --- | --- |
+//! | define a job | [`Job`], its derive, [`JobOptions`], [`UniqueBy`], [`RawJob`] |
+//! | enqueue, wait, look, operate | [`Client`] |
+//! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
+//! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
+//! | know all defaults | [`DEFAULTS`] |
+//! | know the life of a job | [`JobState`], [`TRANSITIONS`], [`DeadReason`] |
+//! | write a store | [`store`] and the feature `conformance` |
+//!
+//! # Guarantees
+//!
+//! After `enqueue` has returned `Ok`, the job ends completed, dead, cancelled or deleted by an operator, at the store's
+//! level of durability ([`store::Backend::durability`]). A handler can run again after a crash; only the holder of the
+//! newest lease can finish the job. A killed worker's jobs run elsewhere within 15 seconds at the default settings. A
+//! crash is counted apart from failures and burns no attempt.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! | --- | --- |
+//! | `macros` (default) | `#[derive(Job)]`, `#[check_handler]` |
+//! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
+//! | `testing` | time that tests move, the simulated host, faults |
+//! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
@@ -11,6 +66,8 @@ pub mod conformance;
 pub mod decide;
 mod env;
 mod error;
+#[cfg(doctest)]
+mod guide;
 mod job;
 mod maintain;
 mod server;
@@ -19,6 +76,9 @@ pub mod store;
 pub mod testing;
 
 /// Wraps handlers: [`from_fn`](middleware::from_fn) makes a layer of an async function.
+///
+/// A middleware sees every run of the handlers that were added before it, may give them extensions
+/// ([`JobContext::insert`]), and may change or replace their outcome.
 pub mod middleware {
     pub use crate::server::router::{FromFn, Next, from_fn};
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::{Bench, DAY, HOUR, SECOND, queue};
 use crate::{
     job::{DeadReason, ErrorClass, JobId, JobOptions, State},
-    store::{Prune, SERVER_SILENT_AFTER, ServerInfo},
+    store::{ClaimRequest, Prune, SERVER_SILENT_AFTER, ServerInfo},
 };
 
 fn server(bench: &Bench, kinds: &[&str]) -> ServerInfo {
@@ -58,6 +58,17 @@ pub async fn two_starts_of_a_server_are_two_servers(bench: Bench) {
     assert_eq!(listed, expected);
     bench.store.leave(bench.server).await.expect("leave");
     assert_eq!(servers(&bench).await[0].id, bench.other);
+}
+
+pub async fn a_claim_that_arrives_after_its_server_left_gets_nothing(bench: Bench) {
+    bench.add_many(2).await;
+    let first = bench.request(1);
+    let late = bench.request(1);
+    assert_eq!(bench.take(&first).await.len(), 1);
+    bench.store.leave(bench.server).await.expect("leave");
+    assert!(bench.take(&late).await.is_empty() && bench.take(&first).await.is_empty(), "nobody would run them");
+    let other = ClaimRequest { server: bench.other, ..bench.request(1) };
+    assert_eq!(bench.take(&other).await.len(), 1);
 }
 
 pub async fn a_server_that_leaves_is_not_listed(bench: Bench) {

@@ -155,9 +155,22 @@ pub async fn a_renewal_that_ends_an_outage_keeps_rescuers_away_too(bench: Bench)
     let jobs = leases(&bench.claim(2).await);
     bench.clock.advance(MINUTE);
     assert_eq!(bench.extend(&jobs[..1]).await, []);
+    bench.clock.advance(2 * SECOND);
+    assert_eq!(bench.rescue().await, []);
+    bench.clock.advance(2 * SECOND + SECOND / 10);
+    assert_eq!(bench.rescue().await.len(), 1);
+}
+
+pub async fn an_outage_within_the_pause_after_an_outage_begins_it_anew(bench: Bench) {
+    bench.add_many(1).await;
+    bench.claim(1).await;
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.rescue().await, []);
     bench.clock.advance(3 * SECOND);
     assert_eq!(bench.rescue().await, []);
-    bench.clock.advance(SECOND + SECOND / 10);
+    bench.clock.advance(2 * SECOND);
+    assert_eq!(bench.rescue().await, [], "the living have had two seconds at most to renew");
+    bench.clock.advance(2 * SECOND + SECOND / 10);
     assert_eq!(bench.rescue().await.len(), 1);
 }
 

@@ -1,8 +1,8 @@
 //! Decisions: plain functions from data and a moment to data. No clock, no store, no randomness but what is handed in.
 
+pub(crate) mod chance;
 pub mod operate;
 pub mod queues;
 pub mod rescue;
 pub mod retry;
-pub mod unique;
 pub mod verdict;

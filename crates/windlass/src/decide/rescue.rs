@@ -60,10 +60,12 @@ impl Pulse {
     }
 
     /// The pulse after a stamp at `now`. A stamp that comes more than half a lease after the last one ends a gap, and
-    /// so does the stamp of a process that itself ran that late: no rescue for 0.4 leases from now.
+    /// so does the stamp of a process that itself ran that late: no rescue for 0.4 leases from now. A store that comes
+    /// and goes gives the living no time to renew, so within such a pause half that gap begins the pause anew.
     #[must_use]
     pub fn stamp(self, now: Monotonic, lease: Duration, ran_late: bool) -> Self {
-        let gap = now.since(self.stamped) > lease / 2;
+        let pausing = self.no_rescue_before > self.stamped;
+        let gap = now.since(self.stamped) > if pausing { lease / 4 } else { lease / 2 };
         let wait = if gap || ran_late { now.after(lease.mul_f64(0.4)) } else { self.no_rescue_before };
         Self { stamped: now.max(self.stamped), no_rescue_before: wait.max(self.no_rescue_before) }
     }
@@ -106,5 +108,17 @@ mod tests {
         assert!(!after_gap.may_rescue(at(63)));
         assert!(after_gap.may_rescue(at(64)));
         assert!(!pulse.stamp(at(4), LEASE, true).may_rescue(at(7)));
+    }
+
+    #[test]
+    fn a_store_that_comes_and_goes_gives_the_living_their_time_again() {
+        let back_for_a_moment = Pulse::new(at(0)).stamp(at(60), LEASE, false);
+        let back_for_good = back_for_a_moment.stamp(at(63), LEASE, false);
+        assert!(!back_for_good.may_rescue(at(66)), "three of the four seconds were an outage, too");
+        assert!(back_for_good.may_rescue(at(67)));
+        let regular = back_for_a_moment.stamp(at(61), LEASE, false).stamp(at(62), LEASE, false);
+        assert!(regular.may_rescue(at(64)), "ordinary stamps prolong nothing");
+        let over = regular.stamp(at(64), LEASE, false);
+        assert!(over.stamp(at(68), LEASE, false).may_rescue(at(68)), "nor does such a gap once the pause is over");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::env::mix;
+use super::chance::mix;
 
 /// How long to wait after the n-th failure. See each constructor for its formula.
 ///

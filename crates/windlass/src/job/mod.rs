@@ -9,6 +9,7 @@ mod pattern;
 mod record;
 mod state;
 mod time;
+mod unique;
 
 use thiserror::Error;
 

@@ -15,9 +15,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    InvalidJob, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueMode, id::check_name,
+    InvalidJob, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueMode, id::check_name, unique,
 };
-use crate::decide::unique;
 
 /// What holds when nobody says otherwise.
 ///

@@ -316,9 +316,11 @@ fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Er
         if *limit == 0 {
             return Err(Error::Config(format!("the concurrency of `{text}` is 0; leave its handler out instead")));
         }
-        if let Some(other) = handlers.iter().find(|rule| rule.pattern != pattern && covers(&pattern, &rule.pattern)) {
+        let has_own = |rule: &KindRule| limits.iter().any(|(text, _)| *text == rule.pattern.to_string());
+        let escapes = |rule: &&KindRule| rule.pattern != pattern && covers(&pattern, &rule.pattern) && !has_own(rule);
+        if let Some(other) = handlers.iter().find(escapes) {
             return Err(Error::Config(format!(
-                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set it for that",
+                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set one for that, too",
                 other.pattern
             )));
         }
@@ -367,6 +369,13 @@ mod tests {
         assert_eq!(room(&["image:*"], &[("image:*", 2)], "image:a"), Some(2));
         assert_eq!(room(&["*"], &[("image:*", 2)], "image:a"), Some(2));
         assert_eq!(room(&["*"], &[("image:*", 2)], "mail"), None);
+    }
+
+    #[test]
+    fn a_handler_with_a_limit_of_its_own_does_not_count_under_a_wider_one() {
+        let limits = [("image:*", 2), ("image:big", 1)];
+        assert_eq!(room(&["image:*", "image:big"], &limits, "image:big"), Some(1));
+        assert_eq!(room(&["image:*", "image:big"], &limits, "image:a"), Some(2));
     }
 
     #[test]

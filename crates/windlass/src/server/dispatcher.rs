@@ -23,6 +23,8 @@ use crate::{
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How much expected run time may be held in advance.
 const PREFETCH_TIME: Duration = Duration::from_millis(50);
+/// How long a server that stops goes on asking what an unanswered claim gave it.
+const LAST_CLAIM: Duration = Duration::from_secs(3);
 /// No claims while this many reports wait: the store falls behind.
 const MAX_REPORTS: usize = 4096;
 
@@ -179,6 +181,7 @@ impl Dispatcher {
     async fn claim(&self, request: &ClaimRequest) -> Option<Claim> {
         let core = &self.core;
         let mut wait = Duration::from_millis(50);
+        let mut give_up = None;
         loop {
             let before = core.env.monotonic();
             match core.store().claim(request).await {
@@ -190,8 +193,15 @@ impl Dispatcher {
                 Err(error) if error.is_retryable() => {
                     core.store_up.store(false, Ordering::Relaxed);
                     warn!(%error, "the store is away; trying again");
-                    if core.sleep_until(Life::Stopping, core.env.jittered(wait)).await {
-                        return None;
+                    let pause = core.env.jittered(wait);
+                    if core.sleep_until(Life::Stopping, pause).await {
+                        // What the claim took would lapse with nobody, and cost each job a crash: ask for it, to give
+                        // it back.
+                        let now = core.env.monotonic();
+                        if now >= *give_up.get_or_insert(now.after(LAST_CLAIM)) {
+                            return None;
+                        }
+                        core.env.sleep(pause).await;
                     }
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
@@ -221,6 +231,9 @@ impl Dispatcher {
         };
         let runs: Vec<Arc<Run>> = claim.jobs.iter().map(run).collect();
         core.held.add(runs.clone(), before.after(core.config.lease));
+        if core.life() >= Life::Stopping {
+            return runs.into_iter().for_each(|run| core.release(run));
+        }
         core.queue.push_all(runs, core.config.slots);
     }
 

@@ -39,7 +39,7 @@ pub trait Decode: Send + Sized + 'static {
 
 impl<J: Job> Decode for J {
     fn decode(ctx: &JobContext) -> Result<Self, JobError> {
-        serde_json::from_slice(ctx.payload()).map_err(JobError::undecodable)
+        serde_json::from_slice(ctx.payload()).map_err(|error| JobError::undecodable(&error))
     }
 }
 

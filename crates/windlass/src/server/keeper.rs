@@ -85,7 +85,10 @@ impl Keeper {
         }
         self.read_cancel_log().await;
         self.grant_wishes();
-        self.find_leaks();
+        if self.find_leaks() {
+            // A slot less is news for whoever looks at this server.
+            self.next_beat = now;
+        }
         pace
     }
 
@@ -140,9 +143,10 @@ impl Keeper {
 
     /// A handler that does not yield does not see its timer: it is told here, so that it may ask. One that goes on a
     /// second after the end of its grace never yields: its report is made without it, and its slot is leaked until it
-    /// comes back.
-    fn find_leaks(&self) {
+    /// comes back. Answers whether there was one.
+    fn find_leaks(&self) -> bool {
         let now = self.core.env.monotonic();
+        let mut found = false;
         for run in self.core.held.runs() {
             if now > run.ends_at() && run.phase() == Phase::Started {
                 run.time_is_over(now, self.core.config.grace);
@@ -154,8 +158,10 @@ impl Keeper {
                     "the handler ignores its end; its slot is leaked");
                 let ran = leaked(&run);
                 self.core.report(run, ran);
+                found = true;
             }
         }
+        found
     }
 }
 

@@ -32,8 +32,9 @@ impl<E: Into<BoxError>> From<E> for JobError {
 }
 
 impl JobError {
-    pub(crate) fn undecodable(error: impl Into<BoxError>) -> Self {
-        Self { then: Then::Bury, class: ErrorClass::Undecodable, source: error.into() }
+    /// What is wrong with a payload and where, without what stands in it: payloads are in no error text.
+    pub(crate) fn undecodable(error: &serde_json::Error) -> Self {
+        Self { then: Then::Bury, class: ErrorClass::Undecodable, source: without_values(&error.to_string()).into() }
     }
 
     /// The error itself.
@@ -62,6 +63,21 @@ impl fmt::Debug for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({:?})", self.message(), self.then)
     }
+}
+
+/// serde's message without the value or name that it quotes from the data: of
+/// `invalid type: string "secret", expected u32 at line 1 column 9` it leaves out `"secret"`.
+fn without_values(message: &str) -> String {
+    const QUOTING: [&str; 4] = ["invalid type: ", "invalid value: ", "unknown variant ", "unknown field "];
+    // What is expected comes from the handler's types; what stands before the last mention of it is the data's.
+    let Some((start, at)) = QUOTING.iter().filter(|start| message.starts_with(**start)).find_map(|start| {
+        let at = message.rfind(", expected ").or_else(|| message.rfind(", there are no "))?;
+        Some((*start, at))
+    }) else {
+        return message.to_owned();
+    };
+    let found = message[start.len()..at].split([' ', '`', '"']).next().unwrap_or_default();
+    format!("{}{}", format!("{start}{found}").trim_end(), &message[at..])
 }
 
 /// An error and those behind it.
@@ -266,6 +282,32 @@ mod tests {
         assert_eq!(JobError::from("no").then, Then::Retry);
         assert_eq!(JobError::from(String::from("no")).message(), "no");
         assert_eq!(JobError::from(io().unwrap_err()).then, Then::Retry);
+    }
+
+    #[test]
+    fn the_message_about_a_payload_quotes_nothing_of_it() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code)]
+        struct Form {
+            number: u32,
+            mode: Option<Mode>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        enum Mode {
+            Fast,
+        }
+        for (payload, expected) in [
+            (r#"{"number":"geheim, expected x"}"#, "invalid type: string, expected u32 at line 1 column 30"),
+            (r#"{"number":-77777}"#, "invalid value: integer, expected u32 at line 1 column 16"),
+            (r#"{"geheim":1}"#, "unknown field, expected `number` or `mode` at line 1 column 9"),
+            (r#"{"number":1,"mode":"geheim"}"#, "unknown variant, expected `Fast` at line 1 column 27"),
+            ("{}", "missing field `number` at line 1 column 2"),
+            ("geheim", "expected value at line 1 column 1"),
+        ] {
+            let error = serde_json::from_str::<Form>(payload).unwrap_err();
+            assert_eq!(JobError::undecodable(&error).message(), expected, "{error}");
+        }
     }
 
     #[test]

@@ -446,7 +446,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// Registers a server, or says that it still lives. Leases do not depend on it.
     async fn beat(&self, server: &ServerInfo) -> Result<()>;
 
-    /// Takes a server off the register.
+    /// Takes a server off the register. A claim of it that was delayed on its way and comes soon after gets nothing.
     async fn leave(&self, server: ServerId) -> Result<()>;
 
     /// Adds up, per queue and kind, the time in which live servers were there and none declared the kind, and buries

@@ -246,7 +246,7 @@ impl Host for Process {
             return tokio::spawn(async move { drop(task) });
         }
         let handle = tokio::spawn(task);
-        if condition.tasks.len() >= 64 && condition.spawned % 64 == 0 {
+        if condition.tasks.len() >= 64 && condition.spawned.is_multiple_of(64) {
             condition.tasks.retain(|task| !task.is_finished());
         }
         condition.tasks.push(handle.abort_handle());

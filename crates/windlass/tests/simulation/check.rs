@@ -1,7 +1,7 @@
 //! The checker: a model of every job, fed with the history in the order in which the store applied it. The first
 //! event that the promises do not allow is the violation.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use windlass::{
     Action, Fence, JobId, JobState, Lease, ServerId, Verdict,
@@ -11,62 +11,10 @@ use windlass::{
 use crate::{
     disturbed::Disturbances,
     history::{Came, Event, Given},
-    plan::{LEASE, Weather},
+    plan::{KEPT, LEASE, Weather},
+    rules::{Rule, Violation},
     run::Ran,
 };
-
-/// What must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// Every acknowledged job ends, and is where its end put it.
-    NothingIsLost,
-    /// A job has one accepted outcome, and runs no more after it.
-    OneOutcome,
-    /// Fences rise with each claim of a job.
-    FencesRise,
-    /// Nothing is accepted from a lease that is not the newest.
-    StaleIsRefused,
-    /// A job is given out again only once its lease has lapsed.
-    NoOverlap,
-    /// Enqueued = sum over all states + removed.
-    CensusAddsUp,
-    /// A crash is counted only where a process died or stood still for long.
-    CrashesAreEarned,
-    /// The attempt is the number of failures + 1, and the other numbers are kept.
-    NumbersAreKept,
-    /// An outage alone is nobody's crash.
-    OutageIsNoCrash,
-    /// At most `max_retry` + 1 attempts fail.
-    RetriesEnd,
-    /// The third crash buries a job, and nothing less.
-    PoisonAtThree,
-    /// A job with two crashes runs while no other job of its process does.
-    SuspectRunsAlone,
-    /// The jobs of a killed process are back in line within 15 seconds.
-    RecoveryInSeconds,
-    /// A job that was cancelled does not start again, and a running one stops soon.
-    CancelHolds,
-    /// The repeat of a claim gives what the claim gave.
-    RepeatGivesTheSame,
-    /// All is settled a while after the last fault.
-    EverythingSettles,
-}
-
-/// A rule that did not hold.
-#[derive(Debug)]
-pub(crate) struct Violation {
-    pub(crate) rule: Rule,
-    pub(crate) at: Duration,
-    pub(crate) job: Option<JobId>,
-    pub(crate) what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {:?}: {}", self.rule, self.at, self.what)?;
-        self.job.as_ref().map_or(Ok(()), |job| write!(f, " ({job})"))
-    }
-}
 
 /// Where the model has a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +60,8 @@ struct Model<'r> {
     now: Duration,
     /// When the model last looked for what is left with the dead.
     looked: Duration,
+    /// By how much the clock was stepped forward, all in all.
+    stepped: Duration,
 }
 
 /// How long a server may stand still without losing a lease: a third of the lease until the renewal was due, and
@@ -125,7 +75,15 @@ const CANCEL_TAKES: Duration = Duration::from_secs(10);
 /// The first violation, if there is one.
 pub(crate) fn check(ran: &Ran) -> Option<Violation> {
     let bad = Disturbances::of(&ran.events);
-    let mut model = Model { ran, bad, jobs: BTreeMap::new(), enqueued: 0, now: Duration::ZERO, looked: Duration::ZERO };
+    let mut model = Model {
+        ran,
+        bad,
+        jobs: BTreeMap::new(),
+        enqueued: 0,
+        now: Duration::ZERO,
+        looked: Duration::ZERO,
+        stepped: Duration::ZERO,
+    };
     for (at, event) in &ran.events {
         model.now = *at;
         let applied = model.recovered().and_then(|()| model.apply(event));
@@ -146,7 +104,7 @@ impl Model<'_> {
         match event {
             Event::Came { job, answer } if answer.is_new() => self.came(job).map_err(|broken| (of(&job.id), broken)),
             Event::Acknowledged { id } => self.acknowledged(id).map_err(|broken| (of(id), broken)),
-            Event::Claimed { server, sequence, lease, jobs, .. } => {
+            Event::Claimed { server, sequence, lease, jobs } => {
                 for job in jobs {
                     let claimed = self.claimed(job, *server, *sequence, *lease);
                     claimed.map_err(|broken| (of(&job.lease.id), broken))?;
@@ -170,6 +128,10 @@ impl Model<'_> {
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
             }
+            Event::Stepped { micros } => {
+                self.stepped += Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -182,7 +144,9 @@ impl Model<'_> {
         self.looked = self.now;
         for (id, job) in &self.jobs {
             let At::Running(held) = &job.at else { continue };
-            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else { continue };
+            let Some(killed) = self.bad.killed(held.server).filter(|killed| *killed + RECOVERY < self.now) else {
+                continue;
+            };
             // What it had sent before may renew its leases once more.
             let due = held.renewed < killed + Duration::from_secs(1) && self.recovery_is_due(killed);
             let what = || format!("not back {:?} after its process was killed", self.now - killed);
@@ -193,7 +157,10 @@ impl Model<'_> {
 
     fn came(&mut self, came: &Came) -> Checked {
         let old = self.jobs.get(&came.id);
-        hold(old.is_none_or(|old| old.at == At::Gone), Rule::OneOutcome, || "enqueued twice".into())?;
+        // What was completed and kept may have been pruned after a step of the clock.
+        let pruned = |old: &Job| old.at == At::Ended(JobState::Completed) && self.stepped >= KEPT;
+        let gone = old.is_none_or(|old| old.at == At::Gone || pruned(old));
+        hold(gone, Rule::OneOutcome, || "enqueued twice".into())?;
         let (newest, acknowledged) = old.map_or((Fence(0), false), |old| (old.newest, old.acknowledged));
         let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0 };
         self.jobs.insert(came.id.clone(), job);
@@ -221,7 +188,10 @@ impl Model<'_> {
             }
             hold(!repeat, Rule::RepeatGivesTheSame, || "the repeat has another fence".into())?;
             let left = held.until.saturating_sub(now);
-            return Err((Rule::NoOverlap, format!("claimed while a lease of it had {left:?} left and was not rescued")));
+            return Err((
+                Rule::NoOverlap,
+                format!("claimed while a lease of it had {left:?} left and was not rescued"),
+            ));
         }
         let cancelled = job.at == At::Ended(JobState::Cancelled);
         hold(!cancelled, Rule::CancelHolds, || "claimed after it was cancelled".into())?;
@@ -288,10 +258,15 @@ impl Model<'_> {
     fn finished(&mut self, lease: &Lease, verdict: &Verdict, answer: Finished) -> Checked {
         let Finished::Applied(state) = answer else {
             let held = self.held(lease).is_some();
-            return hold(!held, Rule::NothingIsLost, || format!("the outcome of {lease:?} was refused; it is the newest"));
+            return hold(!held, Rule::NothingIsLost, || {
+                format!("the outcome of {lease:?} was refused; it is the newest")
+            });
         };
         hold(self.held(lease).is_some(), Rule::StaleIsRefused, || {
-            format!("{verdict:?} of {lease:?} was accepted; the job was {:?}", self.jobs.get(&lease.id).map(|job| &job.at))
+            format!(
+                "{verdict:?} of {lease:?} was accepted; the job was {:?}",
+                self.jobs.get(&lease.id).map(|job| &job.at)
+            )
         })?;
         self.soon_stopped(lease)?;
         let wished = self.held(lease).is_some_and(|held| held.wished.is_some());
@@ -317,7 +292,10 @@ impl Model<'_> {
         };
         hold(held.until <= now, Rule::NoOverlap, || format!("rescued {:?} too early", held.until - now))?;
         let killed = self.bad.killed(held.server).filter(|killed| *killed <= now);
-        let disturbed = self.bad.disturbed(held.server, held.renewed, now);
+        // One that could not reach the store while it shut down left without its last reports.
+        let left = self.bad.left(held.server).map(|left| left.saturating_sub(LEASE));
+        let since = held.renewed.min(left.unwrap_or(held.renewed));
+        let disturbed = self.bad.disturbed(held.server, since, now);
         if self.ran.plan.weather == Weather::Outages {
             return Err((Rule::OutageIsNoCrash, format!("a crash; renewed at {:?}", held.renewed)));
         }

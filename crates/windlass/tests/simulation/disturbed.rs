@@ -25,7 +25,10 @@ impl Spans {
         let open = self.0.last().is_some_and(|(_, to)| *to == Duration::MAX);
         if on && !open {
             self.0.push((at, Duration::MAX));
-        } else if !on && open && let Some(last) = self.0.last_mut() {
+        } else if !on
+            && open
+            && let Some(last) = self.0.last_mut()
+        {
             last.1 = at;
         }
     }
@@ -78,6 +81,11 @@ impl Disturbances {
         self.of_server(server).map_or(Some(Duration::ZERO), |times| times.killed)
     }
 
+    /// When the server had shut down in good order.
+    pub(crate) fn left(&self, server: ServerId) -> Option<Duration> {
+        self.of_server(server)?.left
+    }
+
     /// How much of `from..to` the server was frozen, cut off or without a store.
     pub(crate) fn disturbed(&self, server: ServerId, from: Duration, to: Duration) -> Duration {
         let own = self.of_server(server).into_iter();
@@ -94,7 +102,8 @@ impl Disturbances {
 
     /// Whether nothing but deaths happened to anybody in `from..to`.
     pub(crate) fn only_deaths(&self, from: Duration, to: Duration) -> bool {
-        let mut own = self.processes.values().flat_map(|times| times.frozen.within(from, to).chain(times.cut.within(from, to)));
+        let mut own =
+            self.processes.values().flat_map(|times| times.frozen.within(from, to).chain(times.cut.within(from, to)));
         own.next().is_none() && self.down.within(from, to).next().is_none()
     }
 

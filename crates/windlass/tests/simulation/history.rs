@@ -41,10 +41,11 @@ pub(crate) struct Given {
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "the trace shows every field, also those that the checker does not read")]
 pub(crate) enum Event {
     Came { job: Came, answer: Enqueued },
     Acknowledged { id: JobId },
-    Claimed { server: ServerId, sequence: u64, lease: Duration, suspect: bool, jobs: Vec<Given> },
+    Claimed { server: ServerId, sequence: u64, lease: Duration, jobs: Vec<Given> },
     Extended { server: ServerId, lease: Duration, kept: Vec<Lease>, lost: Vec<Lease> },
     Finished { lease: Lease, verdict: Verdict, answer: Finished, then: Vec<Came> },
     Rescued { id: JobId, fence: Fence, state: JobState },
@@ -154,7 +155,6 @@ impl Layer for Recorder {
                 server: request.server,
                 sequence: request.sequence,
                 lease: request.lease,
-                suspect: request.suspect,
                 jobs: given.collect(),
             });
         }

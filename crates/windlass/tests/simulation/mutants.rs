@@ -13,19 +13,15 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use windlass::{
-    Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, StoreError,
+    Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, ServerId, StoreError,
     store::{
-        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted,
-        RescueRules, Rescued,
+        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated,
+        Promoted, RescueRules, Rescued,
     },
     testing::{Layer, Layered},
 };
 
-use crate::{
-    SEEDS,
-    check::{Rule, check},
-    run::run,
-};
+use crate::{SEEDS, check::check, rules::Rule, run::run};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -287,6 +283,27 @@ mutant! {
 #[test]
 fn a_claim_that_forgets_its_repeat_is_caught() {
     must_be_caught(&[Rule::CrashesAreEarned, Rule::OutageIsNoCrash], ForgetsClaims::over);
+}
+
+mutant! {
+    /// Gives jobs to a claim that was overtaken by a later one, although nobody waits for its answer.
+    ServesLate(store, last: Mutex<BTreeMap<ServerId, u64>>) {
+        async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+            let late = {
+                let mut last = self.last.lock();
+                let last = last.entry(request.server).or_default();
+                *last = request.sequence.max(*last);
+                request.sequence < *last
+            };
+            let server = if late { ServerId(uuid::Uuid::from_u128(request.sequence.into())) } else { request.server };
+            self.store.claim(&ClaimRequest { server, ..request.clone() }).await
+        }
+    }
+}
+
+#[test]
+fn a_late_claim_that_takes_jobs_is_caught() {
+    must_be_caught(&[Rule::CrashesAreEarned, Rule::NothingIsLost], ServesLate::over);
 }
 
 mutant! {

@@ -7,6 +7,8 @@ use windlass::testing::Faults;
 
 /// The lease of every simulated server: the default.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// How long completed jobs are kept, if they are.
+pub(crate) const KEPT: Duration = Duration::from_secs(3600);
 /// The queues, of which the first server serves all.
 pub(crate) const QUEUES: [&str; 3] = ["critical", "default", "low"];
 
@@ -98,13 +100,28 @@ pub(crate) enum Wish {
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Kill the server in this place; another one starts this much later.
-    Kill { place: usize, back: Duration },
+    Kill {
+        place: usize,
+        back: Duration,
+    },
     /// Shut it down in good order; another one starts at once, before it is gone.
-    Replace { place: usize },
-    Freeze { place: usize, time: Duration },
-    Cut { place: usize, time: Duration },
-    Outage { time: Duration },
-    Step { micros: i64 },
+    Replace {
+        place: usize,
+    },
+    Freeze {
+        place: usize,
+        time: Duration,
+    },
+    Cut {
+        place: usize,
+        time: Duration,
+    },
+    Outage {
+        time: Duration,
+    },
+    Step {
+        micros: i64,
+    },
 }
 
 /// Which faults a plan has; plans of one kind allow harder checks.
@@ -144,10 +161,11 @@ impl Plan {
         let calm = dice.millis(25_000, 60_000);
         let servers: Vec<_> = (0..dice.between(2, 5)).map(|place| server(dice, place == 0)).collect();
         let jobs: Vec<_> = (0..dice.between(20, 81)).map(|number| job(dice, weather, number, calm)).collect();
-        let wishes = (0..dice.between(0, 16)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
+        let wishes = (0..dice.between(0, 30)).map(|_| (dice.millis(0, calm.as_millis() as u64), wish(dice, &jobs)));
         let wishes = sorted(wishes.collect());
-        let mut faults: Vec<_> =
-            (0..dice.between(1, 9)).map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len()))).collect();
+        let mut faults: Vec<_> = (0..dice.between(1, 9))
+            .map(|_| (dice.millis(1_000, 40_000), fault(dice, weather, servers.len())))
+            .collect();
         faults = sorted(faults);
         let last_outage = faults.iter().map(|(at, fault)| match fault {
             Fault::Outage { time } | Fault::Freeze { time, .. } | Fault::Cut { time, .. } => *at + *time,
@@ -217,7 +235,7 @@ fn job(dice: &mut Dice, weather: Weather, number: u64, calm: Duration) -> JobPla
         queue: QUEUES[dice.between(0, 3) as usize],
         priority: dice.between(0, 5) as i32 - 2,
         max_retry: dice.between(0, 4) as u32,
-        retention: if dice.percent(50) { Duration::ZERO } else { Duration::from_secs(3600) },
+        retention: if dice.percent(50) { Duration::ZERO } else { KEPT },
         wait: if dice.percent(25) { dice.millis(100, 8_000) } else { Duration::ZERO },
         timeout: if dice.percent(20) { dice.millis(500, 6_000) } else { Duration::from_secs(1800) },
     }

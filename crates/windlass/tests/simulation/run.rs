@@ -218,7 +218,8 @@ impl Sim {
             }
             let census = self.store.census().await.expect("the store itself has no faults");
             let open = JobState::ALL.iter().filter(|state| !state.is_terminal());
-            let open = |queue: &QueueCensus| open.clone().map(|state| queue.by_state[state.code() as usize]).sum::<u64>();
+            let open =
+                |queue: &QueueCensus| open.clone().map(|state| queue.by_state[state.code() as usize]).sum::<u64>();
             if census.queues.iter().all(|queue| open(queue) == 0) {
                 return true;
             }

@@ -12,6 +12,9 @@ const PAGE_LOOKS_AT: usize = 10_000;
 /// How long minute buckets and silent servers are kept, and how many wishes to cancel.
 const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
 const KEEP_WISHES: usize = 10_000;
+/// How long the last claim of a server is remembered that has left, or whose signs of life do not come through: longer
+/// than any call of it is under way.
+const KEEP_CLAIM: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Inspect for MemoryStore {
@@ -186,7 +189,7 @@ impl Inner {
         }
     }
 
-    fn prune_expired(&mut self, limit: usize, now: Timestamp) -> Vec<u64> {
+    fn prune_expired(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> Vec<u64> {
         while let Some((at, key)) = self.timed_keys_expire.first().copied().filter(|(at, _)| *at <= now) {
             self.timed_keys_expire.remove(&(at, key));
             self.timed_keys.remove(&key);
@@ -196,7 +199,10 @@ impl Inner {
         self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
         self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
         let (servers, leases) = (&self.servers, &self.leases);
-        self.last_claims.retain(|server, last| servers.contains_key(server) || leases.contains_key(&last.fence));
+        self.last_claims.retain(|server, last| {
+            let fresh = mono.since(last.at) < KEEP_CLAIM;
+            fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
+        });
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
     }
 
@@ -276,7 +282,7 @@ impl Operate for MemoryStore {
         let now = self.env.wall();
         let mut inner = self.inner.lock();
         let mut seqs = match what {
-            Prune::Expired => inner.prune_expired(limit as usize + 1, now),
+            Prune::Expired => inner.prune_expired(limit as usize + 1, now, self.env.monotonic()),
             Prune::Older { than, states } => inner.older(*than, states, limit as usize + 1, now),
         };
         let more = seqs.len() > limit as usize;
@@ -297,7 +303,9 @@ impl Cluster for MemoryStore {
     async fn leave(&self, server: ServerId) -> Result<()> {
         let mut inner = self.inner.lock();
         inner.servers.remove(&server);
-        inner.last_claims.remove(&server);
+        // A claim that was delayed on its way has been passed by.
+        let at = self.env.monotonic();
+        inner.last_claims.insert(server, LastClaim { sequence: u64::MAX, fence: 0, members: Vec::new(), at });
         Ok(())
     }
 

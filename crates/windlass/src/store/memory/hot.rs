@@ -98,7 +98,7 @@ impl Inner {
             self.leases.insert(self.fence, batch);
         }
         let jobs = seqs.iter().map(|seq| self.start_run(*seq, request.server, now)).collect();
-        let last = LastClaim { sequence: request.sequence, fence: self.fence, members: seqs };
+        let last = LastClaim { sequence: request.sequence, fence: self.fence, members: seqs, at: mono };
         self.last_claims.insert(request.server, last);
         Claim { jobs, suspect_waiting }
     }

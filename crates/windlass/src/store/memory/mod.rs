@@ -67,6 +67,8 @@ struct LastClaim {
     sequence: u64,
     fence: u64,
     members: Vec<u64>,
+    /// When it was made, or the server left.
+    at: Monotonic,
 }
 
 struct Queue {

@@ -18,7 +18,8 @@ const NETWORK: [(u32, &str); 9] = [
 ];
 const FUSE: u32 = 0x6573_5546;
 /// FUSE serves local disks, too; these it fetches from elsewhere.
-const FUSE_NETWORK: [&str; 9] = ["sshfs", "s3fs", "rclone", "gluster", "ceph", "gcsfuse", "davfs", "goofys", "curlftpfs"];
+const FUSE_NETWORK: [&str; 9] =
+    ["sshfs", "s3fs", "rclone", "gluster", "ceph", "gcsfuse", "davfs", "goofys", "curlftpfs"];
 
 /// Refuses a path on a network file system.
 pub(super) fn refuse_network(path: &Path) -> Result<()> {

@@ -111,8 +111,8 @@ impl SqliteStore {
         &self,
         urgent: bool,
         durable: bool,
-        peek: Option<Box<dyn FnMut(&rusqlite::Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>>,
-        work: Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>,
+        peek: Option<writer::Peek<A>>,
+        work: writer::Work<A>,
     ) -> Result<A> {
         let (reply, answer) = oneshot::channel();
         self.writer.send(Box::new(Call { urgent, durable, peek, work, done: None, reply }));

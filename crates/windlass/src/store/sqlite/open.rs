@@ -1,11 +1,6 @@
 //! Opens the file: checks the place, makes the file private if we make it, sets the connection up, migrates.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Read},
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -83,40 +78,63 @@ fn place(path: &Path, create: Create) -> Result<()> {
     }
     #[cfg(target_os = "linux")]
     super::disk::refuse_network(path)?;
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(path) {
-        return unavailable(format!("cannot be written ({error}); a store needs a file and a directory it may write"));
+    if !is_writable(path) {
+        return unavailable("cannot be written; a store needs a file and a directory it may write".into());
     }
-    let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
-    if let Err(error) = read {
-        return unavailable(error.to_string());
-    }
-    // SQLite takes a file of under 512 bytes for an empty one in places; what has bytes must begin as a database does.
-    if !head.is_empty() && head != b"SQLite format 3\0" {
+    // SQLite takes a file of under 512 bytes, the smallest page, for an empty one in places.
+    let length = fs::metadata(path).map_or(0, |found| found.len());
+    if (1..512).contains(&length) {
         return Err(StoreError::Corrupt(format!("{}: is no SQLite database; name another file", path.display())));
     }
     Ok(())
 }
 
+/// Asks by the name: opening the file and closing it again would take away all locks that this process has on it, for
+/// SQLite's belong to the process (https://sqlite.org/howtocorrupt.html#posix_close).
+#[cfg(unix)]
+fn is_writable(path: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(path, Access::READ_OK | Access::WRITE_OK).is_ok() && access(directory, Access::WRITE_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_writable(_: &Path) -> bool {
+    true
+}
+
 /// Makes an empty file that only its owner may read: payloads are private. The -wal and -shm files take its mode.
 fn make(path: &Path) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
+    match create_private(path) {
         // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::Unavailable(format!("{}: cannot be created: {error}", path.display()))),
+        Ok(()) => Ok(()),
     }
+}
+
+/// Makes the file without opening it, for the reason that [`is_writable`] gives.
+#[cfg(target_os = "linux")]
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    Ok(mknodat(CWD, path, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0)?)
+}
+
+/// Elsewhere it is opened and closed before SQLite knows of it.
+#[cfg(not(target_os = "linux"))]
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn prepare(conn: &Connection, address: &Address, create: Create, env: &Env) -> Done<()> {
     conn.busy_timeout(address.busy_timeout)?;
     // Before anything is written, so that a file which we refuse stays as it was.
-    migrate::check(conn, create)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    patiently(|| migrate::check(conn, create))?;
+    let mode: String = patiently(|| Ok(conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(StoreError::Unavailable(format!("SQLite cannot use its WAL here (journal mode is {mode})")).into());
     }
@@ -158,17 +176,7 @@ pub(super) fn wal_of(path: &Path) -> std::path::PathBuf {
 
 /// Migrates under the write lock; of two processes that open at once the second finds the work done.
 fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
-    let mut tries = 0;
-    let tx = loop {
-        match rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
-            // Two processes that turn WAL on at once can meet a lock that no timeout covers.
-            Err(error) if tries < 100 && error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                tries += 1;
-                block_thread(Duration::from_millis(10));
-            }
-            other => break other?,
-        }
-    };
+    let tx = patiently(|| Ok(rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?))?;
     if !migrate::is_current(&tx)? {
         let store_id = env.new_id().to_string();
         migrate::migrate(&tx, &Clock::read(env), &store_id)?;
@@ -177,9 +185,38 @@ fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
     Ok(())
 }
 
+/// Two processes that turn WAL on at once can meet a lock that no timeout covers: tries again for about a second.
+fn patiently<T>(mut attempt: impl FnMut() -> Done<T>) -> Done<T> {
+    for _ in 0..100 {
+        match attempt() {
+            Err(fault) if fault.is_busy() => block_thread(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    attempt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_make_the_store_at_the_same_moment_all_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = folder.path().join(format!("{round}.db"));
+            let address = Address::parse(&path.display().to_string()).unwrap();
+            let barrier = std::sync::Barrier::new(4);
+            let open = || {
+                barrier.wait();
+                writer(&address, Create::IfMissing, &Env::system()).map(drop)
+            };
+            std::thread::scope(|scope| {
+                let openers = [(); 4].map(|()| scope.spawn(open));
+                openers.into_iter().for_each(|opener| opener.join().unwrap().unwrap());
+            });
+        }
+    }
 
     #[test]
     fn a_sqlite_with_the_wal_bug_is_refused() {

@@ -55,8 +55,8 @@ pub(super) trait Op: Send {
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
 
-type Peek<A> = Box<dyn FnMut(&Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>;
-type Work<A> = Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>;
+pub(super) type Peek<A> = Box<dyn FnMut(&Connection, &mut Lines, &Clock) -> Done<Option<A>> + Send>;
+pub(super) type Work<A> = Box<dyn FnMut(&mut Step<'_>) -> Done<A> + Send>;
 
 /// An operation made of closures.
 pub(super) struct Call<A> {
@@ -277,7 +277,10 @@ impl Thread {
             done += 1;
         }
         let counters = step.end().map_err(whole)?;
-        self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(|error| whole(error.into()))?;
+        self.conn
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]))
+            .map_err(|error| whole(error.into()))?;
         self.committed = self.env.monotonic();
         self.left.extend(group.drain(done..));
         if self.seen.swap(counters.wake, Ordering::AcqRel) != counters.wake {

@@ -4,12 +4,12 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Done, Step, sql};
+use super::{Done, Step, lease, sql};
 use crate::{
     decide::queues::QueueShare,
     job::{Fence, Kind, QueueName, State, Timestamp},
     store::{
-        Claim, ClaimRequest, Claimed,
+        Claim, ClaimRequest, Claimed, ExtendRequest,
         sqlite::{
             clock::Clock,
             lines::{Line, Lines},
@@ -38,8 +38,10 @@ pub(in super::super) fn peek(
     clock: &Clock,
     request: &ClaimRequest,
 ) -> Done<Option<Claim>> {
-    if repeated(conn, request)?.is_some() {
-        return Ok(None);
+    match seen(conn, request)? {
+        Seen::Never => {}
+        Seen::Last(_) => return Ok(None),
+        Seen::Passed => return Ok(Some(Claim::default())),
     }
     let shares = open(conn, lines, request)?;
     let suspect = oldest_suspect(conn, &shares, request)?;
@@ -57,8 +59,10 @@ pub(in super::super) fn peek(
 }
 
 pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Done<Claim> {
-    if let Some(lease) = repeated(step.conn, request)? {
-        return Ok(Claim { jobs: still_held(step, request, lease)?, suspect_waiting: None });
+    match seen(step.conn, request)? {
+        Seen::Never => {}
+        Seen::Last(lease) => return repeat(step, request, lease),
+        Seen::Passed => return Ok(Claim::default()),
     }
     let shares = open(step.conn, step.lines, request)?;
     let suspect = oldest_suspect(step.conn, &shares, request)?;
@@ -96,11 +100,33 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
     Ok(Claim { jobs, suspect_waiting })
 }
 
-/// The lease of this very claim, if the server made it before.
-fn repeated(conn: &Connection, request: &ClaimRequest) -> Done<Option<i64>> {
+/// Whether the store knows a claim's number.
+enum Seen {
+    Never,
+    /// It is the server's last one; its lease.
+    Last(i64),
+    /// There was a later one: this one was delayed on its way, and nobody waits for its answer.
+    Passed,
+}
+
+fn seen(conn: &Connection, request: &ClaimRequest) -> Done<Seen> {
     let mut statement = conn.prepare_cached(sql!("claim_last"))?;
     let last = statement.query_row([request.server], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
-    Ok(last.filter(|(sequence, _)| *sequence == request.sequence).map(|(_, lease)| lease))
+    Ok(match last {
+        Some((sequence, lease)) if sequence == request.sequence => Seen::Last(lease),
+        Some((sequence, _)) if sequence > request.sequence => Seen::Passed,
+        _ => Seen::Never,
+    })
+}
+
+/// What the claim gave before and its server still holds. Who asks again counts its time from this request, so the
+/// leases do, too.
+fn repeat(step: &mut Step<'_>, request: &ClaimRequest, lease: i64) -> Done<Claim> {
+    let jobs = still_held(step, request, lease)?;
+    let leases = jobs.iter().map(Claimed::lease).collect();
+    let renewal = ExtendRequest { server: request.server, leases, lease: request.lease, ran_late: false };
+    lease::extend(step, &renewal)?;
+    Ok(Claim { jobs, suspect_waiting: None })
 }
 
 /// The lines that the request may take from, by share. Paused queues have none.

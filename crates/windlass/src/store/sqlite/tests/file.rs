@@ -75,7 +75,8 @@ async fn an_older_program_goes_on_with_a_compatible_newer_file() {
 #[tokio::test]
 async fn the_applications_own_database_is_only_added_to() {
     let place = Place::new();
-    let app = "PRAGMA application_id = 77; PRAGMA user_version = 5; CREATE TABLE orders (id); INSERT INTO orders VALUES (1)";
+    let app =
+        "PRAGMA application_id = 77; PRAGMA user_version = 5; CREATE TABLE orders (id); INSERT INTO orders VALUES (1)";
     place.raw().execute_batch(app).unwrap();
     let refused = refusal(&place, Create::Never).await;
     assert!(matches!(refused, StoreError::Unavailable(_)), "looking makes no tables: {refused}");
@@ -103,6 +104,27 @@ async fn only_files_that_we_make_are_made_private() {
     fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o640)).unwrap();
     let _store = theirs.open().await;
     assert_eq!(mode(theirs.path()), 0o640);
+}
+
+/// Closing any descriptor of a file takes away all locks that the process has on it, and then another process may take
+/// the log away from under us.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_a_second_time_leaves_the_locks_of_the_first_in_place() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let first = place.open().await;
+    let locks = || {
+        let inode = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
+        fs::read_to_string("/proc/locks").unwrap().lines().filter(|line| line.contains(&inode)).count()
+    };
+    let before = locks();
+    assert!(before > 0, "an open store holds a lock");
+    drop(place.try_open(Create::Never).await);
+    assert_eq!(locks(), before);
+    drop(fs::File::open(place.path()).unwrap());
+    assert_eq!(locks(), 0, "the control: this is what must not be done");
+    drop(first);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ async fn hot_statements_use_their_indexes_and_sort_nothing() {
         (sql!("older"), "windlass_job_ended"),
         (sql!("list_state"), "windlass_job_listed"),
         (sql!("list_running"), "windlass_job_running"),
+        (sql!("undeclared_jobs"), "windlass_job_pending"),
     ];
     for (sql, index) in served {
         let plan = plan(&place, sql);

@@ -129,7 +129,8 @@ async fn a_nul_in_any_text_fails_nobody() {
     let place = Place::new();
     let store = place.open().await;
     store.enqueue(vec![job("a"), job("b")]).await.unwrap();
-    let mut reports: Vec<_> = claim(&store, 1, 9).await.jobs.iter().map(|job| report(job.lease(), Verdict::Complete)).collect();
+    let mut reports: Vec<_> =
+        claim(&store, 1, 9).await.jobs.iter().map(|job| report(job.lease(), Verdict::Complete)).collect();
     reports[0].verdict = Verdict::Cancel("why\0not".into());
     reports[0].error = Some(crate::store::Failure { class: crate::job::ErrorClass::Error, message: "\0".into() });
     let answers = store.finish(reports).await.unwrap();

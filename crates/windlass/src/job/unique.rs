@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::job::UniqueKey;
+use super::UniqueKey;
 
 /// The key. Kind, tenant and value are kept apart by their lengths, so that no two of them run together.
-pub fn key(kind: &str, tenant: Option<&str>, value: &Value) -> UniqueKey {
+pub(super) fn key(kind: &str, tenant: Option<&str>, value: &Value) -> UniqueKey {
     let mut canonical = String::new();
     write_canonical(value, &mut canonical);
     let mut hasher = blake3::Hasher::new_derive_key("windlass unique key v1");

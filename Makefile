@@ -1,0 +1,74 @@
+# The tasks of windlass. `make help` lists them; CI runs `make test` and nothing else.
+# Needs Rust and a C compiler (for the bundled SQLite). Results go to $CARGO_TARGET_DIR or target/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+SEEDS ?= 20000
+HISTORIES ?= 2000
+ROUNDS ?= 5
+
+export RUSTDOCFLAGS := -D warnings
+
+.PHONY: help
+help: ## List the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: test
+test: setup fmt-check clippy doc check package ## Everything that must hold; what CI runs
+
+.PHONY: setup
+setup: ## Install what is missing, or say what is
+	@bench/setup.sh
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check:
+	$(CARGO) fmt --all -- --check
+
+# The library alone in its smallest shapes, then everything with everything.
+.PHONY: clippy
+clippy: ## Lint, without warnings, in each combination of features
+	$(CARGO) clippy --locked -p windlass --no-default-features -- -D warnings
+	$(CARGO) clippy --locked -p windlass --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p windlass --all-targets --features sqlite -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+
+.PHONY: doc
+doc: ## Build the reference, without warnings
+	$(CARGO) doc --locked --workspace --all-features --no-deps
+
+.PHONY: check
+check: ## Run all tests: unit, conformance, simulation, binary, examples, documents
+	$(CARGO) test --locked --workspace --all-features
+
+.PHONY: package
+package: ## Check that the crates can be packaged
+	$(CARGO) package --locked --no-verify --allow-dirty -p windlass-macros -p windlass
+
+.PHONY: demo
+demo: ## See it run
+	$(CARGO) run --locked --release -- demo
+
+.PHONY: soak
+soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES)
+	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
+	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
+	bench/chaos.sh
+
+.PHONY: bench
+bench: ## Measure ours, in alternating rounds; WRITE=1 keeps it in bench/RESULTS.md (ROUNDS)
+	ROUNDS=$(ROUNDS) bench/ours.sh
+
+.PHONY: bench-peers
+bench-peers: ## Measure ours beside the peers that can be built here (ROUNDS)
+	ROUNDS=$(ROUNDS) bench/peers.sh
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Sees to it that Rust with rustfmt and clippy, and a C compiler, are there. Installs what it can, says what it cannot.
+set -euo pipefail
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing; install Rust (the version in Cargo.toml or newer) and run this again" >&2
+    exit 1
+fi
+
+for component in rustfmt clippy; do
+    command=${component/rustfmt/fmt}
+    if ! cargo "$command" --version >/dev/null 2>&1; then
+        if ! command -v rustup >/dev/null || ! rustup component add "$component"; then
+            echo "$component is missing; install it for this Rust and run this again" >&2
+            exit 1
+        fi
+    fi
+done
+
+if ! command -v cc >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -q
+        apt-get install -qy --no-install-recommends gcc libc6-dev
+    else
+        echo "a C compiler is missing; install one (Debian: gcc and libc6-dev) and run this again" >&2
+        exit 1
+    fi
+fi

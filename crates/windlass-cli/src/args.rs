@@ -1,0 +1,90 @@
+//! The command line: what holds for every command, and the list of commands. Each command's own flags stand in its file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    commands::{bench, enqueue, job, prune, queue, stats, work},
+    demo::DemoArgs,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  windlass demo
+  export WINDLASS_STORE=sqlite:jobs.db
+  windlass enqueue email:send --payload '{\"to\":\"a@example.com\"}' --retention 1d
+  windlass work --config windlass.toml
+  windlass job list --state dead
+  windlass stats --since 1h
+
+Exit codes:
+  0 ok   1 a job or check failed   2 usage, config or refused value   3 store unavailable
+  4 not found   5 conflict   6 store newer, foreign or corrupt   7 wait timed out";
+
+/// Background jobs: enqueue, run, inspect and operate them
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The store, e.g. sqlite:jobs.db; goes before the configuration's `store`
+    #[arg(long, global = true, value_name = "URL", env = "WINDLASS_STORE", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    /// The configuration (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One JSON document on stdout; errors as JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What is logged on stderr
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+    /// How it is logged
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put a job, or a batch of jobs, in line
+    Enqueue(Box<enqueue::Flags>),
+    /// Run jobs: each kind by a command or a builtin, as the configuration says
+    Work(work::Flags),
+    /// Look at jobs and operate them
+    Job(job::Flags),
+    /// Look at queues, pause and resume them
+    Queue(queue::Flags),
+    /// Counts, waits and run times
+    Stats(stats::Flags),
+    /// Remove jobs that have ended
+    Prune(prune::Flags),
+    /// Measure this machine and store, with exact delivery checked
+    Bench(bench::Flags),
+    /// See it work: pictures, mails and a report, with failures and a killed worker
+    Demo(DemoArgs),
+}

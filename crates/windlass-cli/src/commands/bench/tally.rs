@@ -1,0 +1,151 @@
+//! The jobs of a measurement and what becomes of each: their ids carry their number, so that a handler can tell which
+//! one it runs without reading the payload.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+use windlass::{
+    Client, Env, Event, EventKind, JobContext, JobId, JobState, Monotonic, RawJob, Router, RunningServer, Server,
+};
+
+use super::Delivery;
+use crate::handlers::builtin::Unread;
+
+/// Where the jobs of measurements stand.
+pub(crate) const QUEUE: &str = "bench";
+pub(crate) const KIND: &str = "bench:noop";
+
+/// The low bits of an id that are the job's number.
+const NUMBER_BITS: u32 = 40;
+
+/// The measured jobs. Others under the same run (warm-up, backlog) have higher numbers and are not counted.
+pub(crate) struct Tally {
+    env: Env,
+    run: u128,
+    jobs: u64,
+    retention: Duration,
+    /// How often each has run.
+    runs: Vec<AtomicU8>,
+    /// When each began, if anybody wants to know.
+    began: Vec<AtomicI64>,
+    finished: AtomicU64,
+    twice: AtomicU64,
+    last_finish: AtomicI64,
+    all_finished: Notify,
+    any: AtomicBool,
+}
+
+impl Tally {
+    pub(crate) fn new(client: &Client, jobs: u64, retention: Duration, timed: bool) -> Arc<Self> {
+        let env = client.env().clone();
+        let id = env.new_id().as_uuid().map_or(0, |uuid| uuid.as_u128());
+        Arc::new(Self {
+            run: id >> NUMBER_BITS,
+            jobs,
+            retention,
+            runs: (0..jobs).map(|_| AtomicU8::new(0)).collect(),
+            began: (0..if timed { jobs } else { 0 }).map(|_| AtomicI64::new(0)).collect(),
+            finished: AtomicU64::new(0),
+            twice: AtomicU64::new(0),
+            last_finish: AtomicI64::new(0),
+            all_finished: Notify::new(),
+            any: AtomicBool::new(false),
+            env,
+        })
+    }
+
+    /// The job with this number, about 100 bytes of payload.
+    pub(crate) fn job(&self, number: u64) -> RawJob {
+        let id = JobId::from_uuid(Uuid::from_u128(self.run << NUMBER_BITS | u128::from(number)));
+        plain_job(number, self.retention).with(|options| options.id(id.to_string()))
+    }
+
+    fn number(&self, id: &JobId) -> Option<usize> {
+        let id = id.as_uuid()?.as_u128();
+        let number = id & ((1 << NUMBER_BITS) - 1);
+        (id >> NUMBER_BITS == self.run && number < u128::from(self.jobs)).then_some(number as usize)
+    }
+
+    fn begin(&self, id: &JobId) {
+        let Some(number) = self.number(id) else { return };
+        if let Some(began) = self.began.get(number) {
+            began.store(self.env.monotonic().0, Relaxed);
+        }
+        if self.runs[number].fetch_add(1, Relaxed) > 0 {
+            self.twice.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn note(&self, event: &Event) {
+        if event.event != EventKind::Finished || event.state != Some(JobState::Completed) {
+            return;
+        }
+        self.any.store(true, Relaxed);
+        if self.number(&event.id).is_some() && self.finished.fetch_add(1, Relaxed) + 1 == self.jobs {
+            self.last_finish.store(self.env.monotonic().0, Relaxed);
+            self.all_finished.notify_one();
+        }
+    }
+
+    /// The server that `work` runs, with a handler that notes the job's number and does nothing.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        client: &Client,
+        slots: usize,
+    ) -> Result<RunningServer, windlass::Error> {
+        let (handler, listener) = (self.clone(), self.clone());
+        let router = Router::new().at(KIND, move |_: Unread, ctx: JobContext| {
+            handler.begin(ctx.id());
+            std::future::ready(windlass::Result::<()>::Ok(()))
+        });
+        let server = Server::new(client, router).queues([(QUEUE, 1)]).concurrency(slots);
+        server.on_event(move |event| listener.note(event)).start().await
+    }
+
+    /// Waits until all are finished, or nothing has happened for half a minute. Says when the last one was.
+    pub(crate) async fn ended(&self) -> Monotonic {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        loop {
+            self.any.store(false, Relaxed);
+            tokio::select! {
+                biased;
+                () = self.all_finished.notified() => return Monotonic(self.last_finish.load(Relaxed)),
+                () = self.env.sleep(PATIENCE) => {
+                    if !self.any.load(Relaxed) {
+                        return self.env.monotonic();
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn delivery(&self) -> Delivery {
+        let finished = self.finished.load(Relaxed);
+        Delivery {
+            enqueued: self.jobs,
+            finished,
+            lost: self.jobs.saturating_sub(finished),
+            twice: self.twice.load(Relaxed).max(finished.saturating_sub(self.jobs)),
+        }
+    }
+
+    /// When the job with this number began; zero if it has not.
+    pub(crate) fn began(&self, number: usize) -> Monotonic {
+        Monotonic(self.began[number].load(Relaxed))
+    }
+}
+
+/// A job whose id the client makes.
+pub(crate) fn plain_job(number: u64, retention: Duration) -> RawJob {
+    let payload = format!(
+        r#"{{"number":{number},"to":"somebody@example.com","subject":"your invoice is ready","template":"invoice"}}"#
+    );
+    RawJob::new(KIND, payload).with(|options| options.queue(QUEUE).retention(retention))
+}

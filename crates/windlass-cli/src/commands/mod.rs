@@ -1,0 +1,48 @@
+//! The commands, one file each, and the runtime that they run on.
+
+pub(crate) mod batch;
+pub(crate) mod bench;
+pub(crate) mod enqueue;
+pub(crate) mod job;
+pub(crate) mod payload;
+pub(crate) mod prune;
+pub(crate) mod queue;
+pub(crate) mod request;
+pub(crate) mod stats;
+pub(crate) mod work;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    args::{Cli, Command},
+    demo,
+    exit::Exit,
+    store::App,
+};
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let app = App::new(&cli.global)?;
+    let runtime = runtime(&cli.command)?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Enqueue(flags) => enqueue::run(&app, *flags).await,
+            Command::Work(flags) => work::run(&app, flags).await,
+            Command::Job(flags) => job::run(&app, flags).await,
+            Command::Queue(flags) => queue::run(&app, flags).await,
+            Command::Stats(flags) => stats::run(&app, flags).await,
+            Command::Prune(flags) => prune::run(&app, flags).await,
+            Command::Bench(flags) => bench::run(&app, flags).await,
+            Command::Demo(args) => demo::run(&app, args).await,
+        }
+    })
+}
+
+/// Workers use all cores; for one call to a store one thread is quicker to start.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        Command::Work(_) | Command::Bench(_) | Command::Demo(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    builder.enable_all().build()
+}

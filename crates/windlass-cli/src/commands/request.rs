@@ -1,0 +1,293 @@
+//! One job as it is asked for, by flags or by a line of a batch: the same names, the same checks.
+
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use windlass::{Env, JobOptions, JobState, RawJob, Start, Timestamp, UniqueBy};
+
+use super::payload;
+use crate::{
+    exit::Failure,
+    units::{self, Span},
+};
+
+/// The payload of a job that is given none.
+pub(crate) const NO_PAYLOAD: &str = "{}";
+
+/// How long a unique key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UniqueFor {
+    Idempotency(Duration),
+    UntilDone,
+}
+
+impl FromStr for UniqueFor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "until_done" => Ok(UniqueFor::UntilDone),
+            Some(("idempotency", ttl)) => units::duration(ttl).map(UniqueFor::Idempotency),
+            _ => {
+                Err(format!("`{text}` is no rule of uniqueness; write until_done, or idempotency:TTL with a duration"))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UniqueFor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Everything that can be said about a job; what is left out has its default.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) kind: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) queue: Option<String>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) max_retry: Option<u32>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) process_at: Option<Timestamp>,
+    pub(crate) process_in: Option<Duration>,
+    pub(crate) retention: Option<Duration>,
+    pub(crate) id: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) unique: Option<UniqueFor>,
+    pub(crate) unique_by: Vec<String>,
+    pub(crate) group: Option<String>,
+}
+
+impl Request {
+    /// The job, and what its answer says of it.
+    pub(crate) fn into_job(self, env: &Env) -> Result<(RawJob, Expected), Failure> {
+        if self.group.is_some() {
+            return Err(Failure::usage("this version has no groups; leave `group` out"));
+        }
+        let value = payload::parse(&self.payload)?;
+        let start = match (self.process_at, self.process_in) {
+            (None, None) => Start::Now,
+            (Some(at), None) => Start::At(at),
+            (None, Some(wait)) => Start::In(wait),
+            (Some(_), Some(_)) => return Err(Failure::usage("`process_at` and `process_in` exclude each other")),
+        };
+        let expected = Expected { queue: self.queue.clone(), state: state(start, env.wall()) };
+        let mut options = JobOptions::new();
+        if let Some(rule) = self.unique {
+            let key = payload::unique_value(value, &self.unique_by)?;
+            options = options.unique(match rule {
+                UniqueFor::Idempotency(ttl) => UniqueBy::idempotency(&key, ttl),
+                UniqueFor::UntilDone => UniqueBy::until_done(&key),
+            });
+        } else if !self.unique_by.is_empty() {
+            return Err(Failure::usage(
+                "`unique_by` says by what a job is unique; `unique` says for how long: give it, too",
+            ));
+        }
+        options = match start {
+            Start::At(at) => options.process_at(at.into()),
+            Start::In(wait) => options.process_in(wait),
+            Start::Now => options,
+        };
+        options = self.tags.iter().fold(options, |options, tag| options.tag(tag));
+        options = self.headers.iter().fold(options, |options, (name, value)| options.header(name, value));
+        let options = self.plain_options(options);
+        Ok((RawJob::new(self.kind, self.payload).with(|_| options), expected))
+    }
+
+    /// The options that are taken as they are.
+    fn plain_options(&self, mut options: JobOptions) -> JobOptions {
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
+        }
+        if let Some(priority) = self.priority {
+            options = options.priority(priority);
+        }
+        if let Some(retries) = self.max_retry {
+            options = options.max_retry(retries);
+        }
+        if let Some(timeout) = self.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(deadline) = self.deadline {
+            options = options.deadline(deadline);
+        }
+        if let Some(retention) = self.retention {
+            options = options.retention(retention);
+        }
+        if let Some(tenant) = &self.tenant {
+            options = options.tenant(tenant);
+        }
+        if let Some(id) = &self.id {
+            options = options.id(id);
+        }
+        options
+    }
+}
+
+fn state(start: Start, now: Timestamp) -> JobState {
+    match start {
+        Start::At(at) if at > now => JobState::Scheduled,
+        Start::In(wait) if !wait.is_zero() => JobState::Scheduled,
+        _ => JobState::Pending,
+    }
+}
+
+/// What an accepted job's answer says.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) queue: Option<String>,
+    pub(crate) state: JobState,
+}
+
+/// The answer to one job.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Answer {
+    pub(crate) id: String,
+    pub(crate) queue: String,
+    /// Of a duplicate: the state of the job that is there; none when it has been removed since.
+    pub(crate) state: Option<JobState>,
+    pub(crate) duplicate: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(enqueued: &windlass::Enqueued, expected: &Expected) -> Self {
+        let (id, state, duplicate) = match enqueued {
+            windlass::Enqueued::New(id) => (id, Some(expected.state), false),
+            windlass::Enqueued::Duplicate(id, state) => (id, *state, true),
+        };
+        let queue = expected.queue.as_deref().unwrap_or(windlass::DEFAULTS.queue);
+        Self { id: id.to_string(), queue: queue.to_owned(), state, duplicate }
+    }
+}
+
+/// A line of a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    kind: String,
+    payload: Option<Box<RawValue>>,
+    queue: Option<String>,
+    priority: Option<i32>,
+    max_retry: Option<u32>,
+    timeout: Option<Span>,
+    deadline: Option<Timestamp>,
+    process_at: Option<Timestamp>,
+    process_in: Option<Span>,
+    retention: Option<Span>,
+    id: Option<String>,
+    #[serde(default, alias = "tag")]
+    tags: Texts,
+    tenant: Option<String>,
+    #[serde(default, alias = "header")]
+    headers: Headers,
+    unique: Option<UniqueFor>,
+    #[serde(default)]
+    unique_by: Texts,
+    group: Option<String>,
+}
+
+/// One text, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts::Many(Vec::new())
+    }
+}
+
+impl From<Texts> for Vec<String> {
+    fn from(texts: Texts) -> Self {
+        match texts {
+            Texts::One(text) => vec![text],
+            Texts::Many(texts) => texts,
+        }
+    }
+}
+
+/// `{"K":"V"}`, or `K=V` as the flag has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Headers {
+    Map(BTreeMap<String, String>),
+    Flags(Texts),
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Headers::Map(BTreeMap::new())
+    }
+}
+
+/// Reads `K=V`.
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| format!("`{text}` is no header; write NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Reads a line of a batch.
+pub(crate) fn parse_line(line: &[u8]) -> Result<Request, Failure> {
+    let line: Line =
+        serde_json::from_slice(line).map_err(|error| Failure::usage(format!("the line is no job: {error}")))?;
+    let headers = match line.headers {
+        Headers::Map(map) => map.into_iter().collect(),
+        Headers::Flags(texts) => {
+            let texts: Vec<String> = texts.into();
+            texts.iter().map(|text| header(text)).collect::<Result<_, _>>().map_err(Failure::usage)?
+        }
+    };
+    Ok(Request {
+        kind: line.kind,
+        payload: line.payload.map_or(NO_PAYLOAD.into(), |payload| payload.get().as_bytes().to_vec()),
+        queue: line.queue,
+        priority: line.priority,
+        max_retry: line.max_retry,
+        timeout: line.timeout.map(|span| span.0),
+        deadline: line.deadline,
+        process_at: line.process_at,
+        process_in: line.process_in.map(|span| span.0),
+        retention: line.retention.map(|span| span.0),
+        id: line.id,
+        tags: line.tags.into(),
+        tenant: line.tenant,
+        headers,
+        unique: line.unique,
+        unique_by: line.unique_by.into(),
+        group: line.group,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_flags_names() {
+        let line = br#"{"kind":"a","payload":{"n":1.50},"queue":"q","priority":-3,"max_retry":2,"timeout":"5s",
+            "process_in":"1m","retention":"1h","id":"x","tag":"t","tenant":"u","header":"k=v","unique":"until_done",
+            "unique_by":["n"]}"#;
+        let request = parse_line(line).unwrap();
+        assert_eq!((request.payload.as_slice(), request.tags), (&b"{\"n\":1.50}"[..], vec!["t".to_owned()]));
+        assert_eq!(request.headers, [("k".to_owned(), "v".to_owned())]);
+        assert_eq!((request.priority, request.unique), (Some(-3), Some(UniqueFor::UntilDone)));
+    }
+
+    #[test]
+    fn an_unknown_name_and_an_unknown_rule_are_named() {
+        assert!(parse_line(br#"{"kind":"a","prority":1}"#).unwrap_err().message.contains("`prority`"));
+        assert!(parse_line(br#"{"kind":"a","unique":"always"}"#).unwrap_err().message.contains("`always`"));
+        assert!(parse_line(br#"{"kind":"a","headers":{"k":"v"},"tags":["a","b"]}"#).is_ok());
+    }
+}

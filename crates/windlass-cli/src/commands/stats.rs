@@ -1,0 +1,81 @@
+//! `windlass stats`: counts now, and what has ended lately.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use windlass::{
+    JobState,
+    store::{Dimension, GroupStats, Stats},
+};
+
+use crate::{
+    exit::Exit,
+    output::{pairs, table},
+    store::App,
+    units,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct Flags {
+    /// What ended within this long, by the minute [default: all that is kept, 35 days]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    since: Option<Duration>,
+    /// Break it down
+    #[arg(long)]
+    by: Option<By>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    Queue,
+    Kind,
+    Tenant,
+}
+
+pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
+    let client = app.existing().await?;
+    let by = flags.by.map(|by| match by {
+        By::Queue => Dimension::Queue,
+        By::Kind => Dimension::Kind,
+        By::Tenant => Dimension::Tenant,
+    });
+    let stats = client.stats(flags.since, by).await?;
+    app.out.document(&stats, || words(&stats, by.is_some()))?;
+    Ok(Exit::Ok)
+}
+
+fn words(stats: &Stats, groups: bool) -> String {
+    let millis = |millis: f64| format!("{millis:.1} ms");
+    let states = JobState::ALL.iter().map(|state| (state, stats.by_state[state.code() as usize]));
+    let states: Vec<String> =
+        states.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+    let mut text = pairs(&[
+        ("pending, running now", format!("{}, {}", stats.pending, stats.running)),
+        ("completed, failed", format!("{}, {}", stats.completed, stats.failed)),
+        ("failed attempts retried", stats.retried.to_string()),
+        ("average duration", millis(stats.avg_duration_ms)),
+        ("wait p50, p99", format!("{}, {}", millis(stats.p50_wait_ms), millis(stats.p99_wait_ms))),
+        ("run p50, p99", format!("{}, {}", millis(stats.p50_run_ms), millis(stats.p99_run_ms))),
+        ("ever enqueued, removed", format!("{}, {}", stats.enqueued, stats.removed)),
+        ("in the store", if states.is_empty() { "nothing".into() } else { states.join(", ") }),
+    ]);
+    if !stats.servers.is_empty() {
+        let server = |server: &windlass::store::ServerInfo| {
+            let numbers = [server.slots, server.busy, server.leaked].map(|number| number.to_string());
+            [server.id.to_string(), server.host.clone(), server.pid.to_string()].into_iter().chain(numbers).collect()
+        };
+        let rows: Vec<Vec<String>> = stats.servers.iter().map(server).collect();
+        text += &format!("\n{}", table(&["SERVER", "HOST", "PID", "SLOTS", "BUSY", "LEAKED"], &rows));
+    }
+    if groups {
+        let headings = ["NAME", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];
+        let row = |group: &GroupStats| {
+            let counts = [group.completed, group.failed, group.retried].map(|count| count.to_string());
+            let times = [group.avg_duration_ms, group.p99_wait_ms, group.p99_run_ms].map(millis);
+            [group.name.clone()].into_iter().chain(counts).chain(times).collect()
+        };
+        let rows: Vec<Vec<String>> = stats.items.iter().map(row).collect();
+        text += &format!("\n{}", table(&headings, &rows));
+    }
+    text
+}

@@ -1,0 +1,240 @@
+//! `windlass work`: a server whose handlers the configuration names.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde::Serialize;
+use tracing::{info, warn};
+use windlass::{Client, DEFAULTS, KindFilter, QueueName, RunningServer, Server, ServerId};
+
+use crate::{
+    config::{Config, EXAMPLE},
+    events::EventLog,
+    exit::{Exit, Failure},
+    handlers::{Groups, router},
+    signals::{Signals, Wish},
+    store::App,
+    units,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  windlass work --config windlass.toml
+  windlass work --config windlass.toml --queue critical=6 --queue default=3 --concurrency 50
+  windlass work --config windlass.toml --drain --events events.jsonl
+
+A configuration:
+  store = \"sqlite:jobs.db\"
+  [kinds.\"image:*\"]
+  command = [\"./resize\"]          # payload on stdin; exit 0 done, 65 bury, 75 snooze, else a failed attempt
+  timeout = \"5m\"
+  retry = \"exponential 1s cap 1h\"
+  [kinds.ping]
+  builtin = \"noop\"                # noop, sleep, fail, panic, abort
+
+SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Flags {
+    /// How many jobs run at once [default: 10]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// A queue to take from and its weight; repeat it. Replaces the configuration's queues
+    #[arg(long, value_name = "NAME=WEIGHT", value_parser = queue)]
+    queue: Vec<(String, u32)>,
+    /// Take from the heaviest queue as long as it gives, instead of in shares
+    #[arg(long)]
+    strict: bool,
+    /// How long running jobs may go on at shutdown [default: 25s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    shutdown_timeout: Option<Duration>,
+    /// End once the queues hold no job of these kinds that is still to run
+    #[arg(long)]
+    drain: bool,
+    /// Append what happens to each job to a file, one JSON line each
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+}
+
+fn queue(text: &str) -> Result<(String, u32), String> {
+    let (name, weight) = text.rsplit_once('=').unwrap_or((text, "1"));
+    let weight = weight.parse().ok().filter(|weight| *weight > 0);
+    let weight = weight.ok_or_else(|| format!("`{text}`: write NAME=WEIGHT with a whole weight of at least 1"))?;
+    QueueName::new(name).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), weight))
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Reason {
+    Drained,
+    Signal,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    server: ServerId,
+    reason: Reason,
+}
+
+pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
+    let url = app.require_url()?;
+    if app.config.kinds.is_empty() {
+        return Err(Failure::config("no kind is configured, so there is nothing to run").help(EXAMPLE).into());
+    }
+    let groups = Groups::default();
+    let router = router(&app.config, &groups)?;
+    let mut signals = Signals::listen()?;
+    let client = Client::open(url).await?;
+    let queues = queues(&app.config, &flags);
+    let log = flags.events.as_deref().map(EventLog::open).transpose()?;
+    let mut server = configure(Server::new(&client, router), &app.config, &flags).queues(queues.clone());
+    if let Some(log) = &log {
+        server = server.on_event(log.listener());
+    }
+    let server = server.start().await?;
+    info!(server.id = %server.id(), store = %client.store().place(), ?queues, slots = server.health().slots, "working");
+    let id = server.id();
+    let reason = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await?;
+    shut_down(server, signals, groups).await;
+    if let Some(log) = log {
+        log.close();
+    }
+    app.out.document(&Summary { server: id, reason }, || format!("ended: {reason:?}").to_lowercase())?;
+    Ok(Exit::Ok)
+}
+
+/// The queues and their weights: of the flags, else of the configuration, else `default` alone.
+fn queues(config: &Config, flags: &Flags) -> Vec<(String, u32)> {
+    if !flags.queue.is_empty() {
+        return flags.queue.clone();
+    }
+    let configured: Vec<_> = config.queues.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
+    if configured.is_empty() { vec![(DEFAULTS.queue.to_owned(), 1)] } else { configured }
+}
+
+/// Flags go before the configuration, which goes before the defaults.
+fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
+    // A command is asked to end, and killed after the grace; only after that would its run be dropped.
+    server = server.grace(DEFAULTS.grace + Duration::from_secs(1));
+    let slots = flags.concurrency.or(config.concurrency).unwrap_or(DEFAULTS.concurrency);
+    server = server.concurrency(slots);
+    server = server.strict(flags.strict || config.strict.unwrap_or(false));
+    if let Some(timeout) = flags.shutdown_timeout.or(config.shutdown_timeout.map(|span| span.0)) {
+        server = server.shutdown_timeout(timeout);
+    }
+    if let Some(lease) = config.lease {
+        server = server.lease(lease.0);
+    }
+    if let Some(time) = config.unknown_kind_after {
+        server = server.unknown_kind_after(time.0);
+    }
+    for (pattern, kind) in &config.kinds {
+        if let Some(timeout) = kind.timeout {
+            server = server.kind_timeout(pattern, timeout.0);
+        }
+        // The pattern that wins counts for a kind, alone: a wider one's limit is not that of a narrower one.
+        let narrower = config.kinds.iter().any(|(wider, kind)| kind.concurrency.is_some() && is_under(pattern, wider));
+        let unlimited = narrower.then(|| u32::try_from(slots).unwrap_or(u32::MAX));
+        if let Some(limit) = kind.concurrency.or(unlimited) {
+            server = server.kind_concurrency(pattern, limit);
+        }
+        if let Some(retry) = &kind.retry {
+            server = server.kind_retry(pattern, retry.0.clone());
+        }
+    }
+    server
+}
+
+/// Whether all kinds of the one pattern are kinds of the other, too.
+fn is_under(pattern: &str, wider: &str) -> bool {
+    wider != pattern && wider.strip_suffix('*').is_some_and(|prefix| pattern.starts_with(prefix))
+}
+
+/// Resolves when a signal says so, or (with --drain) when there is nothing left to do.
+async fn until_ended(
+    config: &Config,
+    flags: &Flags,
+    client: &Client,
+    server: &RunningServer,
+    queues: &[(String, u32)],
+    signals: &mut Signals,
+) -> anyhow::Result<Reason> {
+    let kinds = KindFilter::of(config.kinds.keys().map(String::as_str))?;
+    let queues = queues.iter().map(|(name, _)| QueueName::new(name)).collect::<Result<Vec<_>, _>>()?;
+    let drained = async {
+        if flags.drain { drained(client, server, &queues, &kinds).await } else { std::future::pending().await }
+    };
+    tokio::pin!(drained);
+    loop {
+        let wish = tokio::select! {
+            biased;
+            wish = signals.next() => wish,
+            () = &mut drained => return Ok(Reason::Drained),
+        };
+        match wish {
+            Wish::Stop => return Ok(Reason::Signal),
+            Wish::Quiet => {
+                server.quiet();
+                info!("quiet: claims no more, and runs what it holds");
+            }
+        }
+    }
+}
+
+/// How often a drain looks at most, however busy the store is.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Resolves once the server holds nothing and the store has nothing for it.
+pub(crate) async fn drained(client: &Client, server: &RunningServer, queues: &[QueueName], kinds: &KindFilter) {
+    let mut wakeups = client.store().wakeups();
+    let mut pause = LOOK_EVERY;
+    loop {
+        wakeups.mark_seen();
+        if server.health().held == 0 {
+            match client.store().outstanding(queues, kinds).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => warn!(%error, "the store does not say what is left; asking again"),
+            }
+        }
+        tokio::select! {
+            biased;
+            () = wakeups.changed() => {
+                pause = LOOK_EVERY;
+                client.env().sleep(LOOK_EVERY).await;
+            }
+            () = client.env().sleep(pause) => pause = (pause * 2).min(Duration::from_millis(500)),
+        }
+    }
+}
+
+/// Shuts down; a second signal ends the process at once, and the commands that it runs.
+async fn shut_down(server: RunningServer, mut signals: Signals, groups: Groups) {
+    info!("shutting down; a second SIGTERM or SIGINT ends it at once");
+    tokio::select! {
+        biased;
+        () = server.shutdown() => {}
+        () = signals.stop() => {
+            warn!("second signal: ending at once; running jobs are rescued elsewhere");
+            groups.kill_all();
+            std::process::exit(130);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_has_a_name_and_a_weight() {
+        assert_eq!(queue("low"), Ok(("low".into(), 1)));
+        assert_eq!(queue("a=b=3"), Ok(("a=b".into(), 3)));
+        for bad in ["low=", "low=0", "low=-1", "low=x", "=3", "a{b}=1"] {
+            assert!(queue(bad).is_err(), "{bad}");
+        }
+    }
+}

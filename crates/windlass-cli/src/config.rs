@@ -1,0 +1,183 @@
+//! The configuration file of `windlass work`: TOML, every key known, every value checked before anything starts.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use serde::Deserialize;
+use windlass::RetryPolicy;
+
+use crate::{exit::Failure, handlers::builtin::Builtin, units::Span};
+
+/// A configuration that does something, for those who have none.
+pub(crate) const EXAMPLE: &str = r#"name the kinds to run in a file and pass it with --config, for example:
+  store = "sqlite:jobs.db"
+  concurrency = 10
+
+  [queues]
+  critical = 6
+  default = 3
+
+  [kinds."image:*"]
+  command = ["./resize", "--quiet"]
+  timeout = "5m"
+  retry = "exponential 1s cap 1h"
+
+  [kinds.ping]
+  builtin = "noop""#;
+
+/// What a configuration may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) store: Option<String>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) strict: Option<bool>,
+    pub(crate) lease: Option<Span>,
+    pub(crate) shutdown_timeout: Option<Span>,
+    pub(crate) unknown_kind_after: Option<Span>,
+    #[serde(default)]
+    pub(crate) queues: BTreeMap<String, u32>,
+    #[serde(default)]
+    pub(crate) kinds: BTreeMap<String, KindConfig>,
+    schedules: Option<toml::Value>,
+    http: Option<toml::Value>,
+}
+
+/// How one kind, or all kinds under a pattern, are run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KindConfig {
+    command: Option<Vec<String>>,
+    builtin: Option<Builtin>,
+    pub(crate) timeout: Option<Span>,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) retry: Option<Retry>,
+}
+
+/// What runs a kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Runner<'a> {
+    Command(&'a [String]),
+    Builtin(Builtin),
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::config(format!("the configuration {shown} cannot be read: {error}")))?;
+        Self::parse(&text).map_err(|problem| Failure::config(format!("{shown}: {problem}")).into())
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            format!("line {line}: {}", error.message())
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let sections = [("schedules", &self.schedules), ("http", &self.http)];
+        if let Some((name, _)) = sections.iter().find(|(_, section)| section.is_some()) {
+            return Err(format!("this version has no `{name}`; take the section out, or use a version that has it"));
+        }
+        if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
+            return Err(format!("the weight of queue `{queue}` is 0; give it at least 1, or leave the queue out"));
+        }
+        self.kinds.iter().try_for_each(|(kind, config)| {
+            config.runner().map(drop).map_err(|problem| format!("kinds.\"{kind}\": {problem}"))
+        })
+    }
+}
+
+impl KindConfig {
+    /// What runs the kind.
+    pub(crate) fn runner(&self) -> Result<Runner<'_>, &'static str> {
+        match (&self.command, self.builtin) {
+            (Some(command), None) if command.is_empty() => Err("`command` is empty; name a program"),
+            (Some(command), None) => Ok(Runner::Command(command)),
+            (None, Some(builtin)) => Ok(Runner::Builtin(builtin)),
+            (Some(_), Some(_)) => Err("has both `command` and `builtin`; keep one"),
+            (None, None) => Err("has neither `command` nor `builtin`; give one"),
+        }
+    }
+}
+
+/// A retry policy as it is written: `asynq`, `fixed 10s`, `linear 5s`, `doubling 1s`, `exponential 1s`, each but the
+/// first followed by `cap 1h` if it should stop growing there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Retry(pub(crate) RetryPolicy);
+
+impl TryFrom<String> for Retry {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let shape = |name: &str, wait: Duration| match name {
+            "fixed" => Some(RetryPolicy::fixed(wait)),
+            "linear" => Some(RetryPolicy::linear(wait)),
+            "doubling" => Some(RetryPolicy::doubling(wait)),
+            "exponential" => Some(RetryPolicy::exponential(wait)),
+            _ => None,
+        };
+        let wait = |text| crate::units::duration(text);
+        let policy = match words[..] {
+            ["asynq"] => Some(RetryPolicy::asynq()),
+            [name, base] => shape(name, wait(base)?),
+            [name, base, "cap", cap] => {
+                shape(name, wait(base)?).map(|policy| policy.cap(wait(cap).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        if let [.., "cap", cap] = words[..] {
+            wait(cap)?;
+        }
+        policy.map(Retry).ok_or_else(|| {
+            format!(
+                "`{text}` is no retry policy; write asynq, fixed 10s, linear 5s, doubling 1s or exponential 1s, \
+                 the last four with `cap 1h` behind them if they should stop there"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Config::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn every_key_is_known_and_an_unknown_one_is_named_with_its_line() {
+        assert!(refused("store = \"memory:\"\nconcurency = 3").contains("line 2: unknown field `concurency`"));
+        assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretries = 3").contains("`retries`"));
+    }
+
+    #[test]
+    fn values_are_checked_where_they_stand() {
+        assert!(refused("lease = \"5x\"").contains("`5x` is no duration"));
+        assert!(refused("[queues]\nlow = 0").contains("weight of queue `low`"));
+        assert!(refused("[kinds.a]").contains("neither `command` nor `builtin`"));
+        assert!(refused("[kinds.a]\ncommand = []").contains("empty"));
+        assert!(refused("[kinds.a]\nbuiltin = \"nap\"").contains("`nap`"));
+        assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretry = \"fixed\"").contains("no retry policy"));
+        assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
+        assert!(refused("[http]\nlisten = \"x\"").contains("this version has no `http`"));
+    }
+
+    #[test]
+    fn retry_policies_are_read() {
+        let delay = |text: &str, failures| Retry::try_from(text.to_owned()).unwrap().0.delay(failures, 1).as_secs();
+        assert_eq!([delay("fixed 10s", 5), delay("linear 5s", 3), delay("doubling 1s", 4)], [10, 15, 8]);
+        assert_eq!([delay("doubling 1s cap 5s", 9), delay("fixed 2m cap 1m", 1)], [5, 60]);
+        assert!(delay("exponential 1s cap 2s", 30) <= 2 && delay("asynq", 1) >= 15);
+        for bad in ["", "fixed", "fixed 1", "fixed 1s cap", "fixed 1s cap 1x", "asynq 1s", "fixed 1s 2s"] {
+            assert!(Retry::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Exit codes, and how every error of the program comes to one. Scripts of others stand on the numbers and on the
+//! words in `code`.
+
+use std::{fmt, process::ExitCode};
+
+use windlass::{Error, InvalidJob, StoreError};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    /// A job or a check failed.
+    Failed = 1,
+    /// Usage, configuration or a refused value.
+    Usage = 2,
+    Unavailable = 3,
+    NotFound = 4,
+    Conflict = 5,
+    /// The store is newer, foreign or damaged.
+    Corrupt = 6,
+    /// A wait ran out of time.
+    Timeout = 7,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error as its reader sees it: what is wrong, and what to do about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
+        Self { exit, code, message: message.into(), help: None }
+    }
+
+    /// A value on the command line or in a payload that is refused.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// A mistake in the configuration.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "config", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotFound, "not_found", message)
+    }
+
+    pub(crate) fn timeout(message: impl Into<String>) -> Self {
+        Self::new(Exit::Timeout, "timeout", message)
+    }
+
+    /// What to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The failure at the bottom of an error, with all that was said about it on the way.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let known = error.chain().find_map(|cause| {
+            let failure = cause.downcast_ref::<Failure>().cloned();
+            failure
+                .or_else(|| cause.downcast_ref::<Error>().map(Failure::from))
+                .or_else(|| cause.downcast_ref::<StoreError>().map(Failure::from))
+                .or_else(|| cause.downcast_ref::<InvalidJob>().map(|invalid| Failure::usage(invalid.to_string())))
+        });
+        let failure = known.unwrap_or_else(|| Failure::new(Exit::Failed, "failed", ""));
+        Self { message: format!("{error:#}"), ..failure }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Store(error) => error.into(),
+            Error::Invalid(_) => Failure::new(Exit::Usage, "invalid", message),
+            Error::Config(_) => Failure::config(message),
+            Error::NotFound(_) => Failure::not_found(message).help("`windlass job list` shows the jobs that are there"),
+            Error::Gone(_) => Failure::new(Exit::NotFound, "gone", message)
+                .help("enqueue with --retention, e.g. `--retention 1d`, and completed jobs stay readable that long"),
+            Error::Conflict { id, .. } => Failure::new(Exit::Conflict, "conflict", message)
+                .help(format!("`windlass job inspect {id}` shows what became of it")),
+            Error::Stale(_) => Failure::new(Exit::Conflict, "stale", message),
+            _ => Failure::new(Exit::Failed, "failed", message),
+        }
+    }
+}
+
+impl From<&StoreError> for Failure {
+    fn from(error: &StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Unavailable(_) => Failure::new(Exit::Unavailable, "unavailable", message)
+                .help("check the address or the path, and that this user may read and write there"),
+            StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message)
+                .help("nothing was changed; use the version of windlass that wrote it, another path, or a backup"),
+            StoreError::Unsupported(_) => Failure::new(Exit::Usage, "unsupported", message),
+            _ => Failure::new(Exit::Usage, "invalid", message),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

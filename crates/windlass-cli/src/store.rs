@@ -1,0 +1,66 @@
+//! Which store a command works on, and whether it may make one.
+
+use windlass::{Client, Error, StoreError, store::Create};
+
+use crate::{args::Global, config::Config, exit::Failure, output::Out};
+
+/// What every command has: where results go, the configuration, and the store's URL if one is named.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) out: Out,
+    pub(crate) config: Config,
+    url: Option<String>,
+}
+
+impl App {
+    pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        let config = global.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let named = global.store.clone().filter(|url| !url.is_empty());
+        let url = named.or_else(|| config.store.clone());
+        Ok(Self { out: Out { json: global.json }, config, url })
+    }
+
+    /// The store's URL, if one is named: the flag, then the environment, then the configuration.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The store's URL.
+    pub(crate) fn require_url(&self) -> anyhow::Result<&str> {
+        let none = || {
+            Failure::usage("no store is named")
+                .help("give --store sqlite:jobs.db, set WINDLASS_STORE, or set `store` in the configuration")
+        };
+        Ok(self.url().ok_or_else(none)?)
+    }
+
+    /// A client of a store that is there already.
+    pub(crate) async fn existing(&self) -> anyhow::Result<Client> {
+        let url = self.shared_url()?;
+        let opened = Client::builder().create(Create::Never).open(url).await;
+        opened.map_err(|error| match &error {
+            Error::Store(StoreError::Unavailable(_)) => {
+                let failure = Failure::from(&error);
+                failure.help("check the path, or name another store with --store").into()
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// A client of a store that others can see, made if it is not there.
+    pub(crate) async fn shared(&self) -> anyhow::Result<Client> {
+        Ok(Client::open(self.shared_url()?).await?)
+    }
+
+    fn shared_url(&self) -> anyhow::Result<&str> {
+        let url = self.require_url()?;
+        if url.starts_with("memory:") {
+            let failure =
+                Failure::usage("a `memory:` store lives and ends with one process, so this command would find nothing");
+            return Err(failure
+                .help("use sqlite:path, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
+                .into());
+        }
+        Ok(url)
+    }
+}

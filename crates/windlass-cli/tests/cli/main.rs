@@ -1,0 +1,11 @@
+//! The outside contract of the binary, seen as a script sees it: exit codes, documents, signals, processes.
+
+mod batch;
+mod bench;
+mod commands;
+mod crashes;
+mod documents;
+mod exit_codes;
+mod operate;
+mod support;
+mod work;

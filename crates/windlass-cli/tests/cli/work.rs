@@ -1,0 +1,162 @@
+//! The worker: drain, signals, events, per-kind settings.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::{Place, run};
+
+const NOOP: &str = "[kinds.\"*\"]\nbuiltin = \"noop\"\n";
+
+#[test]
+fn a_drain_ends_when_everything_it_handles_has_ended_and_leaves_the_rest() {
+    let place = Place::new();
+    let ids: Vec<String> = (0..20).map(|_| place.enqueue("a", &["--process-in", "10ms"])).collect();
+    let other = place.enqueue("other", &[]);
+    let elsewhere = place.enqueue("a", &["--queue", "elsewhere"]);
+    let summary = place.drain("[kinds.a]\nbuiltin = \"noop\"").json();
+    assert_eq!(summary["reason"], "drained");
+    assert!(ids.iter().all(|id| place.job(id)["state"] == "completed"));
+    assert_eq!((&place.job(&other)["state"], &place.job(&elsewhere)["state"]), (&"pending".into(), &"pending".into()));
+}
+
+#[test]
+fn a_drain_waits_for_retries() {
+    let place = Place::new();
+    let id = place.enqueue("f", &["--max-retry", "2"]);
+    place.drain("[kinds.f]\nbuiltin = \"fail\"\nretry = \"fixed 20ms\"");
+    let job = place.job(&id);
+    assert_eq!((&job["state"], &job["attempt"]), (&"dead".into(), &3.into()));
+    assert_eq!(job["errors"].as_array().unwrap().len(), 3);
+    let id = place.enqueue("p", &["--max-retry", "0"]);
+    place.drain("[kinds.p]\nbuiltin = \"panic\"");
+    assert_eq!(place.job(&id)["errors"][0]["class"], "panic");
+}
+
+#[test]
+fn a_memory_store_is_for_a_worker_alone() {
+    let place = Place::new();
+    let config = place.file("config.toml", NOOP);
+    run(&["work", "--store", "memory:", "--config", &config, "--drain"]).expect(0);
+}
+
+#[test]
+fn enqueue_waits_for_the_end_of_its_job() {
+    let place = Place::new();
+    let worker = place.worker("[kinds.a]\nbuiltin = \"noop\"\n[kinds.f]\nbuiltin = \"fail\"", &[]);
+    let job = place.run(&["enqueue", "a", "--wait", "30s"]).expect(0).json();
+    assert_eq!((&job["state"], &job["retention_ms"]), (&"completed".into(), &60_000.into()));
+    let job = place.run(&["enqueue", "f", "--wait", "30s", "--max-retry", "0"]).expect(1).json();
+    assert_eq!(job["state"], "dead");
+    worker.stop();
+}
+
+#[test]
+fn sigterm_ends_it_cleanly_and_gives_back_what_does_not_end_in_time() {
+    let place = Place::new();
+    let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &["--shutdown-timeout", "50ms"]);
+    let long = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
+    worker.event("started", &long);
+    worker.signal(Signal::TERM);
+    worker.event("released", &long);
+    worker.stop_after_signal();
+    let job = place.job(&long);
+    assert_eq!((&job["state"], &job["attempt"], &job["crashes"]), (&"pending".into(), &1.into(), &0.into()));
+    assert_eq!(place.run(&["stats"]).json()["servers"], serde_json::json!([]));
+}
+
+#[test]
+fn sigint_lets_a_short_job_end_and_a_second_signal_aborts() {
+    let place = Place::new();
+    let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &[]);
+    let short = place.enqueue("nap", &["--payload", r#"{"ms":300}"#]);
+    worker.event("started", &short);
+    worker.signal(Signal::INT);
+    worker.event("finished", &short);
+    worker.stop_after_signal();
+    assert_eq!(place.job(&short)["state"], "completed");
+
+    let mut worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &[]);
+    let long = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
+    worker.event("started", &long);
+    // Once the log says that it is shutting down, a second one ends it. Until it says so, more do no harm.
+    worker.signal(Signal::TERM);
+    while worker.child.try_wait().unwrap().is_none() {
+        worker.signal(Signal::TERM);
+        std::thread::yield_now();
+    }
+    assert_eq!(worker.wait().code(), Some(130));
+}
+
+#[test]
+fn a_quiet_worker_claims_no_more_and_goes_on_with_what_it_holds() {
+    for signal in [Signal::USR1, Signal::TSTP] {
+        let place = Place::new();
+        let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &[]);
+        let held = place.enqueue("nap", &["--payload", r#"{"ms":700}"#]);
+        worker.event("started", &held);
+        worker.signal(signal);
+        // It runs what it holds; the other worker shows that the new job could have been claimed meanwhile.
+        worker.event("finished", &held);
+        let fresh = place.enqueue("nap", &["--payload", r#"{"ms":1}"#]);
+        let second = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &["--drain"]);
+        let event = second.event("finished", &fresh);
+        assert_eq!(event["id"], *fresh);
+        worker.stop();
+    }
+}
+
+#[test]
+fn queues_of_the_flags_go_before_those_of_the_configuration() {
+    let place = Place::new();
+    let [low, default] = [place.enqueue("a", &["--queue", "low"]), place.enqueue("a", &[])];
+    let config = place.file("config.toml", &format!("[queues]\ndefault = 1\n{NOOP}"));
+    place
+        .run(&["work", "--config", &config, "--drain", "--queue", "low=3", "--strict", "--concurrency", "2"])
+        .expect(0);
+    assert_eq!((&place.job(&low)["state"], &place.job(&default)["state"]), (&"completed".into(), &"pending".into()));
+    place.run(&["work", "--config", &config, "--queue", "low=0"]).expect(2);
+    place.run(&["work", "--config", &config, "--concurrency", "0"]).expect(2);
+}
+
+#[test]
+fn the_longest_prefix_wins_and_kinds_have_limits_of_their_own() {
+    let place = Place::new();
+    let [exact, long, short] =
+        ["image:big:one", "image:big:two", "image:x"].map(|kind| place.enqueue(kind, &["--max-retry", "0"]));
+    place.drain(
+        "[kinds.\"image:*\"]\nbuiltin = \"noop\"\n[kinds.\"image:big:*\"]\nbuiltin = \"fail\"\nconcurrency = 1\n\
+         [kinds.\"image:big:one\"]\nbuiltin = \"sleep\"\ntimeout = \"1ms\"\n",
+    );
+    assert_eq!(place.job(&exact)["errors"][0]["class"], "timeout");
+    assert_eq!((&place.job(&long)["state"], &place.job(&short)["state"]), (&"dead".into(), &"completed".into()));
+}
+
+#[test]
+fn events_are_appended_to_a_file() {
+    let place = Place::new();
+    let events = place.path("events.jsonl");
+    for _ in 0..2 {
+        place.enqueue("a", &[]);
+        let config = place.file("config.toml", NOOP);
+        place.run(&["work", "--config", &config, "--drain", "--events", &events.display().to_string()]).expect(0);
+    }
+    let text = std::fs::read_to_string(&events).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("\"finished\"")).count(), 2);
+    let config = place.file("config.toml", NOOP);
+    place.run(&["work", "--config", &config, "--drain", "--events", "/nowhere/events"]).expect(2);
+}
+
+#[test]
+fn logs_are_json_when_asked_for() {
+    let place = Place::new();
+    let config = place.file("config.toml", NOOP);
+    let output = place
+        .command(&["work", "--config", &config, "--drain", "--log-format", "json"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["level"], &first["message"]), (&"INFO".into(), &"working".into()));
+}

@@ -1,0 +1,19 @@
+//! Compiles and runs the Rust blocks of the guide (`docs/`) and of the README. In no build but the documentation tests.
+
+macro_rules! pages {
+    ($($name:ident $file:literal)*) => {
+        $(
+            #[doc = include_str!($file)]
+            struct $name;
+        )*
+    };
+}
+
+pages! {
+    GettingStarted "../docs/getting-started.md"
+    JobsAndOptions "../docs/jobs-and-options.md"
+    HandlersAndServers "../docs/handlers-and-servers.md"
+    RetriesAndErrors "../docs/retries-and-errors.md"
+    LimitsAndGuarantees "../docs/limits-and-guarantees.md"
+    Operating "../docs/operating.md"
+}

@@ -1,0 +1,21 @@
+//! The client, the router and the server from the outside, on every store.
+//!
+//! Tests run on tokio's paused time (`place.rs`), so that hours pass in milliseconds and the same thing happens in
+//! every run; those that block threads on purpose run on real time with short leases. Faults come from `faulty.rs`.
+
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+#[macro_use]
+mod place;
+mod basics;
+mod cancel;
+mod client;
+mod crash;
+mod events;
+mod faulty;
+mod limits;
+mod log;
+mod outcomes;
+mod router;
+mod shutdown;
+mod timeouts;
