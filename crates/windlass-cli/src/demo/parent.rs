@@ -255,7 +255,9 @@ impl Show {
                 self.screen.progress(self.watch.images_ended.len(), self.watch.mails_ended.len());
             }
         }
-        if told.is(EventKind::Started) && self.watch.orphans.remove(&told.id) && self.watch.orphans.is_empty() {
+        // What the killed worker had said before may be read after it.
+        let elsewhere = told.is(EventKind::Started) && !self.fleet.by_number(number).killed;
+        if elsewhere && self.watch.orphans.remove(&told.id) && self.watch.orphans.is_empty() {
             self.all_rescued();
         }
         let ended = self.watch.images_ended.len() + self.watch.mails_ended.len();

@@ -73,7 +73,8 @@ pub(in super::super) fn claim(step: &mut Step<'_>, request: &ClaimRequest) -> Do
         pick(step.conn, &shares, request)?
     };
     let fence = step.next_fence();
-    step.conn.prepare_cached(sql!("claim_note"))?.execute(params![request.server, request.sequence, fence])?;
+    let note = params![request.server, request.sequence, fence, step.clock.mono.0];
+    step.conn.prepare_cached(sql!("claim_note"))?.execute(note)?;
     if picked.is_empty() {
         return Ok(Claim { jobs: Vec::new(), suspect_waiting });
     }

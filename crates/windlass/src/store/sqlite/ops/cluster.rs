@@ -12,6 +12,6 @@ pub(in super::super) fn beat(step: &mut Step<'_>, server: ServerId, body: &str) 
 
 pub(in super::super) fn leave(step: &mut Step<'_>, server: ServerId) -> Done<()> {
     step.conn.prepare_cached(sql!("server_leave"))?.execute([server])?;
-    step.conn.prepare_cached(sql!("claim_close"))?.execute([server])?;
+    step.conn.prepare_cached(sql!("claim_close"))?.execute(params![server, step.clock.mono.0])?;
     Ok(())
 }

@@ -14,6 +14,8 @@ use crate::{
 const KEEP_BUCKETS_MINUTES: i64 = 35 * 24 * 60;
 /// How many wishes to cancel are kept; servers read them twice a second. Not by age: a stepped clock takes none away.
 const KEEP_WISHES: i64 = 10_000;
+/// How long the last claim of a server that is gone is remembered: longer than any call of it is under way.
+const KEEP_CLAIM: Duration = Duration::from_secs(60);
 /// How long silent servers are kept.
 const KEEP_SERVERS: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,6 +34,7 @@ pub(in super::super) fn peek(
         now.minute() - KEEP_BUCKETS_MINUTES,
         KEEP_WISHES,
         now.before(KEEP_SERVERS).as_micros(),
+        clock.mono.0.saturating_sub(crate::job::micros(KEEP_CLAIM)),
     ];
     let work: bool = conn.prepare_cached(sql!("prune_work"))?.query_row(times, |row| row.get(0))?;
     Ok((!work).then(Pruned::default))
@@ -77,6 +80,6 @@ fn prune_others(step: &Step<'_>, limit: usize) -> Done<()> {
     drop(sql!("prune_tenant_buckets"), oldest)?;
     drop(sql!("prune_wishes"), step.counters.wish - KEEP_WISHES)?;
     drop(sql!("prune_servers"), now.before(KEEP_SERVERS).as_micros())?;
-    step.conn.prepare_cached(sql!("prune_claims"))?.execute(params![limit])?;
+    drop(sql!("prune_claims"), step.clock.mono.0.saturating_sub(crate::job::micros(KEEP_CLAIM)))?;
     Ok(())
 }

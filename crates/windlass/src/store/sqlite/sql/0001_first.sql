@@ -116,7 +116,8 @@ CREATE TABLE windlass_lease (
 CREATE TABLE windlass_claim (
     server   BLOB PRIMARY KEY,
     sequence INTEGER NOT NULL,
-    lease    INTEGER NOT NULL
+    lease    INTEGER NOT NULL,
+    at_mono  INTEGER NOT NULL -- when it was made, or the server left
 ) WITHOUT ROWID;
 
 -- Unique keys with a window of their own.
