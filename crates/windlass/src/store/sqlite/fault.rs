@@ -38,8 +38,8 @@ impl From<Fault> for StoreError {
 impl Fault {
     /// Whether somebody else has the file now.
     pub(super) fn is_busy(&self) -> bool {
-        let Fault::Sql(SqlError::SqliteFailure(error, _)) = self else { return false };
-        matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        let Fault::Sql(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
     /// What a row holds that it should not.
@@ -49,7 +49,7 @@ impl Fault {
 }
 
 fn explain(error: &SqlError) -> StoreError {
-    let SqlError::SqliteFailure(code, _) = error else {
+    let Some(code) = error.sqlite_error() else {
         return StoreError::Corrupt(format!("the store holds a value that this program cannot read: {error}"));
     };
     match code.code {

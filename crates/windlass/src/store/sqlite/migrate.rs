@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{clock::Clock, fault::Done, step::sql};
-use crate::store::StoreError;
+use crate::store::{Create, StoreError};
 
 /// One step of the schema.
 struct Migration {
@@ -43,6 +43,19 @@ pub(super) fn migrate(conn: &Connection, clock: &Clock, store_id: &str) -> Done<
         }
         let row = params![step.version, step.min_compatible, clock.now.as_micros()];
         conn.execute("INSERT INTO windlass_migration (version, min_compatible, at) VALUES (?1, ?2, ?3)", row)?;
+    }
+    Ok(())
+}
+
+/// What to say where there is no store and none may be made.
+pub(super) const NO_STORE: &str = "there is no store here; `windlass enqueue` and `windlass work` make one";
+
+/// Looks at the file and writes nothing: refuses what is foreign or too new, and a file without our tables if they may
+/// not be made.
+pub(super) fn check(conn: &Connection, create: Create) -> Done<()> {
+    is_current(conn)?;
+    if create == Create::Never && found(conn)? == Found::Nothing {
+        return Err(StoreError::Unavailable(NO_STORE.into()).into());
     }
     Ok(())
 }
@@ -129,6 +142,15 @@ mod tests {
         newer(&conn, VERSION + 1);
         let refused = StoreError::from(is_current(&conn).unwrap_err());
         assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("newer windlass")), "{refused}");
+    }
+
+    #[test]
+    fn a_database_without_our_tables_is_only_a_store_where_one_may_be_made() {
+        let conn = Connection::open_in_memory().unwrap();
+        assert!(check(&conn, Create::IfMissing).is_ok());
+        let refused = StoreError::from(check(&conn, Create::Never).unwrap_err());
+        assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("windlass enqueue")), "{refused}");
+        assert!(check(&migrated(), Create::Never).is_ok());
     }
 
     #[test]

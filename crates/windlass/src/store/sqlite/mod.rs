@@ -7,6 +7,8 @@
 
 mod address;
 mod clock;
+#[cfg(target_os = "linux")]
+mod disk;
 mod fault;
 mod lines;
 mod migrate;
@@ -15,6 +17,8 @@ mod ops;
 mod readers;
 mod rows;
 mod step;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod watch;
 mod writer;

@@ -1,11 +1,6 @@
 //! Opens the file: checks the place, makes the file private if we make it, sets the connection up, migrates.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Read},
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -30,7 +25,7 @@ pub(super) fn writer(address: &Address, create: Create, env: &Env) -> Result<Con
     assert_version(rusqlite::version_number())?;
     place(&address.path, create)?;
     let opened = connect(&address.path).map_err(StoreError::from)?;
-    prepare(&opened, address, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
+    prepare(&opened, address, create, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
     Ok(opened)
 }
 
@@ -76,79 +71,70 @@ fn place(path: &Path, create: Create) -> Result<()> {
         Ok(found) if found.is_dir() => return unavailable("is a directory; name a file in it".into()),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && create == Create::Never => {
-            return unavailable("there is no store here; `windlass enqueue` and `windlass work` make one".into());
+            return unavailable(migrate::NO_STORE.into());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
         Err(error) => return unavailable(error.to_string()),
     }
-    refuse_network(path)?;
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(path) {
-        return unavailable(format!("cannot be written ({error}); a store needs a file and a directory it may write"));
+    #[cfg(target_os = "linux")]
+    super::disk::refuse_network(path)?;
+    if !is_writable(path) {
+        return unavailable("cannot be written; a store needs a file and a directory it may write".into());
     }
-    let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
-    if let Err(error) = read {
-        return unavailable(error.to_string());
-    }
-    // SQLite takes a file of under 512 bytes for an empty one in places; what has bytes must begin as a database does.
-    if !head.is_empty() && head != b"SQLite format 3\0" {
+    // SQLite takes a file of under 512 bytes, the smallest page, for an empty one in places.
+    let length = fs::metadata(path).map_or(0, |found| found.len());
+    if (1..512).contains(&length) {
         return Err(StoreError::Corrupt(format!("{}: is no SQLite database; name another file", path.display())));
     }
     Ok(())
 }
 
+/// Asks by the name: opening the file and closing it again would take away all locks that this process has on it, for
+/// SQLite's belong to the process (https://sqlite.org/howtocorrupt.html#posix_close).
+#[cfg(unix)]
+fn is_writable(path: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(path, Access::READ_OK | Access::WRITE_OK).is_ok() && access(directory, Access::WRITE_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_writable(_: &Path) -> bool {
+    true
+}
+
 /// Makes an empty file that only its owner may read: payloads are private. The -wal and -shm files take its mode.
 fn make(path: &Path) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
+    match create_private(path) {
         // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::Unavailable(format!("{}: cannot be created: {error}", path.display()))),
+        Ok(()) => Ok(()),
     }
 }
 
-/// WAL needs shared memory between processes, which network file systems do not give.
+/// Makes the file without opening it, for the reason that [`is_writable`] gives.
 #[cfg(target_os = "linux")]
-fn refuse_network(path: &Path) -> Result<()> {
-    let Ok(found) = rustix::fs::statfs(path) else { return Ok(()) };
-    if let Some(name) = network(found.f_type as u32) {
-        return Err(StoreError::Unavailable(format!(
-            "{}: is on a network file system ({name}), where SQLite's WAL does not work; use a local disk",
-            path.display()
-        )));
-    }
-    Ok(())
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    Ok(mknodat(CWD, path, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0)?)
 }
 
+/// Elsewhere it is opened and closed before SQLite knows of it.
 #[cfg(not(target_os = "linux"))]
-fn refuse_network(_: &Path) -> Result<()> {
-    Ok(())
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
-/// The network file systems by their magic numbers (statfs(2)).
-#[cfg(target_os = "linux")]
-fn network(magic: u32) -> Option<&'static str> {
-    match magic {
-        0x6969 => Some("NFS"),
-        0x517b => Some("SMB"),
-        0xfe53_4d42 => Some("SMB2"),
-        0xff53_4d42 => Some("CIFS"),
-        0x0102_1997 => Some("9p"),
-        0x00c3_6400 => Some("Ceph"),
-        0x5346_414f => Some("AFS"),
-        0x7375_7245 => Some("Coda"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        _ => None,
-    }
-}
-
-fn prepare(conn: &Connection, address: &Address, env: &Env) -> Done<()> {
+fn prepare(conn: &Connection, address: &Address, create: Create, env: &Env) -> Done<()> {
     conn.busy_timeout(address.busy_timeout)?;
-    let mode: String = patiently(|| conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)))?;
+    // Before anything is written, so that a file which we refuse stays as it was.
+    patiently(|| migrate::check(conn, create))?;
+    let mode: String = patiently(|| Ok(conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(StoreError::Unavailable(format!("SQLite cannot use its WAL here (journal mode is {mode})")).into());
     }
@@ -190,7 +176,7 @@ pub(super) fn wal_of(path: &Path) -> std::path::PathBuf {
 
 /// Migrates under the write lock; of two processes that open at once the second finds the work done.
 fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
-    let tx = patiently(|| rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate))?;
+    let tx = patiently(|| Ok(rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?))?;
     if !migrate::is_current(&tx)? {
         let store_id = env.new_id().to_string();
         migrate::migrate(&tx, &Clock::read(env), &store_id)?;
@@ -200,12 +186,10 @@ fn migrate_alone(conn: &Connection, env: &Env) -> Done<()> {
 }
 
 /// Two processes that turn WAL on at once can meet a lock that no timeout covers: tries again for about a second.
-fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+fn patiently<T>(mut attempt: impl FnMut() -> Done<T>) -> Done<T> {
     for _ in 0..100 {
         match attempt() {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                block_thread(Duration::from_millis(10));
-            }
+            Err(fault) if fault.is_busy() => block_thread(Duration::from_millis(10)),
             other => return other,
         }
     }
@@ -239,12 +223,5 @@ mod tests {
         assert!(assert_version(3_051_002).is_err());
         assert!(assert_version(MIN_SQLITE).is_ok());
         assert!(assert_version(rusqlite::version_number()).is_ok());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn network_file_systems_are_known_and_local_ones_are_not_refused() {
-        assert_eq!(network(0x6969), Some("NFS"));
-        assert_eq!(network(0xef53), None, "ext4");
     }
 }

@@ -1,15 +1,15 @@
 //! Enqueueing and completing in the caller's own rusqlite transaction, with the very same operations as the writer's.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::{
     SqliteStore,
     clock::Clock,
-    fault::Done,
+    fault::{Done, Fault},
     lines::Lines,
     migrate,
     ops::{enqueue::enqueue, finish::finish},
-    step::Step,
+    step::{Step, sql},
 };
 use crate::{
     error::Error,
@@ -43,7 +43,7 @@ impl<'c> CompleteIn for Transaction<'c> {
         let reports = [report];
         let answers = in_transaction(&self, store, |step| finish(step, &reports))?;
         if answers != [Finished::Stale] {
-            self.commit().map_err(|error| StoreError::from(super::fault::Fault::from(error)))?;
+            self.commit().map_err(|error| StoreError::from(Fault::from(error)))?;
             committed();
             return Ok(Committed(()));
         }
@@ -66,20 +66,36 @@ fn in_transaction<A>(
         ))
         .into());
     };
-    let found = migrate::store_id(conn).ok();
-    if found.as_deref() != Some(store.store_id()) {
-        return Err(StoreError::Invalid(format!(
-            "the transaction is on another database than the client's store {}; open both on the same file",
-            store.place()
-        ))
-        .into());
-    }
-    let run = || -> Done<A> {
+    conn.execute_batch("SAVEPOINT windlass_step").map_err(|error| StoreError::from(Fault::from(error)))?;
+    let done = on_our_file(conn, store).and_then(|()| {
         let mut lines = Lines::default();
         let mut step = Step::begin(conn, Clock::read(store.env()), store.keep_failed(), &mut lines)?;
         let answer = work(&mut step)?;
         step.end()?;
         Ok(answer)
-    };
-    run().map_err(|fault| StoreError::from(fault).into())
+    });
+    // A step that failed leaves nothing behind in the caller's transaction, which may still commit. After an error such
+    // as a full disk SQLite has ended the whole of it, and there is nothing to go back to.
+    let end = if done.is_ok() { "RELEASE windlass_step" } else { "ROLLBACK TO windlass_step; RELEASE windlass_step" };
+    let ended = conn.execute_batch(end).map_err(Fault::from);
+    done.and_then(|answer| ended.map(|()| answer)).map_err(|fault| StoreError::from(fault).into())
+}
+
+/// Refuses a transaction on another database. Takes the write lock first: one that begins by reading is refused by
+/// SQLite when it comes to write and somebody else has written meanwhile.
+fn on_our_file(conn: &Connection, store: &SqliteStore) -> Done<()> {
+    let locked = conn.prepare_cached(sql!("lock")).and_then(|mut lock| lock.execute([]));
+    if let Err(error) = locked
+        && error.sqlite_error_code() != Some(ErrorCode::Unknown)
+    {
+        return Err(error.into());
+    }
+    // An unknown error: the database has no such table.
+    if migrate::store_id(conn).ok().as_deref() == Some(store.store_id()) {
+        return Ok(());
+    }
+    Err(Fault::Store(StoreError::Invalid(format!(
+        "the transaction is on another database than the client's store {}; open both on the same file",
+        store.place()
+    ))))
 }

@@ -38,6 +38,9 @@ const TURN: Duration = Duration::from_millis(5);
 /// How long after another process wrote we leave it a gap between two of our groups.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
+/// The longest such gap.
+const GAP: Duration = Duration::from_millis(1);
+
 /// An operation on its way to the writer.
 pub(super) trait Op: Send {
     /// Goes before others of its group: signs of life.
@@ -121,7 +124,9 @@ impl Writer {
             current: address.synchronous,
             version: 0,
             shared_until: Monotonic(i64::MIN),
+            committed: Monotonic(i64::MIN),
             left: Vec::new(),
+            last_group: 0,
             env,
             waker,
             seen,
@@ -161,7 +166,10 @@ struct Thread {
     current: Synchronous,
     version: i64,
     shared_until: Monotonic,
+    committed: Monotonic,
     left: Vec<Box<dyn Op>>,
+    /// How many operations the last group had.
+    last_group: usize,
     env: Env,
     waker: Waker,
     seen: Arc<AtomicI64>,
@@ -176,12 +184,9 @@ impl Thread {
                     Err(_) => break,
                 }
             }
-            while self.left.len() < GROUP
-                && let Ok(op) = ops.try_recv()
-            {
-                self.left.push(op);
-            }
+            self.gather(ops);
             let mut group = std::mem::take(&mut self.left);
+            self.last_group = group.len();
             group.sort_by_key(|op| !op.is_urgent());
             let group = self.peek(group);
             if !group.is_empty() {
@@ -190,6 +195,24 @@ impl Thread {
         }
         // Leaves a small file behind, and no -wal that somebody could forget to copy.
         let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Takes what has come. While the callers of the last group come back with more, they run first: the larger the
+    /// group, the cheaper its sync. A lone caller is not held up.
+    fn gather(&mut self, ops: &Receiver<Box<dyn Op>>) {
+        let mut before = 0;
+        loop {
+            while self.left.len() < GROUP
+                && let Ok(op) = ops.try_recv()
+            {
+                self.left.push(op);
+            }
+            if self.left.len() >= self.last_group || self.left.len() == before {
+                return;
+            }
+            before = self.left.len();
+            std::thread::yield_now();
+        }
     }
 
     /// Answers those that a look is enough for.
@@ -254,7 +277,11 @@ impl Thread {
             done += 1;
         }
         let counters = step.end().map_err(whole)?;
-        self.conn.execute_batch("COMMIT").map_err(|error| whole(error.into()))?;
+        self.conn
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]))
+            .map_err(|error| whole(error.into()))?;
+        self.committed = self.env.monotonic();
         self.left.extend(group.drain(done..));
         if self.seen.swap(counters.wake, Ordering::AcqRel) != counters.wake {
             // After the commit, so that who is woken finds what woke it.
@@ -284,7 +311,8 @@ impl Thread {
         }
     }
 
-    /// Another process that waits for the lock gets it between two of our groups.
+    /// Another process that waits for the lock gets it between two of our groups. After a pause it had its chance, and
+    /// nobody is held up.
     fn leave_a_gap(&mut self) {
         let version = self
             .conn
@@ -299,7 +327,7 @@ impl Thread {
             }
             self.version = version;
         }
-        if now < self.shared_until {
+        if now < self.shared_until && now.since(self.committed) < GAP {
             block_thread(Duration::from_micros(500 + self.env.random() % 500));
         }
     }

@@ -1,0 +1,139 @@
+//! The file: what may be a store, what is refused and how, and what we leave alone.
+
+use std::fs;
+
+use super::*;
+use crate::store::StoreError;
+
+async fn refusal(place: &Place, create: Create) -> StoreError {
+    place.try_open(create).await.err().expect("it should be refused")
+}
+
+#[tokio::test]
+async fn a_missing_file_is_made_only_where_it_may_be() {
+    let place = Place::new();
+    let refused = refusal(&place, Create::Never).await;
+    assert!(matches!(&refused, StoreError::Unavailable(text) if text.contains("windlass enqueue")), "{refused}");
+    assert!(!place.path().exists());
+    place.open().await;
+    assert!(place.try_open(Create::Never).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_place_that_can_be_no_file_is_unavailable_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path().to_path_buf(), dir.path().join("no/such/dir.db"), PathBuf::from("/proc/jobs.db")] {
+        let refused = SqliteStore::open(path.to_str().unwrap(), Create::IfMissing, Env::system()).await;
+        let refused = refused.err().expect("it should be refused");
+        let named = matches!(&refused, StoreError::Unavailable(text) if text.contains(path.to_str().unwrap()));
+        assert!(named, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_or_cut_short_is_corrupt_and_stays_as_it_was() {
+    let place = Place::new();
+    for bytes in [&b"hello"[..], &b"not a database at all, but long enough to be taken for one".repeat(40)] {
+        fs::write(place.path(), bytes).unwrap();
+        let refused = refusal(&place, Create::IfMissing).await;
+        assert!(matches!(&refused, StoreError::Corrupt(_)), "{refused}");
+        assert_eq!(fs::read(place.path()).unwrap(), bytes);
+    }
+    fs::remove_file(place.path()).unwrap();
+    drop(place.open().await);
+    let whole = fs::read(place.path()).unwrap();
+    fs::write(place.path(), &whole[..whole.len() / 2]).unwrap();
+    let refused = refusal(&place, Create::IfMissing).await;
+    assert!(matches!(&refused, StoreError::Corrupt(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn foreign_and_newer_files_are_refused_untouched() {
+    let foreign = Place::new();
+    foreign.raw().execute_batch("CREATE TABLE windlass_job (mine)").unwrap();
+    let refused = refusal(&foreign, Create::IfMissing).await;
+    assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("windlass_")), "{refused}");
+    let mode: String = foreign.raw().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete", "a file that is refused keeps its journal");
+
+    let newer = Place::new();
+    drop(newer.open().await);
+    newer.raw().execute_batch("UPDATE windlass_migration SET min_compatible = 99, version = 99").unwrap();
+    let refused = refusal(&newer, Create::IfMissing).await;
+    assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("upgrade")), "{refused}");
+}
+
+#[tokio::test]
+async fn an_older_program_goes_on_with_a_compatible_newer_file() {
+    let place = Place::new();
+    let older = place.open().await;
+    place.raw().execute_batch("INSERT INTO windlass_migration (version, min_compatible, at) VALUES (9, 1, 0)").unwrap();
+    older.enqueue(vec![job("a")]).await.unwrap();
+    assert_eq!(ids(&claim(&*place.open().await, 1, 9).await), ["a"]);
+}
+
+#[tokio::test]
+async fn the_applications_own_database_is_only_added_to() {
+    let place = Place::new();
+    let app =
+        "PRAGMA application_id = 77; PRAGMA user_version = 5; CREATE TABLE orders (id); INSERT INTO orders VALUES (1)";
+    place.raw().execute_batch(app).unwrap();
+    let refused = refusal(&place, Create::Never).await;
+    assert!(matches!(refused, StoreError::Unavailable(_)), "looking makes no tables: {refused}");
+    let ours = "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'windlass%' AND name NOT LIKE 'sqlite_auto%'";
+    assert_eq!(place.number("SELECT count(*) FROM sqlite_schema"), 1);
+    place.open().await.enqueue(vec![job("a")]).await.unwrap();
+    assert_eq!(place.number("PRAGMA application_id"), 77);
+    assert_eq!(place.number("PRAGMA user_version"), 5);
+    assert_eq!(place.number("SELECT count(*) FROM orders"), 1);
+    assert_eq!(place.number(ours), 1, "nothing of another name was made");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_files_that_we_make_are_made_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let ours = Place::new();
+    let _store = ours.open().await;
+    assert_eq!(mode(ours.path()), 0o600);
+    assert_eq!(mode(super::super::open::wal_of(&ours.path())), 0o600);
+
+    let theirs = Place::new();
+    fs::write(theirs.path(), b"").unwrap();
+    fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let _store = theirs.open().await;
+    assert_eq!(mode(theirs.path()), 0o640);
+}
+
+/// Closing any descriptor of a file takes away all locks that the process has on it, and then another process may take
+/// the log away from under us.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_a_second_time_leaves_the_locks_of_the_first_in_place() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let first = place.open().await;
+    let locks = || {
+        let inode = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
+        fs::read_to_string("/proc/locks").unwrap().lines().filter(|line| line.contains(&inode)).count()
+    };
+    let before = locks();
+    assert!(before > 0, "an open store holds a lock");
+    drop(place.try_open(Create::Never).await);
+    assert_eq!(locks(), before);
+    drop(fs::File::open(place.path()).unwrap());
+    assert_eq!(locks(), 0, "the control: this is what must not be done");
+    drop(first);
+}
+
+#[tokio::test]
+async fn closing_folds_the_log_into_the_file() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.enqueue(vec![job("a")]).await.unwrap();
+    drop(store);
+    let wal = fs::metadata(super::super::open::wal_of(&place.path())).map_or(0, |wal| wal.len());
+    assert_eq!(wal, 0);
+    assert_eq!(place.number("SELECT count(*) FROM windlass_job"), 1);
+}

@@ -1,0 +1,54 @@
+//! The hot statements are served by their partial indexes, whatever the planner comes to think.
+
+use rusqlite::types::Value;
+
+use super::{super::step::sql, *};
+
+/// The plan of a statement, one line a step.
+fn plan(place: &Place, sql: &str) -> String {
+    let conn = place.raw();
+    let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let unbound = vec![Value::Integer(1); statement.parameter_count()];
+    let steps = statement.query_map(rusqlite::params_from_iter(unbound), |row| row.get::<_, String>(3)).unwrap();
+    steps.collect::<Result<Vec<_>, _>>().unwrap().join("\n")
+}
+
+#[tokio::test]
+async fn hot_statements_use_their_indexes_and_sort_nothing() {
+    let place = Place::new();
+    let _store = place.open().await;
+    let served = [
+        (sql!("claim_heads"), "windlass_job_pending"),
+        (sql!("claim_suspect"), "windlass_job_suspect"),
+        (sql!("due"), "windlass_job_due"),
+        (sql!("due_next"), "windlass_job_due"),
+        (sql!("lease_find"), "windlass_job_id"),
+        (sql!("finish_read"), "windlass_job_id"),
+        (sql!("lease_members"), "windlass_job_running"),
+        (sql!("rescue_members"), "windlass_job_running"),
+        (sql!("key_holder_live"), "windlass_job_unique"),
+        (sql!("expired"), "windlass_job_expires"),
+        (sql!("older"), "windlass_job_ended"),
+        (sql!("list_state"), "windlass_job_listed"),
+        (sql!("list_running"), "windlass_job_running"),
+        (sql!("undeclared_jobs"), "windlass_job_pending"),
+    ];
+    for (sql, index) in served {
+        let plan = plan(&place, sql);
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(!plan.contains("SCAN windlass_job\n") && !plan.ends_with("SCAN windlass_job"), "{sql}\n{plan}");
+        let sorts = plan.contains("TEMP B-TREE");
+        // What runs now is little: no more than there are slots.
+        assert!(!sorts || index == "windlass_job_running", "{sql}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn taking_and_removing_go_by_the_row_itself() {
+    let place = Place::new();
+    let _store = place.open().await;
+    for sql in [sql!("claim_read"), sql!("claim_take"), sql!("remove"), sql!("side_remove"), sql!("job_by_seq")] {
+        let plan = plan(&place, sql);
+        assert!(plan.contains("INTEGER PRIMARY KEY"), "{sql}\n{plan}");
+    }
+}
