@@ -32,7 +32,7 @@ pub enum Error {
     #[error("job `{id}` is {state}{}", .holder.as_ref().map(|holder| format!(" and its unique key is held by job `{holder}`")).unwrap_or_default())]
     #[allow(missing_docs)]
     Conflict { id: JobId, state: State, holder: Option<JobId> },
-    /// The transaction belongs to another database than the client's store, or the lease was lost.
+    /// The lease of the run was lost: another run of the job counts, and the transaction was rolled back.
     #[error("the lease of job `{0}` is lost; its transaction was rolled back and another run's outcome counts")]
     Stale(JobId),
 }
