@@ -248,7 +248,14 @@ impl Dispatcher {
         }
     }
 
+    /// This long, but no longer than until the first job in line is overdue.
+    fn before_overdue(&self, wait: Duration) -> Duration {
+        let oldest = self.core.queue.oldest();
+        oldest.map_or(wait, |at| wait.min(at.after(RELEASE_AFTER).since(self.core.env.monotonic())))
+    }
+
     async fn wait_for_room(&self, wait: Duration) {
+        let wait = self.before_overdue(wait);
         tokio::select! {
             biased;
             () = self.core.queue.room.notified() => {}
@@ -260,8 +267,7 @@ impl Dispatcher {
     async fn wait_for_jobs(&self, wakeups: &mut WakeUps) {
         let core = &self.core;
         let poll = core.env.jittered(core.config.poll);
-        // What was prefetched must not wait for a long poll to be given back.
-        let wait = if core.queue.is_empty() { poll } else { poll.min(RELEASE_AFTER) };
+        let wait = self.before_overdue(poll);
         tokio::select! {
             biased;
             () = wakeups.changed() => {}

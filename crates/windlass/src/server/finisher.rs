@@ -81,10 +81,14 @@ impl Core {
     async fn deliver(&self, batch: Vec<(Arc<Run>, Finish)>) {
         let (runs, mut finishes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let mut wait = Duration::from_millis(50);
+        let mut repeated = false;
         loop {
             match self.store().finish(finishes.clone()).await {
-                Ok(answers) => {
+                Ok(mut answers) => {
                     self.store_up.store(true, Ordering::Relaxed);
+                    if repeated {
+                        self.recognise(&runs, &finishes, &mut answers).await;
+                    }
                     return self.delivered(&runs, &finishes, &answers);
                 }
                 Err(error) if error.is_retryable() => {
@@ -96,6 +100,7 @@ impl Core {
                         return;
                     }
                     wait = (wait * 2).min(Duration::from_secs(1));
+                    repeated = true;
                 }
                 Err(error) if runs.len() > 1 => {
                     warn!(%error, "the store refused a batch of reports; each goes alone");
@@ -112,6 +117,26 @@ impl Core {
                         return self.held.settle(&runs);
                     }
                 },
+            }
+        }
+    }
+
+    /// A report that was applied while its reply was lost is refused when it is repeated. The job tells whether it was
+    /// this one: a rescue would have counted a crash, and another claim would have brought another fence.
+    async fn recognise(&self, runs: &[Arc<Run>], finishes: &[Finish], answers: &mut [Finished]) {
+        for ((run, finish), answer) in runs.iter().zip(finishes).zip(answers) {
+            if *answer != Finished::Stale {
+                continue;
+            }
+            let claimed = &run.claimed;
+            match self.store().get(&finish.lease.id).await {
+                Ok(Some(job)) if job.fence == Some(claimed.fence) && job.crashes == claimed.crashes => {
+                    *answer = Finished::Applied(job.state);
+                }
+                Ok(None) if finish.verdict == Verdict::Complete && claimed.spec.retention.is_zero() => {
+                    *answer = Finished::Applied(State::Completed);
+                }
+                _ => {}
             }
         }
     }

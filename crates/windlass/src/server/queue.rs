@@ -35,8 +35,9 @@ impl RunQueue {
         (0..wake).for_each(|_| self.job.notify_one());
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
+    /// When the first in line was claimed.
+    pub(crate) fn oldest(&self) -> Option<Monotonic> {
+        self.waiting.lock().front().map(|run| run.claimed_at)
     }
 
     /// Slots that have a job.
@@ -85,10 +86,10 @@ impl RunQueue {
         self.waiting.lock().drain(..).collect()
     }
 
-    /// Those that were claimed before `claimed_before` and have not started.
+    /// Those that were claimed at `claimed_before` or earlier and have not started.
     pub(crate) fn take_overdue(&self, claimed_before: Monotonic) -> Vec<Arc<Run>> {
         let mut waiting = self.waiting.lock();
-        let overdue = waiting.iter().take_while(|run| run.claimed_at < claimed_before).count();
+        let overdue = waiting.iter().take_while(|run| run.claimed_at <= claimed_before).count();
         waiting.drain(..overdue).collect()
     }
 }

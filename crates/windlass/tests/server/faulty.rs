@@ -33,6 +33,7 @@ pub struct Faulty {
     threads: bool,
     away: AtomicBool,
     silent: AtomicBool,
+    hints: AtomicBool,
     lost_replies: Mutex<HashMap<Op, u32>>,
     held_back: watch::Sender<Vec<Op>>,
     calls: watch::Sender<HashMap<Op, u32>>,
@@ -46,6 +47,7 @@ impl Faulty {
             threads,
             away: AtomicBool::new(false),
             silent: AtomicBool::new(false),
+            hints: AtomicBool::new(true),
             lost_replies: Mutex::default(),
             held_back: watch::Sender::new(Vec::new()),
             calls: watch::Sender::new(HashMap::new()),
@@ -61,6 +63,11 @@ impl Faulty {
     /// No call is answered, or done, any more.
     pub fn silence(&self) {
         self.silent.store(true, Ordering::SeqCst);
+    }
+
+    /// Who asks for hints from now on gets none.
+    pub fn without_hints(&self) {
+        self.hints.store(false, Ordering::SeqCst);
     }
 
     /// The next calls are done, but their replies are lost.
@@ -153,7 +160,7 @@ impl Store for Faulty {
         self.call(Op::Other, self.inner.cancelled(after)).await
     }
     fn wakeups(&self) -> WakeUps {
-        self.inner.wakeups()
+        if self.hints.load(Ordering::SeqCst) { self.inner.wakeups() } else { Waker::new().subscribe() }
     }
 }
 

@@ -19,11 +19,19 @@ impl Log {
         move |event| log.0.send_modify(|events| events.push(event.clone()))
     }
 
+    pub fn all(&self) -> Vec<Event> {
+        self.0.borrow().clone()
+    }
+
     /// What happened to one job: the event, its attempt, and the state it led to.
     pub fn of(&self, id: &JobId) -> Vec<(EventKind, u32, Option<JobState>)> {
         let events = self.0.borrow();
         let of_job = events.iter().filter(|event| event.id == *id);
         of_job.map(|event| (event.event, event.attempt, event.state)).collect()
+    }
+
+    pub fn count(&self, kind: EventKind) -> usize {
+        self.0.borrow().iter().filter(|event| event.event == kind).count()
     }
 
     /// Waits for the job's event.
