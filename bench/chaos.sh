@@ -2,14 +2,17 @@
 # Throughput and exact delivery while a worker is killed (kill -9) every 2 seconds. Two workers on one SQLite file; the
 # killed one is started again at once. First undisturbed, then disturbed; fails if a job was lost or finished twice.
 #
-# JOBS=60000 CONCURRENCY=50 MS=20 EVERY=2 bench/chaos.sh
+# JOBS=60000 CONCURRENCY=50 MS=20 EVERY=2 bench/chaos.sh      (WINDLASS=path: another binary than the release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 jobs=${JOBS:-60000} concurrency=${CONCURRENCY:-50} ms=${MS:-20} every=${EVERY:-2}
 
-cargo build --locked --release -p windlass-cli
-windlass=${CARGO_TARGET_DIR:-target}/release/windlass
+if [ -z "${WINDLASS:-}" ]; then
+    cargo build --locked --release -p windlass-cli
+    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
+fi
+windlass=$WINDLASS
 place=$(mktemp -d)
 declare -A workers=()
 
@@ -20,10 +23,11 @@ finish() {
 }
 trap finish EXIT
 
-number() { grep -o "\"$1\":[0-9]*" | head -n 1 | cut -d : -f 2; }
+# The first field of this name on stdin.
+number() { awk -v name="\"$1\":" 'match($0, name "[0-9]+") { print substr($0, RSTART + length(name), RLENGTH - length(name)) }'; }
 
 start() { # worker's name
-    "$windlass" work --config "$place/config.toml" --drain --log-level error &
+    "$windlass" work --config "$place/config.toml" --drain --log-level error >/dev/null &
     workers[$1]=$!
 }
 
@@ -33,7 +37,7 @@ drained() { [ "$("$windlass" stats --json | tr -d ' \n' | number completed)" -ge
 run() {
     export WINDLASS_STORE=sqlite:$place/$1.db
     printf 'concurrency = %s\nlease = "2s"\n[kinds.nap]\nbuiltin = "sleep"\n' "$concurrency" >"$place/config.toml"
-    yes "{\"kind\":\"nap\",\"payload\":{\"ms\":$ms}}" | head -n "$jobs" | "$windlass" enqueue --batch - >"$place/answers"
+    seq "$jobs" | sed "s/.*/{\"kind\":\"nap\",\"payload\":{\"ms\":$ms}}/" | "$windlass" enqueue --batch - >"$place/answers"
     [ "$(wc -l <"$place/answers")" = "$jobs" ] || { echo "not every enqueue was acknowledged" >&2; exit 1; }
 
     local began kills=0 next victim=0

@@ -7,8 +7,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${ROUNDS:-5} concurrency=${CONCURRENCY:-10,50}
-cargo build --locked --release -p windlass-cli
-windlass=${CARGO_TARGET_DIR:-target}/release/windlass
+if [ -z "${WINDLASS:-}" ]; then
+    cargo build --locked --release -p windlass-cli
+    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
+fi
+windlass=$WINDLASS
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 

@@ -18,8 +18,11 @@ for driver in bench/peers/*/; do
 done
 [ "${#built[@]}" -gt 0 ] || echo "no peer can be built here; only ours is measured" >&2
 
-cargo build --locked --release -p windlass-cli
-windlass=${CARGO_TARGET_DIR:-target}/release/windlass
+if [ -z "${WINDLASS:-}" ]; then
+    cargo build --locked --release -p windlass-cli
+    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
+fi
+windlass=$WINDLASS
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
     "$windlass" bench --jobs 50000 --phase bulk --json --log-level error
