@@ -114,16 +114,14 @@ async fn opening_a_second_time_leaves_the_locks_of_the_first_in_place() {
     use std::os::unix::fs::MetadataExt;
     let place = Place::new();
     let first = place.open().await;
-    let locks = || {
-        let inode = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
-        fs::read_to_string("/proc/locks").unwrap().lines().filter(|line| line.contains(&inode)).count()
-    };
-    let before = locks();
-    assert!(before > 0, "an open store holds a lock");
+    let inode = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
+    // While others lock and unlock, the kernel's list can miss a line for a moment; a lock that is lost stays away.
+    let is_locked = || (0..100).any(|_| fs::read_to_string("/proc/locks").unwrap().contains(&inode));
+    assert!(is_locked(), "an open store holds a lock");
     drop(place.try_open(Create::Never).await);
-    assert_eq!(locks(), before);
+    assert!(is_locked(), "and still does");
     drop(fs::File::open(place.path()).unwrap());
-    assert_eq!(locks(), 0, "the control: this is what must not be done");
+    assert!(!is_locked(), "the control: this is what must not be done");
     drop(first);
 }
 
