@@ -155,7 +155,7 @@ async fn an_outage_longer_than_a_lease_costs_the_living_nothing(place: Place) {
         second.line.cut(both);
         let env = place.env();
         env.sleep(60 * SECOND).await;
-        assert_eq!(first.running.health().store_up, false);
+        assert!(!first.running.health().store_up);
         second.line.cut(false);
         env.sleep(SECOND).await;
         first.line.cut(false);
