@@ -242,7 +242,8 @@ pub async fn of_two_flushes_of_one_reading_the_second_changes_nothing(bench: Ben
     assert!(bench.get(&two.into.spec.id).await.is_none());
     // The very same one again, as after a lost reply.
     assert_eq!(flush(&bench, &one).await, Flushed::Changed);
-    assert_eq!(ids(&bench.claim(10).await), [one.into.spec.id.clone()]);
+    let digest = one.into.spec.id.clone();
+    assert_eq!(ids(&bench.claim(10).await), [digest]);
 }
 
 pub async fn flushes_at_once_take_each_member_once(bench: Bench) {

@@ -33,6 +33,14 @@ impl Side {
     }
 }
 
+/// What was read of a group: the model's versions and the subject's.
+#[derive(Clone)]
+struct Reading {
+    group: GroupKey,
+    ours: Vec<(JobId, i64)>,
+    theirs: Vec<(JobId, i64)>,
+}
+
 /// The model, the subject, and what both have been told.
 pub(crate) struct Pair {
     model: Side,
@@ -45,8 +53,7 @@ pub(crate) struct Pair {
     /// The subject's fences and the model's.
     fences: BTreeMap<Fence, Fence>,
     last_claims: [Option<ClaimRequest>; 2],
-    /// Every reading of a group, as (model's, subject's).
-    readings: Vec<(GroupKey, Vec<(JobId, i64)>, Vec<(JobId, i64)>)>,
+    readings: Vec<Reading>,
     sequence: u64,
     fresh: usize,
 }
@@ -162,10 +169,12 @@ impl Pair {
                 let specs = |read: &[GroupMember]| read.iter().map(|member| member.spec.clone()).collect::<Vec<_>>();
                 same("members", &specs(&model), &specs(&subject))?;
                 let versions = |read: Vec<GroupMember>| read.iter().map(GroupMember::read).collect();
-                self.readings.push((key, versions(model), versions(subject)));
+                self.readings.push(Reading { group: key, ours: versions(model), theirs: versions(subject) });
             }
             Op::Flush { back, into } => {
-                let Some((group, ours, theirs)) = self.readings.iter().rev().nth(*back).cloned() else { return Ok(()) };
+                let Some(Reading { group, ours, theirs }) = self.readings.iter().rev().nth(*back).cloned() else {
+                    return Ok(());
+                };
                 let into = self.new_jobs(std::slice::from_ref(into)).remove(0);
                 let flush = |members| Flush { group: group.clone(), members, into: into.clone() };
                 let model = self.model.store.flush(&flush(ours)).await.map_err(|error| error.to_string());

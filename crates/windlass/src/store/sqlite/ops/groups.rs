@@ -62,7 +62,7 @@ fn next(conn: &Connection, past: &str, end: &str) -> Done<Option<String>> {
 
 fn info(conn: &Connection, name: &str) -> Done<Option<GroupInfo>> {
     let key = group_of(name).ok_or_else(|| Fault::damaged("a job waits in a group without a name"))?;
-    let time = |row: &rusqlite::Row<'_>, column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?);
+    let time = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<i64>>(column);
     let mut statement = conn.prepare_cached(sql!("group_age"))?;
     let (size, oldest, newest, until) = statement.query_row(params![name, MAX_MEMBERS], |row| {
         Ok((row.get::<_, u32>(0)?, time(row, 1)?, time(row, 2)?, time(row, 3)?))

@@ -74,7 +74,7 @@ async fn a_program_of_the_first_schema_goes_on_with_a_migrated_file() {
     assert!(groups.items.is_empty(), "{groups:?}");
     assert_eq!(ids(&claim(&store, 1, 10).await), ["old", "older"]);
     let waits = store.get(&"waits".parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((waits.state, waits.flushed_into), (State::Dead, None));
+    assert_eq!((waits.state, waits.flushed_into.as_ref()), (State::Dead, None));
     store.operate(waits.id(), &crate::Action::Redrive).await.unwrap();
     assert_eq!(store.groups(None, None, 10).await.unwrap().items.len(), 1);
 }
