@@ -95,7 +95,7 @@ fn a_cancelled_token_ends_a_wait_and_an_attempt() {
             canceller.cancel();
         });
         let waiting = retry(RetryPolicy::fixed(MINUTE), || async { Err::<(), _>(refused()) });
-        let stuck = retry(RetryPolicy::fixed(MINUTE), || std::future::pending::<Result<(), std::io::Error>>());
+        let stuck = retry(RetryPolicy::fixed(MINUTE), std::future::pending::<Result<(), std::io::Error>>);
         let (waiting, stuck) = tokio::join!(
             waiting.env(world.env()).cancel_on(token.clone()).into_future(),
             stuck.env(world.env()).cancel_on(token.clone()).into_future()
