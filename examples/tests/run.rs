@@ -30,6 +30,7 @@ examples! {
     readme
     results_and_wait
     retries
+    testing_with_kit
     transactional_enqueue
 }
 

@@ -16,4 +16,5 @@ pages! {
     RetriesAndErrors "../docs/retries-and-errors.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
+    Testing "../docs/testing.md"
 }
