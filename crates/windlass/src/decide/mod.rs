@@ -5,4 +5,5 @@ pub mod operate;
 pub mod queues;
 pub mod rescue;
 pub mod retry;
+pub mod ticks;
 pub mod verdict;
