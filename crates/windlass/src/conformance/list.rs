@@ -75,6 +75,8 @@ macro_rules! __conformance_facts {
                 a_queue_that_was_not_asked_for_gives_nothing,
                 a_paused_queue_gives_nothing_until_it_is_resumed,
                 a_claim_takes_only_the_kinds_it_names,
+                what_is_not_quick_takes_no_more_than_the_slots,
+                the_limit_holds_for_quick_kinds_as_well,
                 a_pattern_is_no_regular_expression,
                 unhandled_kinds_are_untouched_and_not_in_the_way,
                 the_room_of_a_rule_bounds_all_its_kinds_together,

@@ -3,6 +3,7 @@
 pub(crate) mod chance;
 pub mod group;
 pub mod operate;
+pub(crate) mod pace;
 pub mod queues;
 pub mod rescue;
 pub mod retry;

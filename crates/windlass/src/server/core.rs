@@ -7,11 +7,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
 use tracing::warn;
 
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    decide::queues::QueuePlan,
+    decide::{pace::Pace, queues::QueuePlan},
     env::Env,
     error::Error,
     job::{QueueName, ServerId, State, Timestamp, Verdict},
@@ -72,8 +73,8 @@ pub(crate) struct Core {
     pub(crate) leaked: AtomicU32,
     /// Claimed jobs by limited rule, from claim to the end of the handler.
     pub(crate) by_rule: Vec<AtomicU32>,
-    /// The typical run in nanoseconds: an average that forgets by an eighth a run.
-    pub(crate) typical_run: AtomicU64,
+    /// How long runs take. The finisher notes it, batch by batch.
+    pub(crate) pace: Mutex<Pace>,
     pub(crate) store_up: AtomicBool,
     pub(crate) started_at: Timestamp,
     life: Course,
@@ -96,7 +97,7 @@ impl Core {
             queue: RunQueue::default(),
             reports: Reports::default(),
             leaked: AtomicU32::new(0),
-            typical_run: AtomicU64::new(u64::MAX),
+            pace: Mutex::default(),
             store_up: AtomicBool::new(true),
             started_at: env.wall(),
             life: Course::default(),

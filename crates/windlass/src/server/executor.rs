@@ -55,7 +55,6 @@ impl Core {
         // Also what a dropped handler does when it is dropped must not take the slot with it.
         let called = AssertUnwindSafe(self.call_handler(&run)).catch_unwind().await;
         let ran = called.unwrap_or_else(|panic| failed(ErrorClass::Panic, panic_message(&*panic)));
-        self.note_duration(&run);
         self.let_go_of_rule(&run);
         if run.advance(Phase::Started, Phase::Ended) {
             self.report(run, ran);
@@ -244,13 +243,6 @@ impl Core {
             then: if done { then } else { Vec::new() },
             ran: self.env.monotonic().since(run.started_at()),
         }
-    }
-
-    fn note_duration(&self, run: &Run) {
-        let nanos = self.env.monotonic().since(run.started_at()).as_nanos() as u64;
-        let typical = self.typical_run.load(Ordering::Relaxed);
-        let next = if typical == u64::MAX { nanos } else { typical - typical / 8 + nanos / 8 };
-        self.typical_run.store(next, Ordering::Relaxed);
     }
 }
 

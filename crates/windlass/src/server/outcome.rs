@@ -32,8 +32,9 @@ impl<E: Into<BoxError>> From<E> for JobError {
 }
 
 impl JobError {
-    /// What is wrong with a payload and where, without what stands in it: payloads are in no error text.
-    pub(crate) fn undecodable(error: &serde_json::Error) -> Self {
+    /// The payload is not what the handler takes: the job is dead (`undecodable`). Says what is wrong and where, without
+    /// what stands in the payload, since payloads are in no error text.
+    pub fn undecodable(error: &serde_json::Error) -> Self {
         Self { then: Then::Bury, class: ErrorClass::Undecodable, source: without_values(&error.to_string()).into() }
     }
 

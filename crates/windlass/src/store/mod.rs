@@ -12,7 +12,7 @@ mod stats;
 pub(crate) mod tx;
 mod wakeups;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,8 +29,8 @@ use crate::{
     decide::{operate::Action, queues::QueueShare},
     env::Env,
     job::{
-        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, Pattern,
-        QueueName, ServerId, State, Timestamp, Verdict,
+        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, Kind, KindFilter, Lease, NewJob,
+        Pattern, QueueName, ServerId, State, Timestamp, Verdict,
     },
 };
 
@@ -97,6 +97,11 @@ pub struct ClaimRequest {
     pub sequence: u64,
     /// The most jobs to take.
     pub limit: u32,
+    /// The most jobs to take of kinds that are not in `quick`: more of them would wait here for a slot, while another
+    /// server may have one free.
+    pub slots: u32,
+    /// Kinds whose runs are known to be over in a moment: they may fill the claim up to `limit`.
+    pub quick: Arc<BTreeSet<Kind>>,
     /// How many each queue gives; what one cannot give, the others may, in this order.
     pub shares: Vec<QueueShare>,
     /// Which kinds to take. The others stay in line, untouched and not scanned past.

@@ -197,20 +197,30 @@ impl Inner {
         }
     }
 
-    fn prune_expired(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> Vec<u64> {
-        while let Some((at, key)) = self.timed_keys_expire.first().copied().filter(|(at, _)| *at <= now) {
-            self.timed_keys_expire.remove(&(at, key));
-            self.timed_keys.remove(&key);
+    /// Forgets what is no job, at most so many of each; says whether there may be more.
+    fn prune_others(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> bool {
+        let keys: Vec<_> =
+            self.timed_keys_expire.iter().take_while(|(at, _)| *at <= now).take(limit).copied().collect();
+        for (at, key) in &keys {
+            self.timed_keys_expire.remove(&(*at, *key));
+            self.timed_keys.remove(key);
         }
         let oldest = now.minute() - KEEP_BUCKETS_MINUTES;
-        self.buckets = self.buckets.split_off(&(oldest, 0));
-        self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
+        let lines: Vec<_> = self.buckets.range(..(oldest, 0)).take(limit).map(|(at, _)| *at).collect();
+        lines.iter().for_each(|at| drop(self.buckets.remove(at)));
+        let tenants = self.tenant_buckets.range(..(oldest, "".into())).take(limit);
+        let tenants: Vec<_> = tenants.map(|(at, _)| at.clone()).collect();
+        tenants.iter().for_each(|at| drop(self.tenant_buckets.remove(at)));
         self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
         let (servers, leases) = (&self.servers, &self.leases);
         self.last_claims.retain(|server, last| {
             let fresh = mono.since(last.at) < KEEP_CLAIM;
             fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
+        [keys.len(), lines.len(), tenants.len()].contains(&limit)
+    }
+
+    fn expired(&self, limit: usize, now: Timestamp) -> Vec<u64> {
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
     }
 
@@ -289,12 +299,16 @@ impl Operate for MemoryStore {
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
         let now = self.env.wall();
         let mut inner = self.inner.lock();
-        let mut seqs = match what {
-            Prune::Expired => inner.prune_expired(limit as usize + 1, now, self.env.monotonic()),
-            Prune::Older { than, states } => inner.older(*than, states, limit as usize + 1, now),
+        let limit = limit as usize;
+        let (mut seqs, others_left) = match what {
+            Prune::Expired => {
+                let left = inner.prune_others(limit, now, self.env.monotonic());
+                (inner.expired(limit + 1, now), left)
+            }
+            Prune::Older { than, states } => (inner.older(*than, states, limit + 1, now), false),
         };
-        let more = seqs.len() > limit as usize;
-        seqs.truncate(limit as usize);
+        let more = seqs.len() > limit || others_left;
+        seqs.truncate(limit);
         seqs.iter().for_each(|seq| inner.remove(*seq));
         Ok(Pruned { removed: seqs.len() as u64, more })
     }

@@ -331,9 +331,11 @@ fn claimed(record: &JobRecord) -> Claimed {
 
 /// Picks the jobs of one claim: merges the heads of the lines that the request may take from.
 struct Picker {
-    /// Per share: the lines it may take from, each with its rule.
-    lines: Vec<Vec<(usize, usize)>>,
+    /// Per share: the lines it may take from, each with its rule and whether its kind is quick.
+    lines: Vec<Vec<(usize, usize, bool)>>,
     room: Vec<u32>,
+    /// The room for kinds that are not quick.
+    slots: u32,
     picked: Vec<u64>,
 }
 
@@ -342,12 +344,19 @@ impl Picker {
         let lines_of = |share: &QueueShare| {
             let queue = inner.queue_names.get(&share.queue).map(|place| &inner.queues[*place]);
             let lines = queue.filter(|queue| !queue.paused).map_or(&[][..], |queue| &queue.lines);
-            let ruled = |line: &usize| Some((*line, request.kinds.rule_for(inner.lines[*line].kind.as_str())?));
+            let ruled = |at: &usize| {
+                let line = &inner.lines[*at];
+                if line.pending.is_empty() && line.suspects.is_empty() {
+                    return None;
+                }
+                Some((*at, request.kinds.rule_for(line.kind.as_str())?, request.quick.contains(&line.kind)))
+            };
             lines.iter().filter_map(ruled).collect()
         };
         Self {
             lines: request.shares.iter().map(lines_of).collect(),
             room: request.kinds.rules.iter().map(|rule| rule.room.unwrap_or(u32::MAX)).collect(),
+            slots: request.slots,
             picked: Vec::new(),
         }
     }
@@ -365,32 +374,33 @@ impl Picker {
 
     /// Takes up to `limit` jobs of one queue, by priority and turn over all its lines.
     fn take_from(&mut self, inner: &mut Inner, place: usize, limit: u32) -> u32 {
-        let open = self.lines[place].iter().filter(|(_, rule)| self.room[*rule] > 0);
+        let open = self.lines[place].iter().filter(|(_, rule, _)| self.room[*rule] > 0);
         let head = |inner: &Inner, line: usize| inner.lines[line].pending.first_key_value().map(|(order, _)| *order);
-        let mut heads: BinaryHeap<Reverse<(Order, usize, usize)>> =
-            open.filter_map(|&(line, rule)| Some(Reverse((head(inner, line)?, line, rule)))).collect();
+        let mut heads: BinaryHeap<Reverse<(Order, usize, usize, bool)>> =
+            open.filter_map(|&(line, rule, quick)| Some(Reverse((head(inner, line)?, line, rule, quick)))).collect();
         let mut taken = 0;
         while taken < limit
-            && let Some(Reverse((_, line, rule))) = heads.pop()
+            && let Some(Reverse((_, line, rule, quick))) = heads.pop()
         {
-            if self.room[rule] == 0 {
+            if self.room[rule] == 0 || (self.slots == 0 && !quick) {
                 continue;
             }
             // Out of the line at once, so that the next head is the next job.
             let Some((_, seq)) = inner.lines[line].pending.pop_first() else { continue };
             self.picked.push(seq);
+            self.slots -= u32::from(!quick);
             self.room[rule] = self.room[rule].saturating_sub(u32::from(self.room[rule] != u32::MAX));
             taken += 1;
             if let Some(next) = head(inner, line) {
-                heads.push(Reverse((next, line, rule)));
+                heads.push(Reverse((next, line, rule, quick)));
             }
         }
         taken
     }
 
     fn suspects(&self, inner: &Inner) -> impl Iterator<Item = (Timestamp, u64)> {
-        let open = self.lines.iter().flatten().filter(|(_, rule)| self.room[*rule] > 0);
-        open.filter_map(|(line, _)| {
+        let open = self.lines.iter().flatten().filter(|(_, rule, _)| self.room[*rule] > 0);
+        open.filter_map(|(line, ..)| {
             let (_, seq) = inner.lines[*line].suspects.first_key_value()?;
             Some((inner.jobs.get(*seq)?.record.pending_at.unwrap_or_default(), *seq))
         })

@@ -47,6 +47,23 @@ async fn what_is_no_database_or_cut_short_is_corrupt_and_stays_as_it_was() {
     assert!(matches!(&refused, StoreError::Corrupt(_)), "{refused}");
 }
 
+/// SQLite puts the WAL beside the file that a link leads to, so a short file behind a link is no truncated one.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_behind_a_link_whose_wal_is_not_folded_in_is_whole() {
+    let place = Place::new();
+    let store = place.open().await;
+    let jobs = (0..500).map(|n| job_of(&n.to_string(), vec![b'x'; 500])).collect();
+    store.enqueue(jobs).await.unwrap();
+    let link = place.dir.path().join("link.db");
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    let pages = place.number("PRAGMA page_count") as u64 * 4096;
+    assert!(fs::metadata(place.path()).unwrap().len() < pages, "part of the store is in the WAL alone");
+    let linked = SqliteStore::open(link.to_str().unwrap(), Create::Never, Env::system()).await.unwrap();
+    assert_eq!(claim(&store, 1, 1).await.jobs.len(), 1);
+    drop(linked);
+}
+
 #[tokio::test]
 async fn foreign_and_newer_files_are_refused_untouched() {
     let foreign = Place::new();
