@@ -17,10 +17,14 @@ use super::{
 use crate::{
     decide::operate::Action,
     env::Env,
-    job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
+    job::{
+        Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
+        QueueName, ServerId, Timestamp,
+    },
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted,
-        Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies, WakeUps, Waker,
+        Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
+        GroupPage, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies,
+        WakeUps, Waker,
     },
 };
 
@@ -306,12 +310,17 @@ send! {
     get([&] id: &JobId) -> Option<JobRecord>;
     list([&] filter: &JobFilter, [=] after: Option<Cursor>, [=] limit: u32) -> JobPage;
     census() -> Census;
-    outstanding([&] queues: &[QueueName], [&] kinds: &KindFilter) -> u64;
+    outstanding([&] queues: &[QueueName], [&] kinds: &KindFilter, [&] groups: &[Pattern]) -> u64;
     tallies([=] since: Timestamp) -> Tallies;
     servers() -> Vec<ServerInfo>;
     operate([&] id: &JobId, [&] action: &Action) -> Operated;
     pause([&] queue: &QueueName, [=] paused: bool) -> bool;
     prune([&] what: &Prune, [=] limit: u32) -> Pruned;
+    groups([=] queue: Option<QueueName>, [=] after: Option<GroupKey>, [=] limit: u32) -> GroupPage;
+    members([&] group: &GroupKey, [=] limit: u32) -> Vec<GroupMember>;
+    flush([&] flush: &Flush) -> Flushed;
+    ask_flush([&] group: &GroupKey) -> bool;
+    delete_members([&] group: &GroupKey, [=] limit: u32) -> u32;
     beat([&] server: &ServerInfo) -> ();
     leave([=] server: ServerId) -> ();
     sweep_unknown([=] after: Duration, [=] limit: u32) -> u32;
