@@ -15,5 +15,6 @@ pages! {
     HandlersAndServers "../docs/handlers-and-servers.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
+    Durability "../docs/durability.md"
     Operating "../docs/operating.md"
 }
