@@ -19,4 +19,5 @@ pages! {
     Durability "../docs/durability.md"
     Operating "../docs/operating.md"
     Testing "../docs/testing.md"
+    WritingAStore "../docs/writing-a-store.md"
 }

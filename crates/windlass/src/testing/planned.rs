@@ -62,7 +62,7 @@ calls! {
 }
 
 impl Call {
-    /// The call of a method. A method that is missing above does not compile where it is sent.
+    /// The call of a method. A method that is missing above does not build where it is sent.
     pub(super) const fn of(method: &str) -> Call {
         let mut at = 0;
         while at < Call::ALL.len() {
