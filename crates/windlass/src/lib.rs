@@ -95,9 +95,9 @@ pub use self::{
     error::Error,
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, InvalidJob, JobFilter, JobId,
-        JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, MAX_NAME_BYTES, Monotonic, NewJob,
-        PRIORITIES, Pattern, QueueName, ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique,
-        UniqueBy, UniqueKey, UniqueMode, Verdict,
+        JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, Line, LogLine, MAX_NAME_BYTES,
+        Monotonic, NewJob, News, PRIORITIES, Pattern, Progress, QueueName, ServerId, Start, State as JobState, Status,
+        TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode, Verdict,
     },
     server::{
         Health, RunningServer, Server,

@@ -3,6 +3,7 @@
 
 mod filter;
 pub(crate) mod id;
+mod news;
 mod options;
 mod outcome;
 mod pattern;
@@ -17,6 +18,7 @@ pub(crate) use self::time::micros;
 pub use self::{
     filter::{Cursor, JobFilter, JobPage},
     id::{JobId, Kind, MAX_NAME_BYTES, QueueName, ServerId},
+    news::{Line, LogLine, News, Progress},
     options::{DEFAULTS, Defaults, JobOptions, PRIORITIES, UniqueBy},
     outcome::{DeadReason, ErrorClass, ErrorEntry, Verdict},
     pattern::{KindFilter, KindRule, Pattern},

@@ -176,6 +176,7 @@ impl JobContext {
             result: left.result.take(),
             then: std::mem::take(&mut left.then),
             ran: run.client.env().monotonic().since(run.started_at()),
+            news: Vec::new(),
         });
         tx.complete_in(&**self.0.client.store(), finish, Box::new(move || run.set_committed()))
     }

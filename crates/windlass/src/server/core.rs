@@ -202,6 +202,7 @@ impl Core {
                 result: None,
                 then: Vec::new(),
                 ran: Duration::ZERO,
+                news: Vec::new(),
             };
             self.reports.push(run, finish);
         }

@@ -243,6 +243,7 @@ impl Core {
             result: result.filter(|_| done),
             then: if done { then } else { Vec::new() },
             ran: self.env.monotonic().since(run.started_at()),
+            news: Vec::new(),
         }
     }
 

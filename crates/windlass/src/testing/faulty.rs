@@ -16,7 +16,7 @@ use crate::{
     job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted,
-        Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies, WakeUps, Waker,
+        Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies, WakeUps, Waker,
     },
 };
 
@@ -254,6 +254,7 @@ send! {
     claim([&] request: &ClaimRequest) -> Claim;
     extend([&] request: &ExtendRequest) -> Vec<Lease>;
     finish([=] batch: Vec<Finish>) -> Vec<Finished>;
+    report([=] reports: Vec<Report>) -> Vec<Reported>;
     promote([=] limit: u32) -> Promoted;
     rescue([&] rules: &RescueRules) -> Rescued;
     cancelled([=] after: Option<u64>) -> CancelLog;

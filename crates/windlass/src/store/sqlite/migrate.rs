@@ -14,10 +14,13 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") },
+    Migration { version: 2, min_compatible: 1, sql: sql!("0002_reports") },
+];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,11 +137,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_first_version_is_brought_up_to_this_one() {
+        let conn = migrated();
+        let first = "DROP TABLE windlass_report; DROP TABLE windlass_checkpoint; DROP TABLE windlass_log;
+            DELETE FROM windlass_migration WHERE version > 1";
+        conn.execute_batch(first).unwrap();
+        assert!(!is_current(&conn).unwrap());
+        migrate(&conn, &Clock::read(&Env::system()), "b").unwrap();
+        assert!(is_current(&conn).unwrap());
+        assert_eq!(store_id(&conn).unwrap(), "a");
+        conn.execute("INSERT INTO windlass_log (seq, number, at, attempt, line) VALUES (1, 1, 0, 1, 'a')", []).unwrap();
+    }
+
+    #[test]
     fn a_newer_store_is_used_while_it_is_compatible_and_refused_when_it_is_not() {
         let conn = migrated();
         newer(&conn, VERSION);
         assert!(is_current(&conn).unwrap());
-        conn.execute("DELETE FROM windlass_migration WHERE version > 1", []).unwrap();
+        conn.execute("DELETE FROM windlass_migration WHERE version > ?1", [VERSION]).unwrap();
         newer(&conn, VERSION + 1);
         let refused = StoreError::from(is_current(&conn).unwrap_err());
         assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("newer windlass")), "{refused}");
