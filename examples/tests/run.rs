@@ -26,6 +26,7 @@ examples! {
     many_workers_one_file
     middleware_and_state
     options_and_unique
+    progress_and_resume
     raw_and_patterns
     readme
     results_and_wait

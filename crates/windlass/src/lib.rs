@@ -86,13 +86,13 @@ pub mod middleware {
 #[doc(hidden)]
 pub use self::server::handler::check as __check;
 pub use self::{
-    client::{Client, ClientBuilder, Enqueue, Job, RawJob, With},
+    client::{Client, ClientBuilder, Enqueue, Job, RawJob, Returns, Update, Updates, With},
     decide::{
         operate::Action,
         retry::{Jitter, RetryPolicy},
     },
     env::{BoxFuture, Env, Host},
-    error::Error,
+    error::{Error, FailedJob},
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, InvalidJob, JobFilter, JobId,
         JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, Line, LogLine, MAX_NAME_BYTES,
@@ -108,6 +108,7 @@ pub use self::{
         router::Router,
         run::StopCause,
         shutdown_signal,
+        steps::{Each, Steps},
     },
     store::{Committed, Enqueued, StoreError},
 };
