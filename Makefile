@@ -9,6 +9,7 @@ CARGO ?= cargo
 SEEDS ?= 20000
 HISTORIES ?= 2000
 ROUNDS ?= 5
+MINUTES ?= 10
 
 export RUSTDOCFLAGS := -D warnings
 
@@ -56,14 +57,19 @@ demo: ## See it run
 	$(CARGO) run --locked --release -- demo
 
 .PHONY: soak
-soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES)
+soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
-	bench/chaos.sh
+	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
+	bench/disturbed.sh
 
 .PHONY: bench
 bench: ## Measure ours, in alternating rounds; WRITE=1 keeps it in bench/RESULTS.md (ROUNDS)
 	ROUNDS=$(ROUNDS) bench/ours.sh
+
+.PHONY: bench-pool
+bench-pool: ## Measure WorkerPool beside tokio::spawn, in one process
+	$(CARGO) run --locked --release -p windlass-bench-pool
 
 .PHONY: bench-peers
 bench-peers: ## Measure ours beside the peers that can be built here (ROUNDS)

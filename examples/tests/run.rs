@@ -23,15 +23,20 @@ examples! {
     events_and_hooks
     graceful_shutdown
     hello
+    job_queue
     many_workers_one_file
     middleware_and_state
     options_and_unique
+    periodic_work
     progress_and_resume
     raw_and_patterns
     readme
     results_and_wait
     retries
+    retry_an_operation
+    testing_with_kit
     transactional_enqueue
+    worker_pool
 }
 
 fn home() -> &'static Path {

@@ -15,6 +15,8 @@ pages! {
     HandlersAndServers "../docs/handlers-and-servers.md"
     ResultsAndProgress "../docs/results-and-progress.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
+    InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
+    Testing "../docs/testing.md"
 }

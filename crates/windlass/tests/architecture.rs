@@ -18,6 +18,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["job", "decide", "env", "error", "store"]),
     ("server", &["job", "decide", "env", "error", "store", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
+    ("pool", &["job", "decide", "env"]),
+    ("periodic", &["job", "decide", "env"]),
+    // The words of a handler's error, and nothing else of a server.
+    ("retry", &["job", "decide", "env", "server"]),
+    ("job_queue", &["job", "decide", "env", "error", "store", "client", "server"]),
 ];
 
 /// The doors to the outside world. Only `env.rs` goes through them, and the simulation, which is another outside.

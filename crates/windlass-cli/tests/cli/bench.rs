@@ -33,6 +33,16 @@ fn every_phase_gives_its_figures_with_exact_delivery() {
 }
 
 #[test]
+fn another_process_can_enqueue_what_is_timed() {
+    let args = ["bench", "--phase", "latency", "--jobs", "30", "--from-process"];
+    let item = run(&args).expect(0).json()["items"][0].clone();
+    assert_eq!((&item["delivery"]["finished"], &item["delivery"]["twice"]), (&30.into(), &0.into()), "{item}");
+    assert!(item["p99_ms"].as_f64().unwrap() > 0.0);
+    let error = run(&[&args[..], &["--store", "memory:"]].concat()).expect(2).error();
+    assert!(error["message"].as_str().unwrap().contains("memory"), "{error}");
+}
+
+#[test]
 fn a_store_that_is_named_is_left_without_jobs_of_ours() {
     let place = Place::new();
     let mine = place.enqueue("mine", &[]);

@@ -2,10 +2,12 @@
 
 mod batch;
 mod bench;
+mod chaos;
 mod commands;
 mod crashes;
 mod documents;
 mod exit_codes;
+mod full_disk;
 mod operate;
 mod support;
 mod work;

@@ -1,10 +1,15 @@
 //! The phase `latency`: 100 jobs a second on an idle server, from the enqueue call to the handler's first line. An
-//! open loop: a slow job does not hold the next one back.
+//! open loop: a slow job does not hold the next one back. The jobs come from this process, or from another one.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
-use windlass::{Client, Error, Monotonic};
+use anyhow::Context;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin, Command},
+    task::JoinSet,
+};
+use windlass::{Client, Env, Error, Monotonic};
 
 use super::{
     Figures,
@@ -17,41 +22,89 @@ const EVERY: Duration = Duration::from_millis(10);
 /// Jobs that warm everything up and are not counted.
 const WARM_UP: u64 = 20;
 
-pub(crate) async fn run(site: &Site, jobs: u64, slots: usize, retention: Duration) -> anyhow::Result<Figures> {
+/// The number of a job, and when its enqueueing began.
+type Sent = (u64, Monotonic);
+
+pub(crate) async fn run(
+    site: &Site,
+    jobs: u64,
+    slots: usize,
+    retention: Duration,
+    from_process: bool,
+) -> anyhow::Result<Figures> {
     let client = site.client();
     let tally = Tally::new(client, jobs, retention, true);
     let server = tally.serve(client, slots).await?;
-    send(client, &tally, jobs, jobs + WARM_UP).await?;
+    let mut source = if from_process { Source::other(site.url())? } else { Source::Here(client.clone()) };
+    source.send(client.env(), &tally, jobs, jobs + WARM_UP).await?;
     let meter = Meter::start(client.env());
-    let mut sent = send(client, &tally, 0, jobs).await?;
+    let mut sent = source.send(client.env(), &tally, 0, jobs).await?;
     let end = tally.ended().await;
     let cost = meter.stop_at(end);
+    source.end().await?;
     server.shutdown().await;
     sent.sort_unstable();
-    let latency = |(number, called): (u64, Monotonic)| tally.began(number as usize).since(called);
+    let latency = |(number, called): Sent| tally.began(number as usize).since(called);
     let mut latencies: Vec<Duration> = sent.into_iter().map(latency).collect();
     latencies.sort_unstable();
     let (p50_ms, p99_ms) = (quantile_ms(&latencies, 0.5), quantile_ms(&latencies, 0.99));
     Ok(Figures { cost, p50_ms, p99_ms, delivery: tally.delivery() })
 }
 
-/// Enqueues the jobs with these numbers on time, and answers when each call was made.
-async fn send(client: &Client, tally: &Arc<Tally>, from: u64, to: u64) -> anyhow::Result<Vec<(u64, Monotonic)>> {
-    let env = client.env();
-    let began = env.monotonic();
-    let mut calls: JoinSet<Result<(u64, Monotonic), Error>> = JoinSet::new();
-    for number in from..to {
-        let due = EVERY * u32::try_from(number - from).unwrap_or(u32::MAX);
-        env.sleep(due.saturating_sub(env.monotonic().since(began))).await;
-        let (client, job) = (client.clone(), tally.job(number));
-        calls.spawn(async move {
-            let called = client.env().monotonic();
-            client.enqueue(job).await.map(|_| (number, called))
-        });
+/// Who enqueues.
+enum Source {
+    Here(Client),
+    /// `windlass enqueue --batch -`, and its stdin. The monotonic clock is the host's, so that the time from here counts.
+    Other(Box<Child>, ChildStdin),
+}
+
+impl Source {
+    fn other(url: &str) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("this program does not find itself, to start it again")?;
+        let mut command = Command::new(program);
+        command.args(["enqueue", "--batch", "-", "--store", url, "--json"]);
+        // Its answers are not read: what arrived is what ran.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().context("the process that enqueues cannot be started")?;
+        let stdin = child.stdin.take().context("the process that enqueues has no stdin")?;
+        Ok(Source::Other(Box::new(child), stdin))
     }
-    let mut sent = Vec::new();
-    while let Some(call) = calls.join_next().await {
-        sent.push(call??);
+
+    /// Enqueues the jobs with these numbers on time, and answers when each call was made.
+    async fn send(&mut self, env: &Env, tally: &Arc<Tally>, from: u64, to: u64) -> anyhow::Result<Vec<Sent>> {
+        let began = env.monotonic();
+        let mut calls: JoinSet<Result<Sent, Error>> = JoinSet::new();
+        let mut sent = Vec::new();
+        for number in from..to {
+            let due = EVERY * u32::try_from(number - from).unwrap_or(u32::MAX);
+            env.sleep(due.saturating_sub(env.monotonic().since(began))).await;
+            match self {
+                Source::Here(client) => {
+                    let (client, job) = (client.clone(), tally.job(number));
+                    calls.spawn(async move {
+                        let called = client.env().monotonic();
+                        client.enqueue(job).await.map(|_| (number, called))
+                    });
+                }
+                Source::Other(_, stdin) => {
+                    let line = tally.line(number);
+                    sent.push((number, env.monotonic()));
+                    stdin.write_all(line.as_bytes()).await.context("the process that enqueues has ended")?;
+                    stdin.flush().await?;
+                }
+            }
+        }
+        while let Some(call) = calls.join_next().await {
+            sent.push(call??);
+        }
+        Ok(sent)
     }
-    Ok(sent)
+
+    async fn end(self) -> anyhow::Result<()> {
+        let Source::Other(mut child, stdin) = self else { return Ok(()) };
+        drop(stdin);
+        let status = child.wait().await?;
+        anyhow::ensure!(status.success(), "the process that enqueues failed: {status}");
+        Ok(())
+    }
 }

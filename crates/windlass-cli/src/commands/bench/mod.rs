@@ -28,9 +28,11 @@ Examples:
   windlass bench
   windlass bench --phase drain --jobs 1000000 --concurrency 10,50 --store memory:
   windlass bench --phase enqueue --callers 1,50 --json
+  windlass bench --phase latency --from-process
 
 Phases: enqueue (each call awaited), bulk (1,000 jobs a call), drain (preloaded; from the server's start to the last
-accepted finish), latency (100 jobs a second on an idle server, from the enqueue call to the handler's first line).
+accepted finish), latency (100 jobs a second on an idle server, from the enqueue call to the handler's first line; with
+--from-process another process enqueues, and the time begins with the line that `enqueue --batch` is given).
 Without a store it measures SQLite in a temporary folder.";
 
 #[derive(Args, Debug)]
@@ -53,6 +55,9 @@ pub(crate) struct Flags {
     /// How long completed jobs are kept
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "0s")]
     retention: Duration,
+    /// Let another process enqueue (latency)
+    #[arg(long)]
+    from_process: bool,
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -100,6 +105,9 @@ struct Delivery {
 pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let place = Place::new(app.url());
+    if flags.from_process {
+        place.refuse_in_process()?;
+    }
     // Dropped at a signal, so that the temporary folder goes, too.
     let items = tokio::select! {
         biased;
@@ -147,7 +155,7 @@ async fn one(site: &mut Site, flags: &Flags, phase: Phase, jobs: u64, concurrenc
     let figures = match phase {
         Phase::Enqueue => load::enqueue(site, jobs, concurrency, flags.retention).await?,
         Phase::Bulk => load::bulk(site, jobs, concurrency, flags.retention).await?,
-        Phase::Latency => latency::run(site, jobs, concurrency, flags.retention).await?,
+        Phase::Latency => latency::run(site, jobs, concurrency, flags.retention, flags.from_process).await?,
         _ => drain::run(site, jobs, concurrency, flags.backlog, flags.retention).await?,
     };
     let (seconds, jobs_f) = (figures.cost.took.as_secs_f64(), jobs as f64);

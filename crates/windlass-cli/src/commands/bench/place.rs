@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use windlass::{Client, KindFilter, QueueName, Router, Server};
 
 use super::tally::{KIND, QUEUE};
-use crate::{commands::work, handlers::builtin};
+use crate::{commands::work, exit::Failure, handlers::builtin};
 
 /// Says where to open stores.
 pub(crate) struct Place {
@@ -27,6 +27,15 @@ impl Place {
         Self { url: url.map(str::to_owned) }
     }
 
+    /// Refuses a store that another process cannot reach.
+    pub(crate) fn refuse_in_process(&self) -> Result<(), Failure> {
+        match &self.url {
+            Some(url) if in_process(url) => Err(Failure::usage("no other process can enqueue into a store in memory")
+                .help("leave out --from-process, or name another store")),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn open(&self) -> anyhow::Result<Site> {
         let (url, folder) = match &self.url {
             Some(url) => (url.clone(), None),
@@ -45,6 +54,11 @@ impl Place {
 impl Site {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Where other processes find it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Opens the store again, as a process that starts now would: its caches are cold and its files are tidied up.
@@ -70,7 +84,7 @@ impl Site {
     /// Runs what an earlier phase, or a broken run, has left in somebody's store.
     async fn clear(&self) -> anyhow::Result<()> {
         let (queues, kinds) = ([QueueName::new(QUEUE)?], KindFilter::of([KIND])?);
-        if !self.shared || self.client.store().outstanding(&queues, &kinds).await? == 0 {
+        if !self.shared || self.client.store().outstanding(&queues, &kinds, &[]).await? == 0 {
             return Ok(());
         }
         let router = Router::new().at(KIND, builtin::noop);

@@ -63,8 +63,19 @@ impl Tally {
 
     /// The job with this number, about 100 bytes of payload.
     pub(crate) fn job(&self, number: u64) -> RawJob {
-        let id = JobId::from_uuid(Uuid::from_u128(self.run << NUMBER_BITS | u128::from(number)));
-        plain_job(number, self.retention).with(|options| options.id(id.to_string()))
+        plain_job(number, self.retention).with(|options| options.id(self.id(number).to_string()))
+    }
+
+    /// The same job as a line of `enqueue --batch`.
+    pub(crate) fn line(&self, number: u64) -> String {
+        let (id, payload, retention) = (self.id(number), payload(number), self.retention.as_millis());
+        format!(
+            "{{\"kind\":\"{KIND}\",\"queue\":\"{QUEUE}\",\"id\":\"{id}\",\"retention\":\"{retention}ms\",\"payload\":{payload}}}\n"
+        )
+    }
+
+    fn id(&self, number: u64) -> JobId {
+        JobId::from_uuid(Uuid::from_u128(self.run << NUMBER_BITS | u128::from(number)))
     }
 
     fn number(&self, id: &JobId) -> Option<usize> {
@@ -144,8 +155,11 @@ impl Tally {
 
 /// A job whose id the client makes.
 pub(crate) fn plain_job(number: u64, retention: Duration) -> RawJob {
-    let payload = format!(
+    RawJob::new(KIND, payload(number)).with(|options| options.queue(QUEUE).retention(retention))
+}
+
+fn payload(number: u64) -> String {
+    format!(
         r#"{{"number":{number},"to":"somebody@example.com","subject":"your invoice is ready","template":"invoice"}}"#
-    );
-    RawJob::new(KIND, payload).with(|options| options.queue(QUEUE).retention(retention))
+    )
 }

@@ -1,4 +1,4 @@
--- 0002_reports.sql: what the runs of a job say while they go on.
+-- 0003_reports.sql: what the runs of a job say while they go on.
 -- in: nothing    out: nothing
 -- guarantee: runs once, in the transaction that also notes it in windlass_migration.
 -- why: tables of their own, so that neither a claim nor a step of progress rewrites a checkpoint or a log. A job that

@@ -1,0 +1,75 @@
+//! The judge of `bench/chaos.sh`: it passes a good history and finds each kind of bad one.
+
+use std::process::Command;
+
+use crate::support::{Answer, Place, feed};
+
+/// Worker `a` claims the job at second 100 and is killed at 105; `b` runs it.
+const GOOD: [&str; 6] = [
+    "job 1000000000000000001 claimed 100.0 a",
+    "job 1000000000000000001 started 100.1 a",
+    "job 1000000000000000001 rescued 112.0 b",
+    "job 1000000000000000002 claimed 112.1 b",
+    "job 1000000000000000002 started 112.2 b",
+    "job 1000000000000000002 finished 112.3 b completed",
+];
+
+fn judge(events: &[&str]) -> Answer {
+    let place = Place::new();
+    let kills = place.file("kills", "105.0 a\n");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/judge.awk");
+    let mut command = Command::new("awk");
+    command.args(["-v", "lease=10", "-v", "within=15", "-v", &format!("kills={kills}"), "-f", program]);
+    feed(command, (events.join("\n") + "\n").as_bytes())
+}
+
+/// The good history with one event replaced, or one more.
+fn with(change: usize, event: &'static str) -> Vec<&'static str> {
+    let mut events = GOOD.to_vec();
+    if change < events.len() {
+        events[change] = event
+    } else {
+        events.push(event)
+    }
+    events
+}
+
+#[test]
+fn a_good_history_passes_and_its_run_times_are_told() {
+    let answer = judge(&GOOD).expect(0);
+    assert!(answer.stdout.contains("1 runs of killed workers ran again, after 7.2 s"), "{answer:?}");
+}
+
+#[test]
+fn every_kind_of_bad_history_is_found() {
+    let bad = [
+        ("I2", with(9, "job 1000000000000000002 finished 112.4 c completed")),
+        ("I3", with(3, "job 1000000000000000002 claimed 99.0 b")),
+        ("I4", with(2, "job 1000000000000000001 finished 112.0 a completed")),
+        ("I5", with(3, "job 1000000000000000002 claimed 104.0 b")),
+        ("it ran again only", with(4, "job 1000000000000000002 started 121.0 b")),
+    ];
+    for (what, events) in bad {
+        let answer = judge(&events).expect(1);
+        assert!(answer.stderr.contains(what), "{what}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_run_whose_kills_met_nothing_shows_nothing() {
+    let calm = [GOOD[3], GOOD[4], GOOD[5]];
+    assert!(judge(&calm).expect(1).stderr.contains("shows nothing"));
+}
+
+#[test]
+fn what_was_given_back_may_be_claimed_at_once() {
+    let events = [
+        "job 1000000000000000001 claimed 100.0 c",
+        "job 1000000000000000001 released 101.0 c",
+        "job 1000000000000000002 claimed 101.1 b",
+        "job 1000000000000000002 finished 101.2 b completed",
+        "other 1000000000000000001 started 104.0 a",
+        "other 1000000000000000003 started 114.0 b",
+    ];
+    judge(&events).expect(0);
+}
