@@ -243,7 +243,7 @@ impl Run {
         if self.is_committed() {
             return Vec::new();
         }
-        let news = self.said(|said| said.to_report(repeat));
+        let news = self.said(|said| said.for_a_report(repeat));
         news.into_iter().map(|news| Report { lease: self.claimed.lease(), news }).collect()
     }
 

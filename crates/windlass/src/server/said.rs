@@ -74,7 +74,7 @@ impl Said {
     }
 
     /// What is to be reported: what is on its way once more, and unless this is a repeat, what was gathered since.
-    pub(crate) fn to_report(&mut self, repeat: bool) -> Vec<News> {
+    pub(crate) fn for_a_report(&mut self, repeat: bool) -> Vec<News> {
         if self.closed {
             return Vec::new();
         }
@@ -132,20 +132,20 @@ mod tests {
         let mut said = Said::default();
         assert!(said.add(|news| news.say(line("a"))), "the first one wakes the reporter");
         assert!(!said.add(|news| news.say(line("b"))));
-        assert_eq!(numbers(&said.to_report(false)), [(1, 2)]);
+        assert_eq!(numbers(&said.for_a_report(false)), [(1, 2)]);
         assert!(said.add(|news| news.say(line("c"))), "it has to come again");
-        assert_eq!(numbers(&said.to_report(true)), [(1, 2)], "a repeat is the same");
+        assert_eq!(numbers(&said.for_a_report(true)), [(1, 2)], "a repeat is the same");
         assert_eq!(numbers(&said.for_the_finish()), [(1, 2), (2, 1)]);
         said.close();
         assert!(!said.add(|news| news.say(line("d"))));
-        assert!(said.to_report(false).is_empty() && said.checkpoint(Bytes::new()).is_none());
+        assert!(said.for_a_report(false).is_empty() && said.checkpoint(Bytes::new()).is_none());
     }
 
     #[test]
     fn what_was_answered_is_not_sent_again() {
         let mut said = Said::default();
         said.add(|news| news.say(line("a")));
-        said.to_report(false);
+        said.for_a_report(false);
         said.add(|news| news.say(line("b")));
         said.answered(1, Ok(()));
         assert_eq!(numbers(&said.for_the_finish()), [(2, 1)]);
@@ -155,11 +155,11 @@ mod tests {
     fn a_checkpoint_waits_for_the_answer_to_its_own_report() {
         let mut said = Said::default();
         said.add(|news| news.say(line("a")));
-        said.to_report(false);
+        said.for_a_report(false);
         let mut answered = said.checkpoint(Bytes::from_static(b"5")).unwrap().answered;
         said.answered(1, Ok(()));
         assert!(answered.try_recv().is_err(), "that was the report before");
-        said.to_report(false);
+        said.for_a_report(false);
         said.answered(2, Ok(()));
         assert!(matches!(answered.try_recv(), Ok(Ok(()))));
         assert_eq!(said.latest_checkpoint().map(|bytes| &bytes[..]), Some(&b"5"[..]));
