@@ -2,11 +2,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{DeriveInput, Error, LitInt, LitStr, Result, spanned::Spanned};
+use syn::{DeriveInput, Error, LitInt, LitStr, Result, Type, spanned::Spanned};
 
 #[derive(Default)]
 struct Attributes {
     kind: Option<LitStr>,
+    returns: Option<Type>,
     options: Vec<TokenStream>,
 }
 
@@ -26,7 +27,16 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
     } else {
         quote! { #(#options)* }
     };
+    let returns = attributes.returns.map(|output| {
+        quote! {
+            impl #generics ::windlass::Returns for #name #arguments #wheres {
+                type Output = #output;
+            }
+        }
+    });
     Ok(quote! {
+        #returns
+
         impl #generics ::windlass::Job for #name #arguments #wheres {
             const KIND: &'static str = #kind;
 
@@ -44,6 +54,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
             let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
                 "kind" => found.kind = Some(meta.value()?.parse()?),
+                "returns" => found.returns = Some(meta.value()?.parse()?),
                 "queue" | "tenant" | "tag" => {
                     let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
                     found.options.push(quote! { .#method(#text) });
@@ -62,7 +73,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
                 _ => {
                     return Err(meta.error(
                         "unknown job option; there are kind, queue, tenant, priority, max_retry, timeout, retention, \
-                         tag, unique",
+                         tag, unique, returns",
                     ));
                 }
             }

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod enqueue;
+mod follow;
 pub(crate) mod job;
 pub(crate) mod payload;
 pub(crate) mod prune;

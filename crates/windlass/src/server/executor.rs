@@ -202,6 +202,7 @@ impl Core {
     /// The report of a run that has ended.
     pub(crate) fn report(&self, run: Arc<Run>, ran: Ran) {
         if run.is_committed() {
+            run.fall_silent();
             self.held.settle([&run]);
             self.tell(EventKind::Finished, &run.claimed, Some(crate::job::State::Completed));
             return;
@@ -234,6 +235,9 @@ impl Core {
             _ => None,
         };
         let done = verdict == crate::job::Verdict::Complete;
+        // Of a job that goes at once nobody reads what it said.
+        let news = if done && job.spec.retention.is_zero() { Vec::new() } else { run.unanswered() };
+        run.fall_silent();
         let (then, result) = run.left(|left| (std::mem::take(&mut left.then), left.result.take()));
         Finish {
             lease: job.lease(),
@@ -242,6 +246,7 @@ impl Core {
             result: result.filter(|_| done),
             then: if done { then } else { Vec::new() },
             ran: self.env.monotonic().since(run.started_at()),
+            news,
         }
     }
 }

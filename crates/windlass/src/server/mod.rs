@@ -12,8 +12,11 @@ mod held;
 mod keeper;
 pub(crate) mod outcome;
 mod queue;
+mod reporter;
 pub(crate) mod router;
 pub(crate) mod run;
+mod said;
+pub(crate) mod steps;
 
 use std::{
     sync::{Arc, atomic::Ordering},

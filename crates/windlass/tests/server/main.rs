@@ -16,6 +16,8 @@ mod faulty;
 mod limits;
 mod log;
 mod outcomes;
+mod reports;
 mod router;
 mod shutdown;
 mod timeouts;
+mod waiting;
