@@ -14,6 +14,7 @@ pages! {
     JobsAndOptions "../docs/jobs-and-options.md"
     HandlersAndServers "../docs/handlers-and-servers.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
+    Groups "../docs/groups.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"

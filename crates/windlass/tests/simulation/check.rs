@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use windlass::{
     Action, Fence, JobId, JobState, Lease, ServerId, Verdict,
-    store::{Finished, Operated},
+    store::{Finished, Flushed, Operated},
 };
 
 use crate::{
@@ -43,6 +43,8 @@ struct Job {
     newest: Fence,
     failures: u32,
     crashes: u32,
+    /// The job that it became a part of.
+    into: Option<JobId>,
 }
 
 type Checked = Result<(), (Rule, String)>;
@@ -124,6 +126,12 @@ impl Model<'_> {
                 }
                 Ok(())
             }
+            Event::Flushed { members, into, answer: Flushed::Into(_) } => {
+                for member in members {
+                    self.flushed(member, &into.id).map_err(|broken| (of(member), broken))?;
+                }
+                self.came(into).map_err(|broken| (of(&into.id), broken))
+            }
             Event::Rescued { id, fence, state } => self.rescued(id, *fence, *state).map_err(|broken| (of(id), broken)),
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
@@ -162,7 +170,8 @@ impl Model<'_> {
         let gone = old.is_none_or(|old| old.at == At::Gone || pruned(old));
         hold(gone, Rule::OneOutcome, || "enqueued twice".into())?;
         let (newest, acknowledged) = old.map_or((Fence(0), false), |old| (old.newest, old.acknowledged));
-        let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0 };
+        let job =
+            Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0, into: None };
         self.jobs.insert(came.id.clone(), job);
         self.enqueued += 1;
         Ok(())
@@ -283,6 +292,17 @@ impl Model<'_> {
         hold(job.failures <= job.came.max_retry + 1, Rule::RetriesEnd, || format!("{} attempts failed", job.failures))
     }
 
+    /// A member ends by becoming a part of one job.
+    fn flushed(&mut self, member: &JobId, into: &JobId) -> Checked {
+        let Some(job) = self.jobs.get_mut(member) else {
+            return Err((Rule::NothingIsLost, "flushed, and never enqueued".into()));
+        };
+        hold(job.at == At::Waiting, Rule::OneOutcome, || format!("flushed when it was {:?}", job.at))?;
+        job.at = if job.came.keeps { At::Ended(JobState::Completed) } else { At::Gone };
+        job.into = Some(into.clone());
+        Ok(())
+    }
+
     fn rescued(&mut self, id: &JobId, fence: Fence, state: JobState) -> Checked {
         let now = self.now;
         let lease = Lease { id: id.clone(), fence };
@@ -360,6 +380,9 @@ impl Model<'_> {
                 let (kept, expected) = ((record.failures, record.crashes), (job.failures, job.crashes));
                 let what = || format!("(failures, crashes) are {kept:?}, should be {expected:?}");
                 hold(kept == expected, Rule::NumbersAreKept, what).map_err(|broken| (Some(id.clone()), broken))?;
+                let what = || format!("it names {:?}, should be {:?}", record.flushed_into, job.into);
+                let named = record.flushed_into == job.into;
+                hold(named, Rule::NothingIsLost, what).map_err(|broken| (Some(id.clone()), broken))?;
             }
         }
         self.census().map_err(|broken| (None, broken))
