@@ -18,4 +18,5 @@ pages! {
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
+    Testing "../docs/testing.md"
 }
