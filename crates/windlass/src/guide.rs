@@ -19,4 +19,5 @@ pages! {
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
     Testing "../docs/testing.md"
+    WritingAStore "../docs/writing-a-store.md"
 }
