@@ -28,7 +28,25 @@ pub struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(key: GroupKey, members: Vec<Arc<JobSpec>>) -> Self {
+    /// A group with these members, for trying an aggregator out.
+    ///
+    /// ```
+    /// use windlass::{Client, Group, GroupKey, QueueName, RawJob};
+    /// fn digest(group: &Group) -> windlass::Result<RawJob> {
+    ///     let lines: Vec<String> = group.payloads()?;
+    ///     Ok(RawJob::new("email:digest", lines.join("\n")))
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::open("memory:").await?;
+    /// let key = GroupKey::new(QueueName::new("default")?, "digest:ann");
+    /// let member = client.prepare(RawJob::new("note", "\"tea\"").with(|o| o.group("digest:ann")))?;
+    /// let made = digest(&Group::new(key, vec![member.spec])).map_err(|error| error.message())?;
+    /// assert_eq!(&made.payload[..], b"tea");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(key: GroupKey, members: Vec<Arc<JobSpec>>) -> Self {
         Self { key, members }
     }
 
