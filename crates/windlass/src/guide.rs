@@ -17,6 +17,7 @@ pages! {
     Groups "../docs/groups.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
+    Durability "../docs/durability.md"
     Operating "../docs/operating.md"
     Testing "../docs/testing.md"
     WritingAStore "../docs/writing-a-store.md"
