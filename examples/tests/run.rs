@@ -22,6 +22,7 @@ examples! {
     custom_retry
     events_and_hooks
     graceful_shutdown
+    groups
     hello
     job_queue
     many_workers_one_file

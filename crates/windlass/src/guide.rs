@@ -15,6 +15,7 @@ pages! {
     HandlersAndServers "../docs/handlers-and-servers.md"
     ResultsAndProgress "../docs/results-and-progress.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
+    Groups "../docs/groups.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Durability "../docs/durability.md"

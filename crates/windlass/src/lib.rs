@@ -114,6 +114,7 @@ pub use self::{
         Health, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},
         events::{Event, EventKind},
+        group::Group,
         handler::{Decode, Handler},
         outcome::{BoxError, IntoOutcome, JobError, Json, MarkedError, Outcome, Output, Result, ResultExt},
         router::Router,

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod enqueue;
 mod follow;
+pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod payload;
 pub(crate) mod prune;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Work(flags) => work::run(&app, flags).await,
             Command::Job(flags) => job::run(&app, flags).await,
             Command::Queue(flags) => queue::run(&app, flags).await,
+            Command::Group(flags) => group::run(&app, flags).await,
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Bench(flags) => bench::run(&app, flags).await,

@@ -5,13 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use serde::Serialize;
 use tracing::{info, warn};
-use windlass::{Client, DEFAULTS, KindFilter, QueueName, RunningServer, Server, ServerId};
+use windlass::{Client, DEFAULTS, KindFilter, Pattern, QueueName, RunningServer, Server, ServerId};
 
 use crate::{
     config::{Config, EXAMPLE},
     events::EventLog,
     exit::{Exit, Failure},
-    handlers::{Groups, router},
+    handlers::{Groups, aggregators, router},
     signals::{Signals, Wish},
     store::App,
     units,
@@ -31,6 +31,9 @@ A configuration:
   retry = \"exponential 1s cap 1h\"
   [kinds.ping]
   builtin = \"noop\"                # noop, sleep, fail, panic, abort
+  [groups.\"digest:*\"]             # jobs of a group become one, with the array of their payloads
+  kind = \"email:digest\"
+  grace = \"1m\"                    # or max_delay, max_size
 
 SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.";
 
@@ -91,6 +94,7 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let queues = queues(&app.config, &flags);
     let log = flags.events.as_deref().map(EventLog::open).transpose()?;
     let mut server = configure(Server::new(&client, router), &app.config, &flags).queues(queues.clone());
+    server = aggregators(server, &app.config);
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
@@ -164,8 +168,9 @@ async fn until_ended(
 ) -> anyhow::Result<Reason> {
     let kinds = KindFilter::of(config.kinds.keys().map(String::as_str))?;
     let queues = queues.iter().map(|(name, _)| QueueName::new(name)).collect::<Result<Vec<_>, _>>()?;
+    let groups = config.groups.keys().map(|name| Pattern::new(name)).collect::<Result<Vec<_>, _>>()?;
     let drained = async {
-        if flags.drain { drained(client, server, &queues, &kinds).await } else { std::future::pending().await }
+        if flags.drain { drained(client, server, &queues, &kinds, &groups).await } else { std::future::pending().await }
     };
     tokio::pin!(drained);
     loop {
@@ -188,13 +193,19 @@ async fn until_ended(
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Resolves once the server holds nothing and the store has nothing for it.
-pub(crate) async fn drained(client: &Client, server: &RunningServer, queues: &[QueueName], kinds: &KindFilter) {
+pub(crate) async fn drained(
+    client: &Client,
+    server: &RunningServer,
+    queues: &[QueueName],
+    kinds: &KindFilter,
+    groups: &[Pattern],
+) {
     let mut wakeups = client.store().wakeups();
     let mut pause = LOOK_EVERY;
     loop {
         wakeups.mark_seen();
         if server.health().held == 0 {
-            match client.store().outstanding(queues, kinds, &[]).await {
+            match client.store().outstanding(queues, kinds, groups).await {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => warn!(%error, "the store does not say what is left; asking again"),

@@ -35,7 +35,7 @@ fn a_payload_that_is_no_json_too_big_or_too_deep_is_2_and_leaves_no_store() {
     place.feed(&["enqueue", "a", "--payload", "-"], deep.as_bytes()).expect(2);
     place.feed(&["enqueue", "a", "--payload", "@/dev/zero"], b"").expect(2);
     for flags in
-        [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", "g"], &["--header", "x"], &["--tag", ""]]
+        [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", ""], &["--header", "x"], &["--tag", ""]]
     {
         place.run(&[&["enqueue", "a"], flags].concat()).expect(2);
     }
@@ -79,7 +79,7 @@ fn a_batch_answers_in_order_with_bad_lines_in_their_place() {
         "",
         r#"{"kind":"a","id":"three","unique":"until_done","tag":"t","header":"k=v"}"#,
         r#"{"kind":"","id":"four"}"#,
-        r#"{"kind":"a","group":"g"}"#,
+        r#"{"kind":"a","group":""}"#,
     ];
     let answer = place.feed(&["enqueue", "--batch", "-"], lines.join("\n").as_bytes()).expect(2);
     let answers = answer.lines();

@@ -8,6 +8,7 @@ mod crashes;
 mod documents;
 mod exit_codes;
 mod full_disk;
+mod groups;
 mod operate;
 mod support;
 mod work;

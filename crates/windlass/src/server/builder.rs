@@ -7,6 +7,7 @@ use super::{
     context::JobContext,
     core::Core,
     events::Event,
+    group::{self, Aggregator},
     router::{Router, Routes},
 };
 use crate::{
@@ -58,6 +59,9 @@ pub(crate) struct Config {
     pub(crate) kinds: KindFilter,
     pub(crate) timeouts: Vec<(Pattern, Duration)>,
     pub(crate) retries: Vec<(Pattern, RetryPolicy)>,
+    pub(crate) aggregators: Vec<Aggregator>,
+    /// The names of the groups of each aggregator.
+    pub(crate) groups: Vec<Pattern>,
     pub(crate) on_event: Vec<OnEvent>,
     pub(crate) on_error: Option<OnError>,
     pub(crate) is_failure: Option<IsFailure>,
@@ -80,6 +84,8 @@ impl Server {
             kinds: KindFilter::default(),
             timeouts: Vec::new(),
             retries: Vec::new(),
+            aggregators: Vec::new(),
+            groups: Vec::new(),
             on_event: Vec::new(),
             on_error: None,
             is_failure: None,
@@ -254,6 +260,7 @@ impl Server {
         check_queues(&queues)?;
         check_timeouts(&self.timeouts, self.config.timeout_cap)?;
         let mut config = self.config;
+        config.groups = group::patterns(&config.aggregators)?;
         config.kinds = kinds(&routes.patterns(), &self.limits)?;
         for (pattern, timeout) in self.timeouts {
             config.timeouts.push((Pattern::new(&pattern).map_err(invalid)?, timeout));

@@ -36,7 +36,7 @@ use crate::{
     decide::{pace::Pace, queues::QueuePlan},
     env::Env,
     error::Error,
-    job::{QueueName, ServerId, State, Timestamp, Verdict},
+    job::{Pattern, QueueName, ServerId, State, Timestamp, Verdict},
     maintain,
     store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
@@ -226,6 +226,7 @@ impl Core {
         info.pid = std::process::id();
         info.queues = self.queues.clone();
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
+        info.groups = self.config.groups.iter().map(Pattern::to_string).collect();
         info.slots = self.config.slots;
         info.busy = self.queue.busy();
         info.leaked = self.leaked.load(Ordering::Relaxed);

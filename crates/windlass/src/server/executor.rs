@@ -293,7 +293,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     format!("the handler panicked: {}", panic_text(panic))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message")
 }

@@ -7,6 +7,7 @@ mod dispatcher;
 pub(crate) mod events;
 mod executor;
 mod finisher;
+pub(crate) mod group;
 pub(crate) mod handler;
 mod held;
 mod keeper;

@@ -449,6 +449,9 @@ pub struct ServerInfo {
     pub queues: Vec<(QueueName, u32)>,
     /// The patterns of the kinds it handles.
     pub kinds: Vec<String>,
+    /// The patterns of the groups it aggregates.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// How many jobs it runs at once.
     pub slots: u32,
     /// How many it runs now.
@@ -470,6 +473,7 @@ impl ServerInfo {
             seen_at: started_at,
             queues: Vec::new(),
             kinds: Vec::new(),
+            groups: Vec::new(),
             slots: 0,
             busy: 0,
             leaked: 0,

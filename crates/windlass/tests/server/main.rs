@@ -13,6 +13,7 @@ mod client;
 mod crash;
 mod events;
 mod faulty;
+mod groups;
 mod limits;
 mod log;
 mod outcomes;
