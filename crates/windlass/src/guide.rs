@@ -17,4 +17,5 @@ pages! {
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
+    ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
 }

@@ -9,8 +9,9 @@ use crate::{
     decide::operate::Action,
     job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
-        Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+        Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
+        Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies,
+        WakeUps,
     },
 };
 
@@ -78,6 +79,7 @@ layer! {
     fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> u64;
     fn tallies(&self, since: Timestamp) -> Tallies;
     fn servers(&self) -> Vec<ServerInfo>;
+    fn checkup(&self) -> Vec<Check>;
     }
     Operate {
     fn operate(&self, id: &JobId, action: &Action) -> Operated;
