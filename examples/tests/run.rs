@@ -33,6 +33,7 @@ examples! {
     results_and_wait
     retries
     retry_an_operation
+    testing_with_kit
     transactional_enqueue
     worker_pool
 }

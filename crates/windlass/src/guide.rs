@@ -18,4 +18,5 @@ pages! {
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
     ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
+    Testing "../docs/testing.md"
 }

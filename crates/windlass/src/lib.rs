@@ -95,16 +95,17 @@ pub use self::server::handler::check as __check;
 pub use self::{
     client::{Client, ClientBuilder, Enqueue, Job, RawJob, With},
     decide::{
+        group::GroupRules,
         operate::Action,
         retry::{Jitter, RetryPolicy},
     },
     env::{BoxFuture, Env, Host},
     error::Error,
     job::{
-        Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, InvalidJob, JobFilter, JobId,
-        JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, MAX_NAME_BYTES, Monotonic, NewJob,
-        PRIORITIES, Pattern, QueueName, ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique,
-        UniqueBy, UniqueKey, UniqueMode, Verdict,
+        Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
+        InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease,
+        MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, PRIORITIES, Pattern, QueueName, ServerId, Start,
+        State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode, Verdict,
     },
     job_queue::{JobQueue, JobQueueBuilder, QueueError},
     periodic::{Periodic, Ticker, periodic},

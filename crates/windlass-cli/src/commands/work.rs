@@ -213,7 +213,7 @@ pub(crate) async fn drained(client: &Client, server: &RunningServer, queues: &[Q
     loop {
         wakeups.mark_seen();
         if server.health().held == 0 {
-            match client.store().outstanding(queues, kinds).await {
+            match client.store().outstanding(queues, kinds, &[]).await {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => warn!(%error, "the store does not say what is left; asking again"),

@@ -131,6 +131,13 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 }
 
+impl<S> Clone for Router<S> {
+    /// The same handlers, with the same state.
+    fn clone(&self) -> Self {
+        Self { routes: self.routes.clone(), not_found: self.not_found.clone(), extensions: self.extensions.clone() }
+    }
+}
+
 impl<S: Send + Sync + 'static> Default for Router<S> {
     fn default() -> Self {
         Self::new()
