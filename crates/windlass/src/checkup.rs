@@ -15,6 +15,8 @@ use crate::{
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 /// A job that nobody handles may be a deployment that is under way, for so long.
 const DEPLOYMENT: Duration = Duration::from_secs(600);
+/// How many pages of a thousand jobs in line are looked at.
+const PAGES: usize = 10;
 /// The first moment at which this could have been compiled: a clock before it was never set.
 const LONG_AGO: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
@@ -73,44 +75,48 @@ impl Client {
         let mut checks = vec![self::servers(&servers, pending), paused(&census.queues)];
         // Without any server the first of them has said it all.
         if !servers.is_empty() {
-            checks.push(unhandled(&self.unhandled(census, &servers).await?, census.now));
+            checks.push(unhandled(&self.unhandled(&servers).await?, census.now));
         }
         Ok(checks)
     }
 
-    /// What waits in line and is for no live server: how many, and of the first of them which kinds, since when.
-    async fn unhandled(&self, census: &Census, servers: &[ServerInfo]) -> Result<Unhandled, Error> {
-        let mut found = Unhandled::default();
-        for queue in census.queues.iter().filter(|queue| pending(queue) > 0) {
-            let taken = servers.iter().filter(|server| server.queues.iter().any(|(name, _)| *name == queue.name));
-            let kinds = KindFilter::of(taken.flat_map(|server| server.kinds.iter().map(String::as_str)))?;
-            let of_queue = std::slice::from_ref(&queue.name);
-            let all = self.store().outstanding(of_queue, &KindFilter::all()).await?;
-            let handled = self.store().outstanding(of_queue, &kinds).await?;
-            if handled < all {
-                found.jobs += all - handled;
-                self.name_unhandled(&queue.name, &kinds, &mut found).await?;
+    /// What stands in line and is for no live server, among those that were enqueued first: nobody takes them, so they
+    /// gather at the front.
+    async fn unhandled(&self, servers: &[ServerInfo]) -> Result<Unhandled, Error> {
+        let (filter, mut found, mut after) = (JobFilter::default().state(State::Pending), Unhandled::default(), None);
+        let kinds = |server: &ServerInfo| KindFilter::of(server.kinds.iter().map(String::as_str));
+        let kinds = servers.iter().map(kinds).collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..PAGES {
+            let page = self.list(&filter, after, 1000).await?;
+            for job in page.items {
+                found.looked_at += 1;
+                let (queue, kind) = (&job.spec.queue, job.spec.kind.as_str());
+                if !servers
+                    .iter()
+                    .zip(&kinds)
+                    .any(|(server, kinds)| takes(server, queue) && kinds.rule_for(kind).is_some())
+                {
+                    found.jobs += 1;
+                    found.names.insert(format!("{kind} (queue {queue})"));
+                    found.oldest = found.oldest.into_iter().chain(job.pending_at).min();
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
             }
         }
         Ok(found)
     }
+}
 
-    async fn name_unhandled(&self, queue: &QueueName, kinds: &KindFilter, found: &mut Unhandled) -> Result<(), Error> {
-        let mut filter = JobFilter::default().state(State::Pending);
-        filter.queue = Some(queue.clone());
-        for job in self.list(&filter, None, 1000).await?.items {
-            let kind = job.spec.kind.as_str();
-            if kinds.rule_for(kind).is_none() {
-                found.names.insert(format!("{kind} (queue {queue})"));
-                found.oldest = found.oldest.into_iter().chain(job.pending_at).min();
-            }
-        }
-        Ok(())
-    }
+fn takes(server: &ServerInfo, queue: &QueueName) -> bool {
+    server.queues.iter().any(|(name, _)| name == queue)
 }
 
 #[derive(Default)]
 struct Unhandled {
+    looked_at: u64,
     jobs: u64,
     names: BTreeSet<String>,
     oldest: Option<Timestamp>,
@@ -193,11 +199,11 @@ fn unhandled(waiting: &Unhandled, now: Timestamp) -> Check {
     const ADVICE: &str = "run a server that takes the queue and has a handler for the kind, or cancel the jobs; they are \
                           dead (unknown_kind) after a day of live servers without one";
     if waiting.jobs == 0 {
-        return Check::ok("handled", "every job that waits has a live server for its queue and kind");
+        return Check::ok("handled", format!("each of the first {} jobs in line has a live server", waiting.looked_at));
     }
     let names: Vec<&str> = waiting.names.iter().take(10).map(String::as_str).collect();
-    let which = if names.is_empty() { "none of them in line yet".into() } else { names.join(", ") };
-    let found = format!("{} jobs have no live server: {which}", waiting.jobs);
+    let (jobs, looked_at) = (waiting.jobs, waiting.looked_at);
+    let found = format!("{jobs} of the first {looked_at} jobs in line have no live server: {}", names.join(", "));
     match waiting.oldest {
         Some(oldest) if now.since(oldest) >= DEPLOYMENT => Check::fail("handled", found, ADVICE),
         _ => Check::warn("handled", found, ADVICE),
@@ -242,13 +248,13 @@ mod tests {
     fn a_job_without_a_handler_may_be_a_deployment_for_ten_minutes() {
         let waiting = |since: Duration| {
             let names = BTreeSet::from(["mail (queue default)".into()]);
-            let waiting = Unhandled { jobs: 3, names, oldest: Some(LONG_AGO) };
+            let waiting = Unhandled { looked_at: 9, jobs: 3, names, oldest: Some(LONG_AGO) };
             unhandled(&waiting, LONG_AGO.after(since))
         };
         assert_eq!(waiting(DEPLOYMENT / 2).level, Level::Warn);
         let late = waiting(DEPLOYMENT);
         assert_eq!(late.level, Level::Fail);
-        assert_eq!(late.found, "3 jobs have no live server: mail (queue default)");
+        assert_eq!(late.found, "3 of the first 9 jobs in line have no live server: mail (queue default)");
         assert_eq!(unhandled(&Unhandled::default(), LONG_AGO).level, Level::Ok);
     }
 

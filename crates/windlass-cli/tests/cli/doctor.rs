@@ -56,7 +56,11 @@ fn a_kind_without_a_handler_and_a_paused_queue_are_named() {
     let (handled, queues) = (check(&document, "handled"), check(&document, "queues"));
     assert_eq!((&handled["level"], &queues["level"]), (&"warn".into(), &"warn".into()));
     let found = handled["found"].as_str().unwrap();
-    assert!(found.starts_with("2 jobs") && found.contains("other (queue default)") && found.contains("elsewhere"));
+    assert!(
+        found.starts_with("2 of the first 3 jobs")
+            && found.contains("other (queue default)")
+            && found.contains("elsewhere")
+    );
     assert!(queues["found"].as_str().unwrap().contains("paused (1 in line)"));
     has_advice_where_it_is_due(&document);
     worker.stop();

@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod commands;
 mod crashes;
+mod deploy;
 mod doctor;
 mod documents;
 mod exit_codes;
