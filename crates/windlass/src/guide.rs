@@ -19,4 +19,5 @@ pages! {
     Operating "../docs/operating.md"
     ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
     Testing "../docs/testing.md"
+    WritingAStore "../docs/writing-a-store.md"
 }
