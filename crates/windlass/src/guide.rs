@@ -16,6 +16,7 @@ pages! {
     RetriesAndErrors "../docs/retries-and-errors.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
+    Durability "../docs/durability.md"
     Operating "../docs/operating.md"
     ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
     Testing "../docs/testing.md"
