@@ -48,8 +48,8 @@ impl Corners {
                     action: Action::Cancel { .. }, answer: Operated::Done(JobState::Running), ..
                 } => 8,
                 Event::Left { .. } => 9,
-                Event::Flushed { answer: Flushed::Into(_), .. } => 10,
-                Event::Flushed { answer: Flushed::Changed, .. } => 11,
+                Event::Flushed { answer: Flushed::Into(_), .. } => 11,
+                Event::Flushed { answer: Flushed::Changed, .. } => 12,
                 _ => continue,
             };
             self.0[corner] += 1;
