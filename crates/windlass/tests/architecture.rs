@@ -15,8 +15,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("env", &["job", "decide"]),
     ("store", &["job", "decide", "env", "error"]),
     ("error", &["job", "store"]),
-    ("client", &["job", "decide", "env", "error", "store"]),
-    ("server", &["job", "decide", "env", "error", "store", "client", "maintain"]),
+    ("codec", &[]),
+    ("client", &["job", "decide", "env", "error", "store", "codec"]),
+    ("server", &["job", "decide", "env", "error", "store", "codec", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
 ];
 
