@@ -67,6 +67,10 @@ soak: ## Long simulation and comparison of the stores, then kill -9 of real work
 bench: ## Measure ours, in alternating rounds; WRITE=1 keeps it in bench/RESULTS.md (ROUNDS)
 	ROUNDS=$(ROUNDS) bench/ours.sh
 
+.PHONY: bench-pool
+bench-pool: ## Measure WorkerPool beside tokio::spawn, in one process
+	$(CARGO) run --locked --release -p windlass-bench-pool
+
 .PHONY: bench-peers
 bench-peers: ## Measure ours beside the peers that can be built here (ROUNDS)
 	ROUNDS=$(ROUNDS) bench/peers.sh

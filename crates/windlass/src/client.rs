@@ -1,6 +1,7 @@
 //! The client: enqueues typed and raw jobs, waits for them, and looks at and operates what is in a store.
 //! Cheap to clone; every clone talks to the same store.
 
+mod groups;
 mod stream;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -437,7 +438,7 @@ impl Client {
         self.operate(id, Action::Delete).await.map(drop)
     }
 
-    /// Puts a scheduled or retrying job in line now.
+    /// Puts a scheduled or retrying job in line now, and so one that waits in a group: it leaves it and runs alone.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it is in another state.

@@ -14,6 +14,8 @@ pages! {
     JobsAndOptions "../docs/jobs-and-options.md"
     HandlersAndServers "../docs/handlers-and-servers.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
+    InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Operating "../docs/operating.md"
+    Testing "../docs/testing.md"
 }

@@ -35,6 +35,7 @@
 //! | enqueue, wait, look, operate | [`Client`] |
 //! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
 //! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
+//! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`] |
 //! | know all defaults | [`DEFAULTS`] |
 //! | know the life of a job | [`JobState`], [`TRANSITIONS`], [`DeadReason`] |
 //! | write a store | [`store`] and the feature `conformance` |
@@ -72,7 +73,11 @@ mod error;
 #[cfg(doctest)]
 mod guide;
 mod job;
+mod job_queue;
 mod maintain;
+mod periodic;
+pub mod pool;
+mod retry;
 mod server;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -95,17 +100,22 @@ pub use self::{
     decide::{
         breaker::{Breaker, BreakerInfo, BreakerState},
         budget::RetryBudget,
+        group::GroupRules,
         operate::Action,
         retry::{Jitter, RetryPolicy},
     },
     env::{Blocking, BoxFuture, Env, Host, Work},
     error::Error,
     job::{
-        Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, InvalidJob, JobFilter, JobId,
-        JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, MAX_NAME_BYTES, Monotonic, NewJob,
-        PRIORITIES, Pattern, QueueName, ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique,
-        UniqueBy, UniqueKey, UniqueMode, Verdict,
+        Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
+        InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease,
+        MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, PRIORITIES, Pattern, QueueName, ServerId, Start,
+        State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode, Verdict,
     },
+    job_queue::{JobQueue, JobQueueBuilder, QueueError},
+    periodic::{Periodic, Ticker, periodic},
+    pool::WorkerPool,
+    retry::{GaveUp, Retry, RetryError, retry},
     server::{
         Health, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},

@@ -19,6 +19,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["job", "decide", "env", "error", "store", "codec"]),
     ("server", &["job", "decide", "env", "error", "store", "codec", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
+    ("pool", &["job", "decide", "env"]),
+    ("periodic", &["job", "decide", "env"]),
+    // The words of a handler's error, and nothing else of a server.
+    ("retry", &["job", "decide", "env", "server"]),
+    ("job_queue", &["job", "decide", "env", "error", "store", "client", "server"]),
 ];
 
 /// The doors to the outside world. Only `env.rs` goes through them, and the simulation, which is another outside.

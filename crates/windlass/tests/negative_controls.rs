@@ -105,6 +105,26 @@ async fn deafness_to_cancel_is_caught() {
 }
 
 #[tokio::test]
+async fn a_flush_that_does_not_look_again_is_caught() {
+    let facts = [
+        "groups::a_flush_of_a_member_that_left_meanwhile_changes_nothing",
+        "groups::of_two_flushes_of_one_reading_the_second_changes_nothing",
+        "groups::flushes_at_once_take_each_member_once",
+        "groups::a_flush_that_names_a_member_twice_or_one_of_another_group_changes_nothing",
+    ];
+    caught_with(Fault::UncheckedFlush, &facts).await;
+}
+
+#[tokio::test]
+async fn a_flush_of_what_was_edited_since_is_caught() {
+    let facts = [
+        "groups::a_flush_of_an_edited_member_changes_nothing",
+        "groups::a_flush_of_a_member_that_left_and_came_back_changes_nothing",
+    ];
+    caught_with(Fault::StaleFlush, &facts).await;
+}
+
+#[tokio::test]
 async fn a_follow_up_of_a_stale_report_is_caught() {
     let facts =
         ["finish::follow_ups_of_a_stale_report_do_not_come_in", "finish::reports_of_one_run_at_once_are_accepted_once"];

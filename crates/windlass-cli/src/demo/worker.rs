@@ -79,7 +79,7 @@ mod tests {
             client.wait(id).await.unwrap();
         }
         while client.stats(None, None).await.unwrap().total < plan.len() as u64
-            || client.store().outstanding(&queues(), &windlass::KindFilter::of(["*"]).unwrap()).await.unwrap() > 0
+            || client.store().outstanding(&queues(), &windlass::KindFilter::of(["*"]).unwrap(), &[]).await.unwrap() > 0
         {
             client.env().sleep(Duration::from_millis(20)).await;
         }

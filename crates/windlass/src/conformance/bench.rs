@@ -287,6 +287,7 @@ impl Bench {
         let verdict = match state {
             State::Pending => return (self.add(options).await, None),
             State::Scheduled => return (self.add(options.process_in(HOUR)).await, None),
+            State::Aggregating => return (self.add(options.group("waiting")).await, None),
             State::Running => {
                 let (id, lease) = self.start(options).await;
                 return (id, Some(lease));
@@ -304,9 +305,10 @@ impl Bench {
 }
 
 /// The states that a job can be brought to today.
-pub const REACHABLE: [State; 7] = [
+pub const REACHABLE: [State; 8] = [
     State::Pending,
     State::Scheduled,
+    State::Aggregating,
     State::Running,
     State::Retrying,
     State::Completed,

@@ -6,8 +6,10 @@ use super::bench::{Bench, SECOND};
 use crate::{
     decide::operate::Action,
     env::Env,
-    job::{Cause, DeadReason, JobFilter, JobId, JobOptions, Lease, Start, State, Verdict},
-    store::{Finished, Prune},
+    job::{
+        Cause, DeadReason, GroupKey, GroupMember, JobFilter, JobId, JobOptions, Lease, QueueName, Start, State, Verdict,
+    },
+    store::{Finished, Flush, Flushed, Prune},
     testing::ManualClock,
 };
 
@@ -18,10 +20,11 @@ fn chance() -> Env {
 
 /// Does one random thing and says what may have caused a change of state.
 async fn act(bench: &Bench, random: u64, jobs: &mut Vec<JobId>, held: &mut Vec<Lease>) -> Option<Cause> {
-    match random % 8 {
+    match random % 9 {
         0 => {
             let start = if random & 64 == 0 { Start::Now } else { Start::In(SECOND * (random >> 8 & 7) as u32) };
-            let mut job = bench.job(JobOptions::new().retention(SECOND * (random >> 16 & 1) as u32 * 5));
+            let options = JobOptions::new().retention(SECOND * (random >> 16 & 1) as u32 * 5);
+            let mut job = bench.job(if random >> 24 & 3 == 0 { options.group("g") } else { options });
             job.start = start;
             jobs.push(bench.add_job(job).await);
             None
@@ -40,6 +43,10 @@ async fn act(bench: &Bench, random: u64, jobs: &mut Vec<JobId>, held: &mut Vec<L
             bench.rescue().await;
             Some(Cause::Rescue)
         }
+        7 => {
+            flush(bench, jobs).await;
+            Some(Cause::Flush)
+        }
         _ => {
             let job = jobs.get((random >> 16) as usize % jobs.len().max(1)).cloned()?;
             let actions = [
@@ -54,6 +61,19 @@ async fn act(bench: &Bench, random: u64, jobs: &mut Vec<JobId>, held: &mut Vec<L
             bench.operate(&job, actions[(random >> 8) as usize % actions.len()].clone()).await;
             Some(Cause::Operate)
         }
+    }
+}
+
+/// Makes a job of up to three that wait in the group.
+async fn flush(bench: &Bench, jobs: &mut Vec<JobId>) {
+    let group = GroupKey::new(QueueName::trusted("default"), "g");
+    let read = bench.store.members(&group, 3).await.expect("members");
+    if !read.is_empty() {
+        let into = bench.job(JobOptions::new());
+        let flush = Flush { group, members: read.iter().map(GroupMember::read).collect(), into };
+        let flushed = bench.store.flush(&flush).await.expect("flush");
+        assert!(matches!(flushed, Flushed::Into(_)), "nobody else flushes: {flushed:?}");
+        jobs.push(flush.into.spec.id.clone());
     }
 }
 
@@ -134,6 +154,7 @@ pub async fn every_job_of_a_history_can_be_brought_to_its_end(bench: Bench) {
         bench.pass(20 * SECOND).await;
         bench.rescue().await;
         bench.promote().await;
+        flush(&bench, &mut jobs).await;
         loop {
             let request = bench.request(50);
             let mut taken = bench.take(&request).await;

@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod enqueue;
 pub mod fields;
 pub mod finish;
+pub mod groups;
 pub mod history;
 pub mod inspect;
 pub mod leases;
@@ -108,6 +109,7 @@ mod tests {
         ("rescue", include_str!("rescue.rs")),
         ("finish", include_str!("finish.rs")),
         ("promote", include_str!("promote.rs")),
+        ("groups", include_str!("groups.rs")),
         ("operate", include_str!("operate.rs")),
         ("cancel", include_str!("cancel.rs")),
         ("history", include_str!("history.rs")),

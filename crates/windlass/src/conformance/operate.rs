@@ -28,7 +28,7 @@ pub async fn each_action_does_in_each_state_what_the_table_says(bench: Bench) {
             let operated = bench.operate(&job, action.clone()).await;
             let after = bench.get(&job).await;
             let what = format!("{action:?} of a {state} job");
-            match effect(&action, state) {
+            match effect(&action, state, state == State::Aggregating) {
                 Effect::Become(to) => {
                     assert_eq!(operated, Operated::Done(to), "{what}");
                     assert_eq!(after.map(|job| job.state), Some(to), "{what}");

@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 use super::bench::{Bench, HOUR, LEASE, SECOND, queue};
 use crate::{
     decide::operate::Action,
-    job::{DeadReason, JobOptions, Verdict},
+    job::{DeadReason, GroupKey, GroupMember, JobOptions, Verdict},
+    store::Flush,
 };
 
 /// Notes the counter, lets the step happen, and waits. The limit is there only for a store that never wakes.
@@ -46,6 +47,18 @@ pub async fn a_rescue_wakes_whoever_waits(bench: Bench) {
     bench.pass(2 * LEASE).await;
     wakes(&bench, "a rescue", async {
         bench.rescue().await;
+    })
+    .await;
+}
+
+pub async fn a_flush_wakes_whoever_waits(bench: Bench) {
+    bench.add(JobOptions::new().group("g")).await;
+    let group = GroupKey::new(queue("default"), "g");
+    let read = bench.store.members(&group, 10).await.expect("members");
+    let into = bench.job_of("digest", JobOptions::new());
+    let flush = Flush { group, members: read.iter().map(GroupMember::read).collect(), into };
+    wakes(&bench, "a flush", async {
+        bench.store.flush(&flush).await.expect("flush");
     })
     .await;
 }

@@ -3,8 +3,10 @@
 pub mod breaker;
 pub mod budget;
 pub(crate) mod chance;
+pub mod group;
 pub mod operate;
 pub mod queues;
 pub mod rescue;
 pub mod retry;
+pub mod ticks;
 pub mod verdict;

@@ -2,6 +2,7 @@
 //! no clock, no store.
 
 mod filter;
+mod group;
 pub(crate) mod id;
 mod options;
 mod outcome;
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub(crate) use self::time::micros;
 pub use self::{
     filter::{Cursor, JobFilter, JobPage},
+    group::{GroupInfo, GroupKey, GroupMember, MAX_MEMBERS},
     id::{JobId, Kind, MAX_NAME_BYTES, QueueName, ServerId},
     options::{DEFAULTS, Defaults, JobOptions, PRIORITIES, UniqueBy},
     outcome::{DeadReason, ErrorClass, ErrorEntry, Verdict},

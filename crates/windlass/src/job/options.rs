@@ -103,6 +103,7 @@ pub struct JobOptions {
     pub(crate) retention: Option<Duration>,
     pub(crate) id: Option<String>,
     pub(crate) unique: Option<UniqueOption>,
+    pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) headers: BTreeMap<String, String>,
 }
@@ -212,6 +213,14 @@ impl JobOptions {
         self
     }
 
+    /// Wait with the other jobs of this group and queue, of any kind, until a server's aggregator makes one job of
+    /// them; see [`Server::aggregate`](crate::Server::aggregate). With a delay it joins the group when that is over.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
     /// These options, with `lower` filling in what they leave out. Tags are joined, headers too (ours win).
     #[must_use]
     pub fn or(mut self, lower: JobOptions) -> Self {
@@ -225,6 +234,7 @@ impl JobOptions {
         self.retention = self.retention.or(lower.retention);
         self.id = self.id.or(lower.id);
         self.unique = self.unique.or(lower.unique);
+        self.group = self.group.or(lower.group);
         for tag in lower.tags {
             if !self.tags.contains(&tag) {
                 self.tags.push(tag);
@@ -261,6 +271,9 @@ impl JobOptions {
         if let Some(tenant) = &self.tenant {
             check_name("tenant", tenant)?;
         }
+        if let Some(group) = &self.group {
+            check_name("group", group)?;
+        }
         check_extras(&self.tags, &self.headers)?;
         let tenant: Option<Arc<str>> = self.tenant.map(Into::into);
         let unique = match self.unique {
@@ -286,7 +299,7 @@ impl JobOptions {
             deadline: self.deadline,
             retention: self.retention.unwrap_or(DEFAULTS.retention),
             unique,
-            group: None,
+            group: self.group.map(Into::into),
             tags: self.tags,
             headers: self.headers,
         };

@@ -106,7 +106,6 @@ pub struct JobSpec {
     pub deadline: Option<Timestamp>,
     pub retention: Duration,
     pub unique: Option<Unique>,
-    /// Kept for groups, which come later.
     pub group: Option<Arc<str>>,
     pub tags: Vec<String>,
     pub headers: BTreeMap<String, String>,
@@ -148,13 +147,15 @@ pub struct JobRecord {
     pub reason: Option<Arc<str>>,
     /// Set while it runs and somebody has asked for it to be cancelled.
     pub cancel_requested: Option<Arc<str>>,
+    /// The job that it became a part of, when its group was flushed.
+    pub flushed_into: Option<JobId>,
     /// When it came in.
     pub created_at: Timestamp,
     /// When its state last changed.
     pub updated_at: Timestamp,
     /// When it is due, while it is scheduled or retrying.
     pub run_at: Option<Timestamp>,
-    /// When it was last put in line.
+    /// When it was last put in line, or into its group.
     pub pending_at: Option<Timestamp>,
     /// When its current or last run began.
     pub started_at: Option<Timestamp>,
@@ -181,6 +182,7 @@ impl JobRecord {
             errors: Vec::new(),
             reason: None,
             cancel_requested: None,
+            flushed_into: None,
             created_at: at,
             updated_at: at,
             run_at: None,
@@ -237,6 +239,7 @@ impl Serialize for JobRecord {
         map.serialize_entry("errors", &self.errors)?;
         map.serialize_entry("reason", &self.reason)?;
         map.serialize_entry("cancel_requested", &self.cancel_requested)?;
+        map.serialize_entry("flushed_into", &self.flushed_into)?;
         map.serialize_entry("created_at", &self.created_at)?;
         map.serialize_entry("updated_at", &self.updated_at)?;
         map.serialize_entry("run_at", &self.run_at)?;

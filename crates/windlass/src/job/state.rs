@@ -185,6 +185,7 @@ pub const TRANSITIONS: &[(State, Cause, State)] = {
     use State::*;
     &[
         (Scheduled, C::Promote, Pending),
+        (Scheduled, C::Promote, Aggregating),
         (Retrying, C::Promote, Pending),
         (Blocked, C::Unblock, Pending),
         (Blocked, C::Unblock, Cancelled),
@@ -213,12 +214,15 @@ pub const TRANSITIONS: &[(State, Cause, State)] = {
         (Aggregating, C::Operate, Dead),
         (Retrying, C::Operate, Dead),
         (Scheduled, C::Operate, Pending),
+        (Aggregating, C::Operate, Pending),
         (Retrying, C::Operate, Pending),
         (Pending, C::Operate, Scheduled),
         (Scheduled, C::Operate, Scheduled),
         (Retrying, C::Operate, Scheduled),
         (Dead, C::Operate, Pending),
         (Cancelled, C::Operate, Pending),
+        (Dead, C::Operate, Aggregating),
+        (Cancelled, C::Operate, Aggregating),
     ]
 };
 

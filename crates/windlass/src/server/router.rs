@@ -57,6 +57,12 @@ struct Route<S> {
     blocking: bool,
 }
 
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        Self { pattern: self.pattern.clone(), make: self.make.clone(), blocking: self.blocking }
+    }
+}
+
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router without handlers.
     pub fn new() -> Self {
@@ -92,7 +98,7 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// struct CountPrimes { below: u64 }
     ///
     /// fn count_primes(job: CountPrimes, ctx: JobContext) -> windlass::Result<Json<usize>> {
-    ///     let is_prime = |n: &u64| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    ///     let is_prime = |n: &u64| (2..*n).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     ///     let primes = (2..job.below).take_while(|_| !ctx.is_cancelled()).filter(is_prime);
     ///     Ok(Json(primes.count()))
     /// }
@@ -179,6 +185,13 @@ impl<S: Send + Sync + 'static> Router<S> {
             not_found: self.not_found.map(give),
             extensions: self.extensions,
         }
+    }
+}
+
+impl<S> Clone for Router<S> {
+    /// The same handlers, with the same state.
+    fn clone(&self) -> Self {
+        Self { routes: self.routes.clone(), not_found: self.not_found.clone(), extensions: self.extensions.clone() }
     }
 }
 

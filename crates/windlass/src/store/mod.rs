@@ -4,6 +4,7 @@
 //! lease, an operator's conflict) is a result, not an error. These traits are public for authors of other stores,
 //! but exempt from semver; the conformance suite (feature `conformance`) says what they must do.
 
+mod groups;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
+    groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
     wakeups::{WakeUps, Waker},
@@ -27,8 +29,8 @@ use crate::{
     decide::{breaker::BreakerInfo, operate::Action, queues::QueueShare},
     env::Env,
     job::{
-        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, QueueName,
-        ServerId, State, Timestamp, Verdict,
+        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, Pattern,
+        QueueName, ServerId, State, Timestamp, Verdict,
     },
 };
 
@@ -272,7 +274,8 @@ pub trait Store: Send + Sync + 'static {
     /// Applies reports, each fenced by its lease, and answers in their order.
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>>;
 
-    /// Puts up to `limit` due jobs into line, at its end.
+    /// Puts up to `limit` due jobs into line, at its end. A scheduled job of a group that has never run goes into its
+    /// group instead.
     async fn promote(&self, limit: u32) -> Result<Promoted>;
 
     /// Takes lapsed leases, in one step each: crashes + 1, back to the front of the line, or dead as poison. Stamps
@@ -325,8 +328,9 @@ pub trait Inspect: Send + Sync + 'static {
     async fn census(&self) -> Result<Census>;
 
     /// How many jobs of these queues a server that handles `kinds` has still to see to the end: pending, running,
-    /// scheduled or retrying. Stops counting at some number above zero.
-    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64>;
+    /// scheduled or retrying, or aggregating in a group whose name is one of `groups`. Stops counting at some number
+    /// above zero.
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64>;
 
     /// The minute buckets since `since`, added up per queue and kind, and per tenant.
     async fn tallies(&self, since: Timestamp) -> Result<Tallies>;
@@ -460,7 +464,7 @@ pub trait Cluster: Send + Sync + 'static {
 }
 
 /// A whole store.
-pub trait Backend: Store + Inspect + Operate + Cluster + Any {
+pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Any {
     /// Its name: `memory`, `sqlite`.
     fn name(&self) -> &'static str;
 

@@ -133,14 +133,24 @@ impl Bucket {
         }
     }
 
+    /// Counts a job that became a part of another one, and its whole life.
+    pub fn count_flushed(&mut self, lifetime: Duration) {
+        self.completed += 1;
+        self.live(lifetime);
+    }
+
+    fn live(&mut self, lifetime: Duration) {
+        let micros = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
+        self.duration_us = self.duration_us.saturating_add(micros);
+    }
+
     /// Counts a run that ended: how long it stood in line, how long it ran, and (completed) its whole life.
     pub fn count_run(&mut self, to: State, waited: Duration, ran: Duration, lifetime: Duration) {
         self.count(to);
         self.wait.record(waited);
         self.run.record(ran);
         if to == State::Completed {
-            let micros = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
-            self.duration_us = self.duration_us.saturating_add(micros);
+            self.live(lifetime);
         }
     }
 

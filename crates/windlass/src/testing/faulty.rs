@@ -1,4 +1,5 @@
-//! A network between processes and their store that loses, delays and cuts: outages for all, cuts for one.
+//! A network between processes and their store that loses, delays and cuts: outages for all, cuts for one, faults by
+//! chance, and faults that a test orders for the next calls (`planned.rs`).
 //!
 //! Every call travels in a task of the network, so what a process has sent arrives although it was frozen or killed
 //! meanwhile; and a call whose caller gave up may still be applied. Chance comes from the network's [`Env`] alone.
@@ -9,14 +10,21 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::layer::{Layer, Layered};
+use super::{
+    layer::{Layer, Layered},
+    planned::{Call, Fault, Plan},
+};
 use crate::{
     decide::operate::Action,
     env::Env,
-    job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
+    job::{
+        Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
+        QueueName, ServerId, Timestamp,
+    },
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted,
-        Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies, WakeUps, Waker,
+        Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
+        GroupPage, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies,
+        WakeUps, Waker,
     },
 };
 
@@ -92,23 +100,31 @@ impl fmt::Debug for Network {
     }
 }
 
-/// One process's way to a store, over a [`Network`]. Make one for each process, around the same store.
+/// A store that fails when a test says so, around any other store: how does the program behave when an enqueue fails,
+/// when the answer to one is lost, when the store is away for a while?
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # async fn main() -> Result<(), windlass::Error> {
 /// use std::sync::Arc;
-/// use windlass::{Client, Env, RawJob, store::memory::MemoryStore, testing::{FaultyStore, Network}};
-/// let env = Env::system();
-/// let network = Network::new(env.clone());
-/// let store = FaultyStore::around(Arc::new(MemoryStore::new(env)), &network);
-/// let client = Client::builder().on(store.backend());
-/// store.set_cut(true);
-/// assert!(client.enqueue(RawJob::new("mail", "{}")).await.is_err());
-/// store.set_cut(false);
-/// assert!(client.enqueue(RawJob::new("mail", "{}")).await.is_ok());
+/// use windlass::{Client, Env, RawJob, store::memory::MemoryStore, testing::{Call, FaultyStore}};
+/// let faulty = FaultyStore::new(Arc::new(MemoryStore::new(Env::system())));
+/// let client = Client::builder().on(faulty.backend());
+///
+/// faulty.lose_replies(Call::Enqueue, 1);
+/// let queued = client.enqueue(RawJob::new("mail", "{}")).await?; // tries again with the same id
+/// assert!(queued.is_new());
+/// assert_eq!((faulty.calls(Call::Enqueue), client.census().await?.enqueued), (2, 1)); // nothing is doubled
+///
+/// faulty.set_cut(true); // until it is joined again
+/// assert!(client.get(queued.id()).await.is_err());
+/// # Ok(())
 /// # }
 /// ```
+///
+/// Faults by chance come from a [`Network`], which any number of these share: one for each process, around the same
+/// store. [`new`](Self::new) goes by the time of the outside world, and so do the waits of a client that tries again. For
+/// tests that take no time, make everything in a [`World`](super::World), with its `env`.
 #[derive(Clone)]
 pub struct FaultyStore {
     store: Arc<dyn Backend>,
@@ -119,6 +135,7 @@ pub struct FaultyStore {
 #[derive(Default)]
 struct Way {
     cut: Mutex<bool>,
+    plan: Mutex<Plan>,
     deaf: Mutex<Option<Waker>>,
 }
 
@@ -132,6 +149,11 @@ struct Trip {
 }
 
 impl FaultyStore {
+    /// A store around `store` that fails only as it is told to, in the time of the outside world.
+    pub fn new(store: Arc<dyn Backend>) -> Self {
+        Self::around(store, &Network::new(Env::system()))
+    }
+
     /// A way to `store` over `network`.
     pub fn around(store: Arc<dyn Backend>, network: &Network) -> Self {
         Self { store, network: network.clone(), way: Arc::default() }
@@ -140,6 +162,27 @@ impl FaultyStore {
     /// The store as this process sees it.
     pub fn backend(&self) -> Arc<dyn Backend> {
         Arc::new(Layered(self.clone()))
+    }
+
+    /// The next `times` calls of this kind do not arrive; their callers hear `Unavailable`. Orders for the same kind of
+    /// call are carried out one after the other.
+    pub fn fail_next(&self, call: Call, times: usize) {
+        self.way.plan.lock().order(call, times, Fault::Fail);
+    }
+
+    /// The next `times` calls of this kind are applied, and their callers hear `Unavailable` all the same.
+    pub fn lose_replies(&self, call: Call, times: usize) {
+        self.way.plan.lock().order(call, times, Fault::LoseReply);
+    }
+
+    /// The next `times` calls of this kind arrive this much later.
+    pub fn delay_next(&self, call: Call, times: usize, by: Duration) {
+        self.way.plan.lock().order(call, times, Fault::Delay(by));
+    }
+
+    /// How many calls of this kind were made, those that failed among them.
+    pub fn calls(&self, call: Call) -> u64 {
+        self.way.plan.lock().made(call)
     }
 
     /// Cuts this process off from the store, or joins it again. What is under way then does not arrive.
@@ -156,25 +199,32 @@ impl FaultyStore {
         *self.way.cut.lock() || self.network.0.weather.lock().down
     }
 
-    fn trip(&self) -> Trip {
+    fn trip(&self, call: Call) -> Trip {
         let (network, faults) = (&self.network, self.network.0.weather.lock().faults);
-        Trip {
+        let mut trip = Trip {
             lost_request: network.happens(faults.lost_requests),
             lost_reply: network.happens(faults.lost_replies),
             there: network.delay(&faults),
             back: network.delay(&faults),
             patience: network.up_to(faults.timeout),
+        };
+        match self.way.plan.lock().next(call) {
+            Some(Fault::Fail) => trip.lost_request = true,
+            Some(Fault::LoseReply) => trip.lost_reply = true,
+            Some(Fault::Delay(by)) => trip.there += by,
+            None => {}
         }
+        trip
     }
 
     /// Sends a call on its way and waits for what comes back.
-    async fn send<T, F>(&self, call: impl FnOnce(Arc<dyn Backend>) -> F + Send + 'static) -> Result<T>
+    async fn send<T, F>(&self, name: Call, call: impl FnOnce(Arc<dyn Backend>) -> F + Send + 'static) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let (way, trip) = (self.clone(), self.trip());
+        let (way, trip) = (self.clone(), self.trip(name));
         let timeout = self.network.0.weather.lock().faults.timeout;
         let env = &self.network.0.env;
         env.spawn(async move {
@@ -241,7 +291,7 @@ macro_rules! send {
 
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 $(let $arg = $arg.to_owned();)*
-                self.send(move |store| async move { store.$name($(send!(@give $by $arg)),*).await }).await
+                self.send(const { Call::of(stringify!($name)) }, move |store| async move { store.$name($(send!(@give $by $arg)),*).await }).await
             })*
         }
     };
@@ -260,12 +310,17 @@ send! {
     get([&] id: &JobId) -> Option<JobRecord>;
     list([&] filter: &JobFilter, [=] after: Option<Cursor>, [=] limit: u32) -> JobPage;
     census() -> Census;
-    outstanding([&] queues: &[QueueName], [&] kinds: &KindFilter) -> u64;
+    outstanding([&] queues: &[QueueName], [&] kinds: &KindFilter, [&] groups: &[Pattern]) -> u64;
     tallies([=] since: Timestamp) -> Tallies;
     servers() -> Vec<ServerInfo>;
     operate([&] id: &JobId, [&] action: &Action) -> Operated;
     pause([&] queue: &QueueName, [=] paused: bool) -> bool;
     prune([&] what: &Prune, [=] limit: u32) -> Pruned;
+    groups([=] queue: Option<QueueName>, [=] after: Option<GroupKey>, [=] limit: u32) -> GroupPage;
+    members([&] group: &GroupKey, [=] limit: u32) -> Vec<GroupMember>;
+    flush([&] flush: &Flush) -> Flushed;
+    ask_flush([&] group: &GroupKey) -> bool;
+    delete_members([&] group: &GroupKey, [=] limit: u32) -> u32;
     beat([&] server: &ServerInfo) -> ();
     leave([=] server: ServerId) -> ();
     sweep_unknown([=] after: Duration, [=] limit: u32) -> u32;
@@ -303,6 +358,24 @@ mod tests {
             network.set_faults(Faults { lost_replies: 1000, ..Faults::default() });
             assert!(enqueue(&world, &way).await.unwrap_err().is_retryable());
             assert_eq!(store.census().await.unwrap().enqueued, 1);
+        });
+    }
+
+    #[test]
+    fn faults_that_were_ordered_come_in_turn_and_for_one_call_alone() {
+        World::run(3, async |world| {
+            let (way, store, _) = way(&world, Faults::default());
+            way.fail_next(Call::Enqueue, 1);
+            way.lose_replies(Call::Enqueue, 1);
+            way.delay_next(Call::Enqueue, 1, SECOND);
+            assert!(way.backend().census().await.is_ok());
+            assert!(enqueue(&world, &way).await.unwrap_err().is_retryable());
+            assert_eq!(store.census().await.unwrap().enqueued, 0);
+            assert!(enqueue(&world, &way).await.unwrap_err().is_retryable());
+            assert_eq!((store.census().await.unwrap().enqueued, world.elapsed()), (1, Duration::ZERO));
+            assert!(enqueue(&world, &way).await.is_ok());
+            assert_eq!((world.elapsed(), way.calls(Call::Enqueue), way.calls(Call::Census)), (SECOND, 3, 1));
+            assert!(enqueue(&world, &way).await.is_ok());
         });
     }
 

@@ -7,10 +7,14 @@ use async_trait::async_trait;
 
 use crate::{
     decide::operate::Action,
-    job::{Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, Timestamp},
+    job::{
+        Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
+        QueueName, ServerId, Timestamp,
+    },
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
-        Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
+        Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result,
+        ServerInfo, Store, Tallies, WakeUps,
     },
 };
 
@@ -75,7 +79,7 @@ layer! {
     fn get(&self, id: &JobId) -> Option<JobRecord>;
     fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> JobPage;
     fn census(&self) -> Census;
-    fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> u64;
+    fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> u64;
     fn tallies(&self, since: Timestamp) -> Tallies;
     fn servers(&self) -> Vec<ServerInfo>;
     }
@@ -83,6 +87,13 @@ layer! {
     fn operate(&self, id: &JobId, action: &Action) -> Operated;
     fn pause(&self, queue: &QueueName, paused: bool) -> bool;
     fn prune(&self, what: &Prune, limit: u32) -> Pruned;
+    }
+    Groups {
+    fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> GroupPage;
+    fn members(&self, group: &GroupKey, limit: u32) -> Vec<GroupMember>;
+    fn flush(&self, flush: &Flush) -> Flushed;
+    fn ask_flush(&self, group: &GroupKey) -> bool;
+    fn delete_members(&self, group: &GroupKey, limit: u32) -> u32;
     }
     Cluster {
     fn beat(&self, server: &ServerInfo) -> ();

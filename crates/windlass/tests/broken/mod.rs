@@ -5,12 +5,12 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use windlass::{
-    Action, BoxFuture, Cursor, Env, Host, JobFilter, JobId, JobPage, JobRecord, JobState as State, KindFilter, Lease,
-    Monotonic, NewJob, QueueName, ServerId, Timestamp,
+    Action, BoxFuture, Cursor, Env, GroupKey, GroupMember, Host, JobFilter, JobId, JobPage, JobRecord,
+    JobState as State, KindFilter, Lease, Monotonic, NewJob, Pattern, QueueName, ServerId, Timestamp,
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Inspect,
-        Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
-        Waker,
+        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
+        Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result,
+        ServerInfo, Store, Tallies, WakeUps, Waker,
     },
 };
 
@@ -43,6 +43,10 @@ pub(crate) enum Fault {
     NoPause,
     /// Does not count what was removed.
     UncountedRemovals,
+    /// Flushes whatever the aggregator has read, whatever became of it since.
+    UncheckedFlush,
+    /// Flushes members that were edited since they were read.
+    StaleFlush,
     /// Wakes nobody.
     Silent,
 }
@@ -185,8 +189,8 @@ impl Inspect for Broken {
         Ok(Census { removed, ..census })
     }
 
-    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
-        self.inner.outstanding(queues, kinds).await
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
+        self.inner.outstanding(queues, kinds, groups).await
     }
 
     async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
@@ -214,6 +218,44 @@ impl Operate for Broken {
 
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
         self.inner.prune(what, limit).await
+    }
+}
+
+#[async_trait]
+impl Groups for Broken {
+    async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
+        self.inner.groups(queue, after, limit).await
+    }
+
+    async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
+        self.inner.members(group, limit).await
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+        let mut flush = flush.clone();
+        if self.is(Fault::StaleFlush) {
+            let now: Vec<_> = self.inner.members(&flush.group, 1000).await?.iter().map(GroupMember::read).collect();
+            for (id, version) in &mut flush.members {
+                *version = now.iter().find(|(there, _)| there == id).map_or(*version, |(_, version)| *version);
+            }
+        }
+        let flushed = self.inner.flush(&flush).await?;
+        if self.is(Fault::UncheckedFlush) && flushed == Flushed::Changed {
+            for (id, _) in &flush.members {
+                self.inner.operate(id, &Action::Delete).await?;
+            }
+            self.inner.enqueue(vec![flush.into.clone()]).await?;
+            return Ok(Flushed::Into(flush.into.spec.id.clone()));
+        }
+        Ok(flushed)
+    }
+
+    async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
+        self.inner.ask_flush(group).await
+    }
+
+    async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
+        self.inner.delete_members(group, limit).await
     }
 }
 

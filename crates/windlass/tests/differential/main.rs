@@ -87,6 +87,8 @@ fn a_broken_store_is_told_from_the_model() {
         Fault::DeafToCancel,
         Fault::FollowsStale,
         Fault::NoPromoteLimit,
+        Fault::UncheckedFlush,
+        Fault::StaleFlush,
         Fault::NoPause,
         Fault::UncountedRemovals,
     ];

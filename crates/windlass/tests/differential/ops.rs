@@ -9,6 +9,8 @@ use windlass::{Action, DeadReason, JobOptions, JobState as State, Start, Timesta
 
 pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
 pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
+/// Groups: the first two of the first queue.
+pub(crate) const GROUPS: [&str; 2] = ["digest", "digests"];
 /// What a claim or a server may handle.
 pub(crate) const HANDLES: [&[&str]; 4] = [&["*"], &["mail:*"], &["image"], &["mail:send", "image"]];
 
@@ -31,6 +33,10 @@ pub(crate) enum Op {
     Leave { server: usize },
     Sweep,
     ReadCancelLog,
+    ReadGroup { group: usize, limit: u32 },
+    Flush { back: usize, into: New },
+    AskFlush { group: usize },
+    DeleteMembers { group: usize, limit: u32 },
     List { state: usize, kind: Option<usize>, tagged: bool, limit: u32 },
 }
 
@@ -47,6 +53,7 @@ pub(crate) struct New {
     pub(crate) unique: Option<Key>,
     pub(crate) tenant: bool,
     pub(crate) tagged: bool,
+    pub(crate) group: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<usize>(), action()).prop_map(|(job, action)| Op::Operate { job, action }),
         1 => (0..2usize, any::<bool>()).prop_map(|(queue, paused)| Op::Pause { queue, paused }),
         1 => prune().prop_map(Op::Prune),
+        5 => of_groups(),
         6 => span(40).prop_map(Op::Advance),
         1 => (-7200..7200i64).prop_map(|seconds| Op::StepWall { seconds }),
         1 => Just(Op::Reboot),
@@ -110,6 +118,16 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What aggregators and operators do: readings are flushed at once, later, twice or not at all.
+fn of_groups() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..GROUPS.len(), 1..5u32).prop_map(|(group, limit)| Op::ReadGroup { group, limit }),
+        4 => (0..3usize, new()).prop_map(|(back, into)| Op::Flush { back, into }),
+        1 => (0..GROUPS.len()).prop_map(|group| Op::AskFlush { group }),
+        1 => (0..GROUPS.len(), 1..3u32).prop_map(|(group, limit)| Op::DeleteMembers { group, limit }),
+    ]
+}
+
 /// Up to this many times 137 ms: no sum of them soon meets a whole second.
 fn span(most: u32) -> impl Strategy<Value = Duration> {
     (0..=most).prop_map(|units| Duration::from_millis(137) * units)
@@ -117,10 +135,10 @@ fn span(most: u32) -> impl Strategy<Value = Duration> {
 
 fn new() -> impl Strategy<Value = New> {
     let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
-    let extras = (any::<bool>(), any::<bool>());
+    let extras = (any::<bool>(), any::<bool>(), option::weighted(0.3, 0..GROUPS.len()));
     let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];
     (option::weighted(0.3, 0..8u8), place, start(), retention, option::weighted(0.3, key()), extras).prop_map(
-        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged))| New {
+        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, group))| New {
             id,
             kind,
             queue,
@@ -130,6 +148,7 @@ fn new() -> impl Strategy<Value = New> {
             unique,
             tenant,
             tagged,
+            group,
         },
     )
 }
@@ -215,6 +234,9 @@ impl New {
         };
         if self.tenant {
             options = options.tenant("acme");
+        }
+        if let Some(group) = self.group {
+            options = options.group(GROUPS[group]);
         }
         if self.tagged { options.tag("tagged") } else { options }
     }

@@ -5,16 +5,17 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use windlass::{
-    Cursor, ErrorClass, Fence, JobFilter, JobId, JobRecord, JobState as State, Kind, KindFilter, Lease, NewJob,
-    QueueName, ServerId, Timestamp,
+    Cursor, ErrorClass, Fence, GroupKey, GroupMember, JobFilter, JobId, JobRecord, JobState as State, Kind, KindFilter,
+    Lease, NewJob, Pattern, QueueName, ServerId, Timestamp,
     decide::queues::QueueShare,
     store::{
-        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, RescueRules, ServerInfo, StoreError,
+        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, Flush, RescueRules, ServerInfo,
+        StoreError,
     },
     testing::{ManualClock, job},
 };
 
-use super::ops::{Ask, End, HANDLES, KINDS, New, Op, QUEUES};
+use super::ops::{Ask, End, GROUPS, HANDLES, KINDS, New, Op, QUEUES};
 
 /// What differs, in words.
 pub(crate) type Outcome = Result<(), String>;
@@ -32,6 +33,14 @@ impl Side {
     }
 }
 
+/// What was read of a group: the model's versions and the subject's.
+#[derive(Clone)]
+struct Reading {
+    group: GroupKey,
+    ours: Vec<(JobId, i64)>,
+    theirs: Vec<(JobId, i64)>,
+}
+
 /// The model, the subject, and what both have been told.
 pub(crate) struct Pair {
     model: Side,
@@ -44,6 +53,7 @@ pub(crate) struct Pair {
     /// The subject's fences and the model's.
     fences: BTreeMap<Fence, Fence>,
     last_claims: [Option<ClaimRequest>; 2],
+    readings: Vec<Reading>,
     sequence: u64,
     fresh: usize,
 }
@@ -85,6 +95,7 @@ impl Pair {
             leases: Vec::new(),
             fences: BTreeMap::new(),
             last_claims: [None, None],
+            readings: Vec::new(),
             sequence: 0,
             fresh: 0,
         }
@@ -137,6 +148,9 @@ impl Pair {
                 same("sweep", &model, &subject)
             }
             Op::ReadCancelLog => self.read_cancel_log().await,
+            Op::ReadGroup { .. } | Op::Flush { .. } | Op::AskFlush { .. } | Op::DeleteMembers { .. } => {
+                self.of_groups(op).await
+            }
             Op::List { state, kind, tagged, limit } => {
                 let mut filter = JobFilter::default().state(State::ALL[*state]);
                 filter.kind = kind.map(|kind| Kind::new(KINDS[kind]).expect("a kind"));
@@ -145,6 +159,39 @@ impl Pair {
             }
             other => self.surroundings(other).await,
         }
+    }
+
+    async fn of_groups(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::ReadGroup { group, limit } => {
+                let key = group_key(*group);
+                let (model, subject) = both!(self, |side| side.store.members(&key, *limit));
+                let specs = |read: &[GroupMember]| read.iter().map(|member| member.spec.clone()).collect::<Vec<_>>();
+                same("members", &specs(&model), &specs(&subject))?;
+                let versions = |read: Vec<GroupMember>| read.iter().map(GroupMember::read).collect();
+                self.readings.push(Reading { group: key, ours: versions(model), theirs: versions(subject) });
+            }
+            Op::Flush { back, into } => {
+                let Some(Reading { group, ours, theirs }) = self.readings.iter().rev().nth(*back).cloned() else {
+                    return Ok(());
+                };
+                let into = self.new_jobs(std::slice::from_ref(into)).remove(0);
+                let flush = |members| Flush { group: group.clone(), members, into: into.clone() };
+                let model = self.model.store.flush(&flush(ours)).await.map_err(|error| error.to_string());
+                let subject = self.subject.store.flush(&flush(theirs)).await.map_err(|error| error.to_string());
+                same("flush", &model, &subject)?;
+            }
+            Op::AskFlush { group } => {
+                let (model, subject) = both!(self, |side| side.store.ask_flush(&group_key(*group)));
+                same("ask to flush", &model, &subject)?;
+            }
+            Op::DeleteMembers { group, limit } => {
+                let (model, subject) = both!(self, |side| side.store.delete_members(&group_key(*group), *limit));
+                same("delete members", &model, &subject)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What happens around the stores: time, and servers that come and go.
@@ -303,10 +350,13 @@ impl Pair {
     async fn compare_counts(&self) -> Outcome {
         let (model, subject) = both!(self, |side| side.store.census());
         same("census", &model, &subject)?;
+        let (model, subject) = both!(self, |side| side.store.groups(None, None, 100));
+        same("groups", &model, &subject)?;
+        let names = [Pattern::new(GROUPS[0]).expect("a pattern")];
         for kinds in HANDLES {
             let kinds = KindFilter::of(kinds.iter().copied()).expect("patterns");
             let queues = [queue_name(0), queue_name(1)];
-            let (model, subject) = both!(self, |side| side.store.outstanding(&queues, &kinds));
+            let (model, subject) = both!(self, |side| side.store.outstanding(&queues, &kinds, &names));
             same("outstanding", &(model > 0), &(subject > 0))?;
         }
         Ok(())
@@ -371,6 +421,10 @@ fn pick<T>(things: &[T], at: usize) -> Option<&T> {
 
 fn queue_name(place: usize) -> QueueName {
     QueueName::new(QUEUES[place]).expect("a queue")
+}
+
+fn group_key(place: usize) -> GroupKey {
+    GroupKey::new(queue_name(0), GROUPS[place])
 }
 
 fn uuid_of(number: u128) -> uuid::Uuid {

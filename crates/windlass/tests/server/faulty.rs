@@ -14,8 +14,8 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 use windlass::{
-    Action, Cursor, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, StoreError,
-    Timestamp, store::*,
+    Action, Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
+    QueueName, ServerId, StoreError, Timestamp, store::*,
 };
 
 /// The calls of the hot path, by name.
@@ -25,6 +25,7 @@ pub enum Op {
     Claim,
     Extend,
     Finish,
+    Flush,
     Other,
 }
 
@@ -175,8 +176,8 @@ impl Inspect for Faulty {
     async fn census(&self) -> Result<Census> {
         self.call(Op::Other, self.inner.census()).await
     }
-    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
-        self.call(Op::Other, self.inner.outstanding(queues, kinds)).await
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
+        self.call(Op::Other, self.inner.outstanding(queues, kinds, groups)).await
     }
     async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
         self.call(Op::Other, self.inner.tallies(since)).await
@@ -196,6 +197,25 @@ impl Operate for Faulty {
     }
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
         self.call(Op::Other, self.inner.prune(what, limit)).await
+    }
+}
+
+#[async_trait]
+impl Groups for Faulty {
+    async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
+        self.call(Op::Other, self.inner.groups(queue, after, limit)).await
+    }
+    async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
+        self.call(Op::Other, self.inner.members(group, limit)).await
+    }
+    async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+        self.call(Op::Flush, self.inner.flush(flush)).await
+    }
+    async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
+        self.call(Op::Other, self.inner.ask_flush(group)).await
+    }
+    async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
+        self.call(Op::Other, self.inner.delete_members(group, limit)).await
     }
 }
 

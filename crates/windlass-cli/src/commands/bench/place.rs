@@ -84,7 +84,7 @@ impl Site {
     /// Runs what an earlier phase, or a broken run, has left in somebody's store.
     async fn clear(&self) -> anyhow::Result<()> {
         let (queues, kinds) = ([QueueName::new(QUEUE)?], KindFilter::of([KIND])?);
-        if !self.shared || self.client.store().outstanding(&queues, &kinds).await? == 0 {
+        if !self.shared || self.client.store().outstanding(&queues, &kinds, &[]).await? == 0 {
             return Ok(());
         }
         let router = Router::new().at(KIND, builtin::noop);

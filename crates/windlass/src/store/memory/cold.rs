@@ -46,12 +46,13 @@ impl Inspect for MemoryStore {
         Ok(Census { enqueued: inner.enqueued, removed: inner.removed, queues, now: self.env.wall() })
     }
 
-    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
         let inner = self.inner.lock();
         let lines =
             queues.iter().filter_map(|queue| inner.queue_names.get(queue)).flat_map(|at| &inner.queues[*at].lines);
         let handled = lines.map(|line| &inner.lines[*line]).filter(|line| kinds.rule_for(line.kind.as_str()).is_some());
-        Ok(handled.map(Line::outstanding).sum())
+        let handled: u64 = handled.map(Line::outstanding).sum();
+        Ok(handled + u64::from(inner.aggregates(queues, groups)))
     }
 
     async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
@@ -115,7 +116,7 @@ impl Inner {
         let Some(seq) = self.find(id) else { return Operated::NotFound };
         let Some(job) = self.jobs.get_mut(seq) else { return Operated::NotFound };
         let from = job.record.state;
-        match effect(action, from) {
+        match effect(action, from, job.grouped()) {
             Effect::Conflict => return Operated::Conflict { state: from, holder: None },
             Effect::Remove => {
                 self.remove(seq);
@@ -125,6 +126,9 @@ impl Inner {
                 if let Action::Edit { payload } = action {
                     Arc::make_mut(&mut job.record.spec).payload = payload.clone();
                     job.record.updated_at = now;
+                }
+                if from == State::Aggregating {
+                    self.renumber(seq);
                 }
                 return Operated::Done(from);
             }
@@ -157,7 +161,11 @@ impl Inner {
                     job.record.crashes = 0;
                     job.suspect = false;
                 }
-                self.line_up(seq, false, now);
+                if self.jobs.get(seq).is_some_and(|job| job.record.state == State::Aggregating) {
+                    self.join(seq, now);
+                } else {
+                    self.line_up(seq, false, now);
+                }
             }
             Action::Reschedule { start } => {
                 let at = match start {

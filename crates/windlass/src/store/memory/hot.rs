@@ -23,7 +23,11 @@ impl Inner {
             Start::At(at) => at,
             Start::In(wait) => now.after(wait),
         };
-        let state = if run_at > now { State::Scheduled } else { State::Pending };
+        let state = match run_at > now {
+            true => State::Scheduled,
+            false if spec.group.is_some() => State::Aggregating,
+            false => State::Pending,
+        };
         let line = self.line(&spec.queue, &spec.kind);
         let id = spec.id.clone();
         let seq = self.jobs.next();
@@ -45,15 +49,15 @@ impl Inner {
         self.lines[line].by_state[state.code() as usize] += 1;
         self.ids.insert(id.clone(), seq);
         self.enqueued += 1;
-        if state == State::Pending {
-            self.line_up(seq, false, now)
-        } else {
-            self.wait_until(seq, run_at)
+        match state {
+            State::Pending => self.line_up(seq, false, now),
+            State::Aggregating => self.join(seq, now),
+            _ => self.wait_until(seq, run_at),
         }
         Enqueued::New(id)
     }
 
-    fn duplicate_of(&self, new: &NewJob, now: Timestamp) -> Option<Enqueued> {
+    pub(super) fn duplicate_of(&self, new: &NewJob, now: Timestamp) -> Option<Enqueued> {
         let of = |seq: u64| {
             let job = self.jobs.get(seq)?;
             Some(Enqueued::Duplicate(job.record.spec.id.clone(), Some(job.record.state)))
@@ -249,8 +253,9 @@ impl Inner {
         let due: Vec<u64> =
             self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
         for seq in &due {
-            self.change(*seq, State::Pending, Cause::Promote, now);
-            self.line_up(*seq, false, now);
+            let grouped = self.jobs.get(*seq).is_some_and(|job| job.grouped() && job.record.state == State::Scheduled);
+            self.change(*seq, if grouped { State::Aggregating } else { State::Pending }, Cause::Promote, now);
+            if grouped { self.join(*seq, now) } else { self.line_up(*seq, false, now) }
         }
         Promoted { moved: due.len() as u32, next_due: self.due.first().map(|(at, _)| at.since(now)) }
     }

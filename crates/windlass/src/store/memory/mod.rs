@@ -3,8 +3,10 @@
 //!
 //! - `table.rs`: jobs by number. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `cold.rs`: what people and servers look at and do.
+//!   `groups.rs`: jobs that wait to become one.
 
 mod cold;
+mod groups;
 mod hot;
 mod line;
 mod table;
@@ -21,12 +23,19 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use self::{line::Line, table::Table};
+use self::{
+    groups::{Members, leave_group},
+    line::Line,
+    table::Table,
+};
 use super::*;
 use crate::{
-    decide::rescue::Pulse,
+    decide::{group::joins, rescue::Pulse},
     env::Env,
-    job::{Cause, DEFAULTS, DeadReason, JobId, JobRecord, Kind, Monotonic, QueueName, State, Timestamp, UniqueKey},
+    job::{
+        Cause, DEFAULTS, DeadReason, GroupKey, JobId, JobRecord, Kind, Monotonic, QueueName, State, Timestamp,
+        UniqueKey,
+    },
 };
 
 /// Where a pending job stands: higher priority first, then by turn. Turns rise for those who come in at the end and
@@ -50,6 +59,11 @@ struct Job {
 }
 
 impl Job {
+    /// Whether it belongs into its group, not in line.
+    fn grouped(&self) -> bool {
+        joins(self.record.spec.group.is_some(), self.record.attempt)
+    }
+
     fn order(&self) -> Order {
         (Reverse(self.record.spec.priority), self.turn)
     }
@@ -86,6 +100,7 @@ struct Inner {
     line_names: FxHashMap<(usize, Kind), usize>,
     leases: FxHashMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
+    groups: BTreeMap<GroupKey, Members>,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
     live_keys: FxHashMap<UniqueKey, u64>,
@@ -118,6 +133,7 @@ impl MemoryStore {
             line_names: FxHashMap::default(),
             leases: FxHashMap::default(),
             last_claims: FxHashMap::default(),
+            groups: BTreeMap::new(),
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
             live_keys: FxHashMap::default(),
@@ -166,10 +182,10 @@ impl Inner {
 
     /// Takes a job out of whatever its state keeps it in, and puts it into the new state.
     fn change(&mut self, seq: u64, to: State, cause: Cause, now: Timestamp) {
+        self.leave(seq);
         let job = self.jobs.get_mut(seq).expect("only jobs that are there are changed");
         let from = job.record.state;
         debug_assert!(from.may_become(to, cause), "{from} may not become {to} by {cause:?}");
-        leave(&mut self.lines, &mut self.due, &mut self.expiring, &mut self.leases, seq, job);
         let line = &mut self.lines[job.line];
         line.by_state[from.code() as usize] -= 1;
         line.by_state[to.code() as usize] += 1;
@@ -178,6 +194,33 @@ impl Inner {
         if from.is_terminal() {
             job.record.reason = None;
             job.record.completed_at = None;
+        }
+    }
+
+    /// Takes a job out of the index of its present state.
+    fn leave(&mut self, seq: u64) {
+        let Some(job) = self.jobs.get_mut(seq) else { return };
+        match job.record.state {
+            State::Pending => {
+                self.lines[job.line].list(job.suspect).remove(&job.order());
+            }
+            State::Scheduled | State::Retrying => {
+                self.due.remove(&(job.record.run_at.unwrap_or_default(), seq));
+            }
+            State::Aggregating => leave_group(&mut self.groups, seq, &job.record),
+            State::Running => {
+                if let Some(batch) = self.leases.get_mut(&job.lease) {
+                    batch.live -= 1;
+                    if batch.live == 0 {
+                        self.leases.remove(&job.lease);
+                    }
+                }
+            }
+            _ => {
+                if let Some(at) = job.expires.take() {
+                    self.expiring.remove(&(at, seq));
+                }
+            }
         }
     }
 
@@ -236,6 +279,7 @@ impl Inner {
     ) {
         let add = |bucket: &mut Bucket| match run {
             Some((waited, ran)) => bucket.count_run(state, waited, ran, lifetime),
+            None if state == State::Completed => bucket.count_flushed(lifetime),
             None => bucket.count(state),
         };
         add(self.buckets.entry((now.minute(), line)).or_default());
@@ -246,8 +290,8 @@ impl Inner {
 
     /// Removes a job that does not run.
     fn remove(&mut self, seq: u64) {
-        let Some(mut job) = self.jobs.remove(seq) else { return };
-        leave(&mut self.lines, &mut self.due, &mut self.expiring, &mut self.leases, seq, &mut job);
+        self.leave(seq);
+        let Some(job) = self.jobs.remove(seq) else { return };
         self.lines[job.line].by_state[job.record.state.code() as usize] -= 1;
         self.ids.remove(&job.record.spec.id);
         if let Some(unique) = job.record.spec.unique
@@ -256,38 +300,6 @@ impl Inner {
             self.live_keys.remove(&unique.key);
         }
         self.removed += 1;
-    }
-}
-
-/// Takes a job out of the index of its present state.
-fn leave(
-    lines: &mut [Line],
-    due: &mut BTreeSet<(Timestamp, u64)>,
-    expiring: &mut BTreeSet<(Timestamp, u64)>,
-    leases: &mut FxHashMap<u64, LeaseBatch>,
-    seq: u64,
-    job: &mut Job,
-) {
-    match job.record.state {
-        State::Pending => {
-            lines[job.line].list(job.suspect).remove(&job.order());
-        }
-        State::Scheduled | State::Retrying => {
-            due.remove(&(job.record.run_at.unwrap_or_default(), seq));
-        }
-        State::Running => {
-            if let Some(batch) = leases.get_mut(&job.lease) {
-                batch.live -= 1;
-                if batch.live == 0 {
-                    leases.remove(&job.lease);
-                }
-            }
-        }
-        _ => {
-            if let Some(at) = job.expires.take() {
-                expiring.remove(&(at, seq));
-            }
-        }
     }
 }
 

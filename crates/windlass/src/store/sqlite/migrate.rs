@@ -14,10 +14,13 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") },
+    Migration { version: 2, min_compatible: 1, sql: sql!("0002_groups") },
+];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +32,17 @@ enum Found {
 
 /// Brings the file up to this program's version, inside a write transaction of the caller.
 pub(super) fn migrate(conn: &Connection, clock: &Clock, store_id: &str) -> Done<()> {
+    migrate_up_to(conn, clock, store_id, VERSION)
+}
+
+/// The same up to some version, for tests of what earlier programs left.
+pub(super) fn migrate_up_to(conn: &Connection, clock: &Clock, store_id: &str, last: i64) -> Done<()> {
     let version = match found(conn)? {
         Found::Nothing => 0,
         Found::Ours { version, .. } => version,
         Found::Foreign => return Err(foreign().into()),
     };
-    for step in MIGRATIONS.iter().filter(|step| step.version > version) {
+    for step in MIGRATIONS.iter().filter(|step| step.version > version && step.version <= last) {
         conn.execute_batch(step.sql)?;
         if step.version == 1 {
             conn.execute_batch(sql!("migration_table"))?;

@@ -43,6 +43,7 @@ use self::{
     writer::{Call, Writer},
 };
 use super::*;
+use crate::job::{GroupKey, GroupMember};
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
@@ -180,9 +181,9 @@ impl Inspect for SqliteStore {
         self.readers.look(ops::read::census).await
     }
 
-    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter) -> Result<u64> {
-        let (queues, kinds) = (queues.to_vec(), kinds.clone());
-        self.readers.look(move |conn, _| ops::read::outstanding(conn, &queues, &kinds)).await
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
+        let (queues, kinds, groups) = (queues.to_vec(), kinds.clone(), groups.to_vec());
+        self.readers.look(move |conn, _| ops::read::outstanding(conn, &queues, &kinds, &groups)).await
     }
 
     async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
@@ -238,6 +239,37 @@ impl Cluster for SqliteStore {
             Box::new(move |step: &mut Step<'_>| ops::sweep::sweep_unknown(step, after, limit)),
         )
         .await
+    }
+}
+
+#[async_trait]
+impl Groups for SqliteStore {
+    async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
+        let look = move |conn: &rusqlite::Connection, clock: &Clock| {
+            ops::groups::groups(conn, clock, queue.as_ref(), after.as_ref(), limit)
+        };
+        self.readers.look(look).await
+    }
+
+    async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
+        let group = group.clone();
+        self.readers.look(move |conn, clock| ops::groups::members(conn, clock, &group, limit)).await
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+        flush.check()?;
+        let flush = flush.clone();
+        self.write(move |step| ops::groups::flush(step, &flush)).await
+    }
+
+    async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
+        let group = group.clone();
+        self.write(move |step| ops::groups::ask_flush(step, &group)).await
+    }
+
+    async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
+        let group = group.clone();
+        self.write(move |step| ops::groups::delete_members(step, &group, limit)).await
     }
 }
 

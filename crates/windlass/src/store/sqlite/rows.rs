@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::clock::Clock;
 use crate::job::{
-    ErrorEntry, Fence, JobId, JobRecord, JobSpec, Kind, Monotonic, QueueName, ServerId, State, Timestamp, Unique,
-    UniqueKey, UniqueMode,
+    ErrorEntry, Fence, GroupKey, JobId, JobRecord, JobSpec, Kind, Monotonic, QueueName, ServerId, State, Timestamp,
+    Unique, UniqueKey, UniqueMode,
 };
 
 /// Payloads and extras up to this size stand in the hot row.
@@ -85,6 +85,17 @@ pub(super) fn set_extras(spec: &mut JobSpec, json: Option<&str>) {
     spec.tags = extras.tags;
     spec.headers = extras.headers;
     spec.group = extras.group.map(Into::into);
+}
+
+/// The name of a job's group in the column `member_of`: names hold no control character.
+pub(super) fn member_of(queue: &QueueName, group: &str) -> String {
+    format!("{queue}\u{1f}{group}")
+}
+
+/// The group that the column names.
+pub(super) fn group_of(member_of: &str) -> Option<GroupKey> {
+    let (queue, group) = member_of.split_once('\u{1f}')?;
+    Some(GroupKey::new(QueueName::trusted(queue), group))
 }
 
 pub(super) fn errors_json(errors: &[ErrorEntry]) -> Option<String> {
@@ -159,6 +170,7 @@ pub(super) fn record(row: &Row<'_>, clock: &Clock) -> rusqlite::Result<JobRecord
     record.errors = errors_of(row.get::<_, Option<String>>("errors")?.as_deref());
     record.reason = row.get::<_, Option<String>>("reason")?.map(Into::into);
     record.cancel_requested = row.get::<_, Option<String>>("cancel")?.map(Into::into);
+    record.flushed_into = row.get("flushed_into")?;
     record.updated_at = Timestamp::from_micros(row.get("updated_at")?);
     record.run_at = time(row, "run_at")?;
     record.pending_at = time(row, "pending_at")?;

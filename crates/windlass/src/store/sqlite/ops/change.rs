@@ -6,8 +6,12 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Done, Step, sql};
 use crate::{
+    decide::group::joins,
     job::{Cause, ErrorClass, ErrorEntry, JobId, ServerId, State, Timestamp, UniqueKey},
-    store::sqlite::rows::{IdColumn, duration, errors_json, errors_of, state},
+    store::{
+        Bucket,
+        sqlite::rows::{IdColumn, duration, errors_json, errors_of, state},
+    },
 };
 
 /// What a change needs to know of a job.
@@ -31,6 +35,8 @@ pub(super) struct Known {
     pub(super) server: Option<ServerId>,
     /// Its key, if it holds until the job is done.
     pub(super) live_key: Option<UniqueKey>,
+    /// Its group, in the words of the column.
+    pub(super) member_of: Option<String>,
 }
 
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
@@ -55,7 +61,15 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         fence: row.get("fence")?,
         server: row.get("server")?,
         live_key: row.get::<_, Option<[u8; 16]>>("unique_key")?.filter(|_| ttl.is_none()).map(UniqueKey),
+        member_of: row.get("member_of")?,
     })
+}
+
+impl Known {
+    /// Whether it belongs into its group, not in line.
+    pub(super) fn grouped(&self) -> bool {
+        joins(self.member_of.is_some(), self.attempt)
+    }
 }
 
 pub(super) fn find(step: &Step<'_>, id: &JobId) -> Done<Option<Known>> {
@@ -84,6 +98,22 @@ pub(super) fn line_up(step: &mut Step<'_>, job: &Known, cause: Cause, front: boo
     let place = step.place(front);
     let row = params![job.seq, place, step.now(), suspect];
     step.conn.prepare_cached(sql!("change_pending"))?.execute(row)?;
+    Ok(())
+}
+
+/// Puts a job into its group. The place that it takes is its version there.
+pub(super) fn join(step: &mut Step<'_>, job: &Known, cause: Cause) -> Done<()> {
+    moves(step, job, State::Aggregating, cause);
+    let row = params![job.seq, step.place(false), step.now()];
+    step.conn.prepare_cached(sql!("change_aggregating"))?.execute(row)?;
+    Ok(())
+}
+
+/// After a job has left its group: with its last member a group is gone.
+pub(super) fn left_group(step: &Step<'_>, member_of: Option<&str>) -> Done<()> {
+    if let Some(member_of) = member_of {
+        step.conn.prepare_cached(sql!("group_left"))?.execute([member_of])?;
+    }
     Ok(())
 }
 
@@ -121,16 +151,14 @@ pub(super) fn settle(
 /// Counts an arrival in the buckets of this minute.
 pub(super) fn count(step: &mut Step<'_>, job: &Known, to: State, run: Option<Ended>) {
     let lifetime = step.clock.now.since(job.created);
-    match run {
-        Some(run) => step.bucket(job.line).count_run(to, run.waited, run.ran, lifetime),
-        None => step.bucket(job.line).count(to),
-    }
+    let add = |bucket: &mut Bucket| match run {
+        Some(run) => bucket.count_run(to, run.waited, run.ran, lifetime),
+        None if to == State::Completed => bucket.count_flushed(lifetime),
+        None => bucket.count(to),
+    };
+    add(step.bucket(job.line));
     if let Some(tenant) = &job.tenant {
-        let bucket = step.tenant_bucket(tenant.clone());
-        match run {
-            Some(run) => bucket.count_run(to, run.waited, run.ran, lifetime),
-            None => bucket.count(to),
-        }
+        add(step.tenant_bucket(tenant.clone()));
     }
 }
 

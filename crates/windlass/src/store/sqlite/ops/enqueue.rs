@@ -7,7 +7,7 @@ use crate::{
     job::{JobId, NewJob, Start, State, UniqueMode, micros},
     store::{
         Enqueued,
-        sqlite::rows::{INLINE, IdColumn, extras},
+        sqlite::rows::{INLINE, IdColumn, extras, member_of},
     },
 };
 
@@ -33,7 +33,11 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         Start::At(at) => at.as_micros(),
         Start::In(wait) => step.clock.now.after(wait).as_micros(),
     };
-    let state = if run_at > now { State::Scheduled } else { State::Pending };
+    let state = match run_at > now {
+        true => State::Scheduled,
+        false if spec.group.is_some() => State::Aggregating,
+        false => State::Pending,
+    };
     let line = match step.lines.find(step.conn, &spec.queue, &spec.kind)? {
         Some(line) => line,
         // A duplicate makes no queue.
@@ -44,7 +48,7 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
     let ord = step.place(false);
     let extras = extras(spec);
     let aside = spec.payload.len() + extras.as_ref().map_or(0, String::len) > INLINE;
-    let pending = state == State::Pending;
+    let waits_for_time = state == State::Scheduled;
     let added = insert.execute(params![
         seq,
         IdColumn(&spec.id),
@@ -56,8 +60,8 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         micros(spec.timeout),
         micros(spec.retention),
         now,
-        pending.then_some(now),
-        (!pending).then_some(run_at),
+        (!waits_for_time).then_some(now),
+        waits_for_time.then_some(run_at),
         spec.deadline.map(|deadline| deadline.as_micros()),
         aside,
         spec.tenant.as_deref(),
@@ -68,6 +72,7 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         }),
         (!aside).then_some(&spec.payload[..]),
         extras.as_deref().filter(|_| !aside),
+        spec.group.as_deref().map(|group| member_of(&spec.queue, group)),
     ])?;
     if added == 0 {
         return taken(step, &spec.id);
@@ -91,13 +96,13 @@ fn state_of(step: &Step<'_>, id: &JobId) -> Done<Option<State>> {
     Ok(code.and_then(State::from_code))
 }
 
-/// The job that has the id or the key already. Only asked for unique jobs: an id alone is refused by its index.
-fn duplicate_of(step: &Step<'_>, new: &NewJob) -> Done<Option<Enqueued>> {
+/// The job that has the id or the key already. An enqueue only asks for unique jobs: an id alone is refused by its index.
+pub(super) fn duplicate_of(step: &Step<'_>, new: &NewJob) -> Done<Option<Enqueued>> {
     let spec = &*new.spec;
-    let Some(unique) = spec.unique else { return Ok(None) };
     if state_of(step, &spec.id)?.is_some() {
         return taken(step, &spec.id).map(Some);
     }
+    let Some(unique) = spec.unique else { return Ok(None) };
     let found: Option<(JobId, Option<u8>)> = match unique.mode {
         UniqueMode::UntilDone => {
             let mut statement = step.conn.prepare_cached(sql!("key_holder_live"))?;

@@ -6,6 +6,7 @@ pub(super) mod claim;
 pub(super) mod cluster;
 pub(super) mod enqueue;
 pub(super) mod finish;
+pub(super) mod groups;
 pub(super) mod lease;
 pub(super) mod operate;
 pub(super) mod promote;

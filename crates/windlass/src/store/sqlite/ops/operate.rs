@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     Done, Step,
-    change::{Known, find, line_up, remove, settle, wait_until},
+    change::{Known, find, join, left_group, line_up, remove, settle, wait_until},
     sql,
 };
 use crate::{
@@ -18,10 +18,12 @@ use crate::{
 
 pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action) -> Done<Operated> {
     let Some(job) = find(step, id)? else { return Ok(Operated::NotFound) };
-    match effect(action, job.state) {
+    let left = (job.state == State::Aggregating).then_some(job.member_of.as_deref()).flatten();
+    match effect(action, job.state, job.grouped()) {
         Effect::Conflict => return Ok(Operated::Conflict { state: job.state, holder: None }),
         Effect::Remove => {
             remove(step, job.seq, job.line, job.state)?;
+            left_group(step, left)?;
             step.wake();
             return Ok(Operated::Removed);
         }
@@ -32,6 +34,7 @@ pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action
                 return Ok(Operated::Conflict { state: job.state, holder: Some(holder) });
             }
             change(step, &job, to, action)?;
+            left_group(step, left)?;
             return Ok(if step.keep_failed.is_zero() && to.is_terminal() {
                 Operated::Removed
             } else {
@@ -48,6 +51,9 @@ fn change(step: &mut Step<'_>, job: &Known, to: State, action: &Action) -> Done<
         Action::Bury => settle(step, job, to, Cause::Operate, Some(DeadReason::Buried.as_str()), None),
         Action::Redrive => {
             step.conn.prepare_cached(sql!("reset"))?.execute([job.seq])?;
+            if to == State::Aggregating {
+                return join(step, job, Cause::Operate);
+            }
             line_up(step, job, Cause::Operate, false, false)
         }
         Action::Reschedule { start } => {
@@ -88,6 +94,10 @@ fn edit(step: &mut Step<'_>, job: &Known, action: &Action) -> Done<()> {
             step.conn.prepare_cached(sql!("side_write"))?.execute(params![job.seq, none, None::<&str>])?;
         }
         step.conn.prepare_cached(sql!("edit"))?.execute(params![job.seq, &payload[..], job.aside, now, extras])?;
+    }
+    if job.state == State::Aggregating {
+        let version = step.place(false);
+        step.conn.prepare_cached(sql!("renumber"))?.execute([job.seq, version])?;
     }
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! Puts due jobs into line, at its end.
+//! Puts due jobs into line, at its end, or into their group.
 
 use rusqlite::{Connection, params};
 
 use super::{
     Done, Step,
-    change::{by_seq, line_up},
+    change::{by_seq, join, line_up},
     finish::is_suspect,
     sql,
 };
 use crate::{
-    job::{Cause, Timestamp},
+    job::{Cause, State, Timestamp},
     store::{Promoted, sqlite::clock::Clock},
 };
 
@@ -28,6 +28,10 @@ pub(in super::super) fn promote(step: &mut Step<'_>, limit: u32) -> Done<Promote
     drop(statement);
     for seq in &due {
         if let Some(job) = by_seq(step, *seq)? {
+            if job.grouped() && job.state == State::Scheduled {
+                join(step, &job, Cause::Promote)?;
+                continue;
+            }
             let suspect = is_suspect(step, *seq)?;
             line_up(step, &job, Cause::Promote, false, suspect)?;
         }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Done, sql};
+use super::{Done, groups::aggregates, sql};
 use crate::{
-    job::{Cursor, Fence, JobFilter, JobId, JobPage, JobRecord, Kind, KindFilter, Lease, QueueName, State, Timestamp},
+    job::{
+        Cursor, Fence, JobFilter, JobId, JobPage, JobRecord, Kind, KindFilter, Lease, Pattern, QueueName, State,
+        Timestamp,
+    },
     store::{
         CancelLog, CancelWish, Census, QueueCensus, SERVER_SILENT_AFTER, ServerInfo, Tallies, TallyLine,
         sqlite::{
@@ -156,9 +159,17 @@ fn oldest_pending(conn: &Connection, line: i64) -> Done<Option<Timestamp>> {
     Ok(oldest.map(Timestamp::from_micros))
 }
 
-pub(in super::super) fn outstanding(conn: &Connection, queues: &[QueueName], kinds: &KindFilter) -> Done<u64> {
+pub(in super::super) fn outstanding(
+    conn: &Connection,
+    queues: &[QueueName],
+    kinds: &KindFilter,
+    groups: &[Pattern],
+) -> Done<u64> {
+    // One read transaction: a group that is flushed between two looks would be in neither.
+    let conn = conn.unchecked_transaction()?;
     let handled = |line: &LineCount| queues.contains(&line.queue) && kinds.rule_for(line.kind.as_str()).is_some();
-    Ok(lines(conn)?.iter().filter(|line| handled(line)).map(LineCount::outstanding).sum())
+    let handled: u64 = lines(&conn)?.iter().filter(|line| handled(line)).map(LineCount::outstanding).sum();
+    Ok(handled + u64::from(aggregates(&conn, queues, groups)?))
 }
 
 pub(in super::super) fn tallies(conn: &Connection, since: Timestamp) -> Done<Tallies> {

@@ -58,7 +58,10 @@ async fn foreign_and_newer_files_are_refused_untouched() {
 
     let newer = Place::new();
     drop(newer.open().await);
-    newer.raw().execute_batch("UPDATE windlass_migration SET min_compatible = 99, version = 99").unwrap();
+    newer
+        .raw()
+        .execute_batch("INSERT INTO windlass_migration (version, min_compatible, at) VALUES (99, 99, 0)")
+        .unwrap();
     let refused = refusal(&newer, Create::IfMissing).await;
     assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("upgrade")), "{refused}");
 }

@@ -4,6 +4,7 @@ mod caller;
 mod file;
 mod plans;
 mod sharing;
+mod upgrade;
 mod writing;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

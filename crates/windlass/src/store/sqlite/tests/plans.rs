@@ -32,6 +32,12 @@ async fn hot_statements_use_their_indexes_and_sort_nothing() {
         (sql!("list_state"), "windlass_job_listed"),
         (sql!("list_running"), "windlass_job_running"),
         (sql!("undeclared_jobs"), "windlass_job_pending"),
+        (sql!("group_next"), "windlass_job_group"),
+        (sql!("group_age"), "windlass_job_group"),
+        (sql!("group_members"), "windlass_job_group"),
+        (sql!("group_ask"), "windlass_job_group"),
+        (sql!("group_left"), "windlass_job_group"),
+        (sql!("group_member"), "windlass_job_id"),
     ];
     for (sql, index) in served {
         let plan = plan(&place, sql);
