@@ -9,6 +9,8 @@ CARGO ?= cargo
 SEEDS ?= 20000
 HISTORIES ?= 2000
 ROUNDS ?= 5
+# A store of somebody else: a workspace of its own, built into the same place so that most of it is there already.
+OUTSIDE := examples/outside-store
 MINUTES ?= 10
 
 export RUSTDOCFLAGS := -D warnings
@@ -18,7 +20,7 @@ help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: test
-test: setup fmt-check clippy doc check package ## Everything that must hold; what CI runs
+test: setup fmt-check clippy doc check outside package ## Everything that must hold; what CI runs
 
 .PHONY: setup
 setup: ## Install what is missing, or say what is
@@ -27,10 +29,12 @@ setup: ## Install what is missing, or say what is
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path $(OUTSIDE)/Cargo.toml
 
 .PHONY: fmt-check
 fmt-check:
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path $(OUTSIDE)/Cargo.toml -- --check
 
 # The library alone in its smallest shapes, then everything with everything.
 .PHONY: clippy
@@ -48,6 +52,10 @@ doc: ## Build the reference, without warnings
 check: ## Run all tests: unit, conformance, simulation, binary, examples, documents
 	$(CARGO) test --locked --workspace --all-features
 
+.PHONY: outside
+outside: ## Hold a store from outside the workspace to the conformance suite
+	$(CARGO) test --locked --manifest-path $(OUTSIDE)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
+
 .PHONY: package
 package: ## Check that the crates can be packaged
 	$(CARGO) package --locked --no-verify --allow-dirty -p windlass-macros -p windlass
@@ -60,6 +68,7 @@ demo: ## See it run
 soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
+	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	bench/disturbed.sh
 

@@ -47,7 +47,12 @@ pub struct Opened {
 impl Opened {
     /// A store that needs nothing beside it.
     pub fn new(store: impl Backend) -> Self {
-        Self { store: Arc::new(store), keep: None }
+        Self::shared(Arc::new(store))
+    }
+
+    /// The same, for a store that is shared already.
+    pub fn shared(store: Arc<dyn Backend>) -> Self {
+        Self { store, keep: None }
     }
 
     /// Keeps something alive for as long as the store is used.

@@ -51,13 +51,18 @@ calls! {
     Operate "operate"
     Pause "pause"
     Prune "prune"
+    Groups "groups"
+    Members "members"
+    Flush "flush"
+    AskFlush "ask_flush"
+    DeleteMembers "delete_members"
     Beat "beat"
     Leave "leave"
     SweepUnknown "sweep_unknown"
 }
 
 impl Call {
-    /// The call of a method. A method that is missing above does not compile where it is sent.
+    /// The call of a method. A method that is missing above does not build where it is sent.
     pub(super) const fn of(method: &str) -> Call {
         let mut at = 0;
         while at < Call::ALL.len() {
