@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use windlass::{
-    JobState,
+    BreakerState, JobState,
     store::{Dimension, GroupStats, Stats},
 };
 
 use crate::{
     exit::Exit,
-    output::{pairs, table},
+    output::{or_dash, pairs, table},
     store::App,
     units,
 };
@@ -67,11 +67,17 @@ fn words(stats: &Stats, groups: bool) -> String {
         let rows: Vec<Vec<String>> = stats.servers.iter().map(server).collect();
         text += &format!("\n{}", table(&["SERVER", "HOST", "PID", "SLOTS", "BUSY", "LEAKED"], &rows));
     }
+    let breakers = stats.servers.iter().flat_map(|server| server.breakers.iter().map(move |breaker| (server, breaker)));
+    for (server, breaker) in breakers.filter(|(_, breaker)| breaker.state != BreakerState::Closed) {
+        let until = breaker.until.map_or("trying a job".into(), |until| format!("open until {until}"));
+        text += &format!("\nbreaker of {} in server {}: {until}", breaker.kind, server.id);
+    }
     if groups {
         let headings = ["NAME", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];
         let row = |group: &GroupStats| {
             let counts = [group.completed, group.failed, group.retried].map(|count| count.to_string());
-            let times = [Some(group.avg_duration_ms), group.p99_wait_ms, group.p99_run_ms].map(|time| or_dash(time.map(millis)));
+            let times = [Some(group.avg_duration_ms), group.p99_wait_ms, group.p99_run_ms]
+                .map(|time| or_dash(time.map(millis)));
             [group.name.clone()].into_iter().chain(counts).chain(times).collect()
         };
         let rows: Vec<Vec<String>> = stats.items.iter().map(row).collect();

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What has not started this long after its claim is given back.
-const RELEASE_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How long a server that stops goes on asking what an unanswered claim gave it.
 const LAST_CLAIM: Duration = Duration::from_secs(3);
 /// No claims while this many reports wait: the store falls behind.
@@ -169,9 +169,11 @@ impl Dispatcher {
         if core.reports.len() >= MAX_REPORTS {
             return Room::slots(0);
         }
-        let (slots, taken, kinds) = (core.config.slots, core.queue.taken(), &core.config.kinds);
+        let (slots, taken) = (core.config.slots, core.queue.taken());
         let most = if core.env.monotonic() < self.no_prefetch_until { 0 } else { core.config.prefetch };
-        let unlimited = |kind: &Kind| kinds.rule_for(kind.as_str()).is_some_and(|rule| kinds.rules[rule].room.is_none());
+        let kinds = rooms(core);
+        let unlimited =
+            |kind: &Kind| kinds.rule_for(kind.as_str()).is_some_and(|rule| kinds.rules[rule].room.is_none());
         let prefetch = core.pace.lock().prefetch(slots, most, unlimited);
         let free = slots.saturating_sub(taken);
         if prefetch.quick.is_empty() {
@@ -183,11 +185,7 @@ impl Dispatcher {
     fn request(&mut self, room: Room) -> ClaimRequest {
         self.sequence += 1;
         let core = &self.core;
-        let rule_left = |(rule, held): (&KindRule, &std::sync::atomic::AtomicU32)| KindRule {
-            pattern: rule.pattern.clone(),
-            room: rule.room.map(|limit| limit.saturating_sub(held.load(Ordering::Acquire))),
-        };
-        let kinds = KindFilter { rules: core.config.kinds.rules.iter().zip(&core.by_rule).map(rule_left).collect() };
+        let kinds = rooms(core);
         self.capped = room.free == 0 || kinds.rules.iter().any(|rule| rule.room == Some(0));
         ClaimRequest {
             server: core.id,
@@ -245,10 +243,11 @@ impl Dispatcher {
         }
         let run = |claimed: &crate::store::Claimed| {
             let kind = claimed.spec.kind.as_str();
-            let rule = core.config.kinds.rule_for(kind).filter(|rule| core.config.kinds.rules[*rule].room.is_some());
+            let rule = core.config.kinds.rule_for(kind);
             if let Some(rule) = rule {
                 core.by_rule[rule].fetch_add(1, Ordering::AcqRel);
             }
+            core.guards.claimed(rule, before);
             let timeout = core.config.timeout(kind, claimed.spec.timeout);
             let shared = core.routes.extensions.clone();
             core.tell(EventKind::Claimed, claimed, None);
@@ -292,7 +291,8 @@ impl Dispatcher {
     async fn wait_for_jobs(&self, wakeups: &mut WakeUps) {
         let core = &self.core;
         let poll = core.env.jittered(core.config.poll);
-        let wait = self.before_overdue(poll);
+        let to_breaker = core.guards.next_change(core.env.monotonic()).unwrap_or(poll);
+        let wait = self.before_overdue(poll.min(to_breaker));
         tokio::select! {
             biased;
             () = wakeups.changed() => {}
@@ -300,4 +300,21 @@ impl Dispatcher {
             _ = core.sleep_until(Life::Quiet, wait) => {}
         }
     }
+}
+
+/// The rules, with as many jobs as each has room for: by its limit, its breaker, and the threads if its handler blocks.
+/// Several handlers that block are each offered all free threads; what they get beyond them waits in a slot, and is
+/// given back after a second.
+fn rooms(core: &Core) -> KindFilter {
+    let now = core.env.monotonic();
+    let held = |rule: usize| core.by_rule[rule].load(Ordering::Acquire);
+    let blocking = core.config.terms.iter().enumerate().filter(|(_, terms)| terms.blocking);
+    let threads = core.seats.total().saturating_sub(blocking.map(|(rule, _)| held(rule)).sum());
+    let room = |(place, rule): (usize, &KindRule)| {
+        let limit = rule.room.map(|limit| limit.saturating_sub(held(place)));
+        let threads = core.config.terms[place].blocking.then_some(threads);
+        let rooms = [limit, threads, core.guards.room(place, now)];
+        KindRule { pattern: rule.pattern.clone(), room: rooms.into_iter().flatten().min() }
+    };
+    KindFilter { rules: core.config.kinds.rules.iter().enumerate().map(room).collect() }
 }

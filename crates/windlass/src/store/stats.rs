@@ -304,9 +304,8 @@ fn groups(tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
 
 impl GroupStats {
     fn new(name: String, bucket: &Bucket) -> Self {
-        let millis = |histogram: &Histogram, part| {
-            histogram.quantile(part).map(|duration| duration.as_secs_f64() * 1000.0)
-        };
+        let millis =
+            |histogram: &Histogram, part| histogram.quantile(part).map(|duration| duration.as_secs_f64() * 1000.0);
         Self {
             name,
             completed: bucket.completed,

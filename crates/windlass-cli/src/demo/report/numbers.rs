@@ -126,7 +126,8 @@ impl Numbers {
             p99_wait: time(stats.and_then(|stats| stats.p99_wait_ms)),
             p50_run: time(stats.and_then(|stats| stats.p50_run_ms)),
             p99_run: time(stats.and_then(|stats| stats.p99_run_ms)),
-            run_ms: stats.map_or((0.0, 0.0), |stats| (stats.p50_run_ms.unwrap_or(0.0), stats.p99_run_ms.unwrap_or(0.0))),
+            run_ms: stats
+                .map_or((0.0, 0.0), |stats| (stats.p50_run_ms.unwrap_or(0.0), stats.p99_run_ms.unwrap_or(0.0))),
         }
     }
 

@@ -10,11 +10,7 @@ use crate::{
     job::{Fence, Kind, QueueName, State, Timestamp},
     store::{
         Claim, ClaimRequest, Claimed, ExtendRequest,
-        sqlite::{
-            clock::Clock,
-            lines::Lines,
-            rows,
-        },
+        sqlite::{clock::Clock, lines::Lines, rows},
     },
 };
 
