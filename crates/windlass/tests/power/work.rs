@@ -195,6 +195,8 @@ pub fn request(sequence: u64, limit: u32) -> ClaimRequest {
         server: server(),
         sequence,
         limit,
+        slots: limit,
+        quick: Default::default(),
         shares: vec![QueueShare { queue: QueueName::new("default").unwrap(), quota: limit }],
         kinds: KindFilter::all(),
         lease: LEASE,
@@ -203,5 +205,5 @@ pub fn request(sequence: u64, limit: u32) -> ClaimRequest {
 }
 
 pub fn report(job: &Claimed, verdict: Verdict) -> Finish {
-    Finish { lease: job.lease(), verdict, error: None, result: None, then: Vec::new(), ran: Duration::from_millis(3) }
+    Finish { lease: job.lease(), verdict, error: None, result: None, then: Vec::new(), news: Vec::new(), ran: Duration::from_millis(3) }
 }
