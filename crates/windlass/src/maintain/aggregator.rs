@@ -132,7 +132,8 @@ async fn flush(core: &Core, aggregator: &Aggregator, key: &GroupKey) -> Result<(
         let flush = Flush { group: key.clone(), members: members.iter().map(GroupMember::read).collect(), into };
         return match core.store().flush(&flush).await.map_err(unflushed)? {
             Flushed::Into(id) => {
-                debug!(job.id = %id, queue = key.queue.as_str(), group = &*key.name, members = many, "a group was flushed");
+                let (queue, group) = (key.queue.as_str(), &*key.name);
+                debug!(job.id = %id, queue, group, members = many, "a group was flushed");
                 Ok(())
             }
             Flushed::Changed => {
@@ -141,7 +142,7 @@ async fn flush(core: &Core, aggregator: &Aggregator, key: &GroupKey) -> Result<(
             }
             Flushed::Taken(id, _) => Err(Unflushed::Failed(format!(
                 "job `{id}` has the id or the unique key of the job it made; give each flush another one, or wait until \
-                 that job has ended"
+                 that one has ended"
             ))),
         };
     }
