@@ -8,6 +8,7 @@ use syn::{DeriveInput, Error, LitInt, LitStr, Result, Type, spanned::Spanned};
 struct Attributes {
     kind: Option<LitStr>,
     returns: Option<Type>,
+    codec: Option<TokenStream>,
     options: Vec<TokenStream>,
 }
 
@@ -34,6 +35,13 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
             }
         }
     });
+    let coding = attributes.codec.map(|codec| {
+        quote! {
+            fn coding() -> ::windlass::codec::Coding<Self> {
+                ::windlass::codec::Coding::of::<#codec>()
+            }
+        }
+    });
     Ok(quote! {
         #returns
 
@@ -43,6 +51,8 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
             fn options(&self) -> ::windlass::JobOptions {
                 ::windlass::JobOptions::new() #body
             }
+
+            #coding
         }
     })
 }
@@ -55,6 +65,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
             match name.as_str() {
                 "kind" => found.kind = Some(meta.value()?.parse()?),
                 "returns" => found.returns = Some(meta.value()?.parse()?),
+                "codec" => found.codec = Some(codec(meta.value()?)?),
                 "queue" | "tenant" | "tag" => {
                     let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
                     found.options.push(quote! { .#method(#text) });
@@ -72,8 +83,8 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
                 }),
                 _ => {
                     return Err(meta.error(
-                        "unknown job option; there are kind, queue, tenant, priority, max_retry, timeout, retention, \
-                         tag, unique, returns",
+                        "unknown job option; there are kind, codec, queue, tenant, priority, max_retry, timeout, \
+                         retention, tag, unique, returns",
                     ));
                 }
             }
@@ -81,6 +92,23 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
         })?;
     }
     Ok(found)
+}
+
+/// A codec of the library by its name, or any type.
+fn codec(value: syn::parse::ParseStream) -> Result<TokenStream> {
+    if !value.peek(LitStr) {
+        let path = value.parse::<syn::Path>()?;
+        return Ok(quote! { #path });
+    }
+    let name = value.parse::<LitStr>()?;
+    match name.value().as_str() {
+        "json" => Ok(quote_spanned! { name.span() => ::windlass::codec::Json }),
+        "msgpack" => Ok(quote_spanned! { name.span() => ::windlass::codec::MsgPack }),
+        _ => Err(Error::new(
+            name.span(),
+            "the codecs are \"json\" and \"msgpack\" (feature `msgpack`), or a type of your own",
+        )),
+    }
 }
 
 fn duration(text: &LitStr) -> Result<LitInt> {

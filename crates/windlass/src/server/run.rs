@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
-use super::{reporter::Desk, said::Said};
+use super::{blocking::Seat, reporter::Desk, said::Said};
 use crate::{
     client::Client,
     error::Error,
@@ -56,8 +56,10 @@ pub(crate) enum Phase {
 pub(crate) struct Run {
     pub(crate) claimed: Claimed,
     pub(crate) client: Client,
-    /// The limited rule under which it was claimed, whose room it takes.
+    /// The rule under which it was claimed, whose room it takes.
     pub(crate) rule: Option<usize>,
+    /// The thread of a blocking handler, from before its start to the end of the run.
+    seat: Mutex<Option<Arc<Seat>>>,
     pub(crate) timeout: Duration,
     pub(crate) claimed_at: Monotonic,
     phase: AtomicU8,
@@ -127,6 +129,7 @@ impl Run {
             claimed,
             client,
             rule,
+            seat: Mutex::default(),
             timeout,
             claimed_at,
             phase: AtomicU8::new(Phase::Queued as u8),
@@ -260,6 +263,18 @@ impl Run {
     /// The run has ended: from here on it says nothing.
     pub(crate) fn fall_silent(&self) {
         self.said(Said::close);
+    }
+
+    pub(crate) fn sit(&self, seat: Arc<Seat>) {
+        *self.seat.lock() = Some(seat);
+    }
+
+    pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
+        self.seat.lock().clone()
+    }
+
+    pub(crate) fn stand_up(&self) -> Option<Arc<Seat>> {
+        self.seat.lock().take()
     }
 
     pub(crate) fn left<T>(&self, with: impl FnOnce(&mut Left) -> T) -> T {
