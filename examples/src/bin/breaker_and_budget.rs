@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let server = Server::new(&client, Router::new().job(charge))
         .concurrency(1)
         .retry(RetryPolicy::fixed(Duration::from_millis(50)))
-        .breaker("bank:*", Breaker::new().min_calls(3).open_for(Duration::from_millis(300)))
+        .breaker("bank:*", Breaker::new().min_calls(3).open_for(Duration::from_secs(2)))
         // Plenty here; in earnest a tenth of the first runs.
         .retry_budget("bank:*", RetryBudget::new(1.0).per_minute(60))
         .on_event(|event| {
