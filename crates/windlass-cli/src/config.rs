@@ -41,7 +41,15 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) groups: BTreeMap<String, GroupConfig>,
     schedules: Option<toml::Value>,
-    http: Option<toml::Value>,
+    pub(crate) http: Option<Http>,
+}
+
+/// Where the worker answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) listen: Option<String>,
+    tokens: Option<toml::Value>,
 }
 
 /// How one kind, or all kinds under a pattern, are run.
@@ -94,8 +102,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let sections = [("schedules", &self.schedules), ("http", &self.http)];
-        if let Some((name, _)) = sections.iter().find(|(_, section)| section.is_some()) {
+        let tokens = self.http.as_ref().is_some_and(|http| http.tokens.is_some());
+        let sections = [("schedules", self.schedules.is_some()), ("http.tokens", tokens)];
+        if let Some((name, _)) = sections.iter().find(|(_, named)| *named) {
             return Err(format!("this version has no `{name}`; take the section out, or use a version that has it"));
         }
         if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
@@ -201,7 +210,8 @@ mod tests {
         assert!(refused("[groups.a]\nkind = \"b*\"").contains("groups.\"a\": the kind ends in `*`"));
         assert!(refused("[groups.a]\nkind = \"b\"\nmax_size = 1001").contains("1 to 1000 members"));
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
-        assert!(refused("[http]\nlisten = \"x\"").contains("this version has no `http`"));
+        assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
+        assert!(refused("[http]\nport = 1").contains("unknown field `port`"));
     }
 
     #[test]
