@@ -19,3 +19,4 @@ mod outcomes;
 mod router;
 mod shutdown;
 mod timeouts;
+mod trouble;
