@@ -17,9 +17,13 @@ macro_rules! examples {
 }
 
 examples! {
+    blocking_handlers
+    breaker_and_budget
     cancel_and_timeout
+    codecs
     complete_in_transaction
     custom_retry
+    enqueue_stream
     events_and_hooks
     graceful_shutdown
     hello
@@ -28,12 +32,14 @@ examples! {
     middleware_and_state
     options_and_unique
     periodic_work
+    progress_and_resume
     raw_and_patterns
     readme
     results_and_wait
     retries
     retry_an_operation
     testing_with_kit
+    tower_layers
     transactional_enqueue
     worker_pool
 }

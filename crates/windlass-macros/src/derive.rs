@@ -2,11 +2,13 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{DeriveInput, Error, LitInt, LitStr, Result, spanned::Spanned};
+use syn::{DeriveInput, Error, LitInt, LitStr, Result, Type, spanned::Spanned};
 
 #[derive(Default)]
 struct Attributes {
     kind: Option<LitStr>,
+    returns: Option<Type>,
+    codec: Option<TokenStream>,
     options: Vec<TokenStream>,
 }
 
@@ -26,13 +28,31 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
     } else {
         quote! { #(#options)* }
     };
+    let returns = attributes.returns.map(|output| {
+        quote! {
+            impl #generics ::windlass::Returns for #name #arguments #wheres {
+                type Output = #output;
+            }
+        }
+    });
+    let coding = attributes.codec.map(|codec| {
+        quote! {
+            fn coding() -> ::windlass::codec::Coding<Self> {
+                ::windlass::codec::Coding::of::<#codec>()
+            }
+        }
+    });
     Ok(quote! {
+        #returns
+
         impl #generics ::windlass::Job for #name #arguments #wheres {
             const KIND: &'static str = #kind;
 
             fn options(&self) -> ::windlass::JobOptions {
                 ::windlass::JobOptions::new() #body
             }
+
+            #coding
         }
     })
 }
@@ -44,6 +64,8 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
             let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
                 "kind" => found.kind = Some(meta.value()?.parse()?),
+                "returns" => found.returns = Some(meta.value()?.parse()?),
+                "codec" => found.codec = Some(codec(meta.value()?)?),
                 "queue" | "tenant" | "tag" => {
                     let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
                     found.options.push(quote! { .#method(#text) });
@@ -61,8 +83,8 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
                 }),
                 _ => {
                     return Err(meta.error(
-                        "unknown job option; there are kind, queue, tenant, priority, max_retry, timeout, retention, \
-                         tag, unique",
+                        "unknown job option; there are kind, codec, queue, tenant, priority, max_retry, timeout, \
+                         retention, tag, unique, returns",
                     ));
                 }
             }
@@ -70,6 +92,23 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
         })?;
     }
     Ok(found)
+}
+
+/// A codec of the library by its name, or any type.
+fn codec(value: syn::parse::ParseStream) -> Result<TokenStream> {
+    if !value.peek(LitStr) {
+        let path = value.parse::<syn::Path>()?;
+        return Ok(quote! { #path });
+    }
+    let name = value.parse::<LitStr>()?;
+    match name.value().as_str() {
+        "json" => Ok(quote_spanned! { name.span() => ::windlass::codec::Json }),
+        "msgpack" => Ok(quote_spanned! { name.span() => ::windlass::codec::MsgPack }),
+        _ => Err(Error::new(
+            name.span(),
+            "the codecs are \"json\" and \"msgpack\" (feature `msgpack`), or a type of your own",
+        )),
+    }
 }
 
 fn duration(text: &LitStr) -> Result<LitInt> {

@@ -8,15 +8,24 @@
 #[macro_use]
 mod place;
 mod basics;
+mod blocking;
+mod breaker;
+mod budget;
 mod cancel;
 mod client;
+mod codec;
 mod crash;
 mod events;
 mod faulty;
 mod limits;
 mod log;
 mod outcomes;
+mod reports;
 mod router;
 mod shutdown;
+mod stream;
 mod timeouts;
 mod trouble;
+#[cfg(feature = "tower")]
+mod tower;
+mod waiting;
