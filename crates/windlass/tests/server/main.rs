@@ -25,7 +25,7 @@ mod router;
 mod shutdown;
 mod stream;
 mod timeouts;
-mod trouble;
 #[cfg(feature = "tower")]
 mod tower;
+mod trouble;
 mod waiting;
