@@ -19,6 +19,7 @@ mod list;
 pub mod cancel;
 pub mod claim;
 pub mod cluster;
+pub mod dropped;
 pub mod enqueue;
 pub mod fields;
 pub mod finish;
@@ -119,6 +120,7 @@ mod tests {
         ("prune", include_str!("prune.rs")),
         ("cluster", include_str!("cluster.rs")),
         ("wakeups", include_str!("wakeups.rs")),
+        ("dropped", include_str!("dropped.rs")),
     ];
 
     #[test]

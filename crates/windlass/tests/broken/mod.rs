@@ -1,6 +1,8 @@
 //! Stores with one guard taken out, for the negative controls: a test that passes on one of them proves nothing.
 //! Each is a sound store behind a layer that does one thing wrong.
 
+pub(crate) mod layers;
+
 use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -28,4 +28,5 @@ mod stream;
 mod timeouts;
 #[cfg(feature = "tower")]
 mod tower;
+mod trouble;
 mod waiting;
