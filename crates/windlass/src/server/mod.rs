@@ -27,13 +27,13 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::job::ServerId;
+use crate::{job::ServerId, store::StoreError};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the store answered last time.
+    /// Whether the store answered last time, and gives jobs.
     pub store_up: bool,
     /// Whether it still claims jobs.
     pub claiming: bool,
@@ -77,13 +77,19 @@ impl RunningServer {
     pub fn health(&self) -> Health {
         let core = &self.core;
         Health {
-            store_up: core.store_up.load(Ordering::Relaxed),
+            store_up: core.store_up.load(Ordering::Relaxed) && core.refusal().is_none(),
             claiming: core.life() == Life::Running,
             slots: core.config.slots,
             busy: core.queue.busy(),
             leaked: core.leaked.load(Ordering::Relaxed),
             held: core.held.len(),
         }
+    }
+
+    /// Why the store refuses to give jobs although it can be reached: it is damaged, say. The server goes on asking;
+    /// whoever waits for the end of its work may stop waiting. None as soon as a claim is answered.
+    pub fn refusal(&self) -> Option<StoreError> {
+        self.core.refusal()
     }
 
     /// Claims no more; what it has goes on.
