@@ -39,7 +39,15 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) kinds: BTreeMap<String, KindConfig>,
     schedules: Option<toml::Value>,
-    http: Option<toml::Value>,
+    pub(crate) http: Option<Http>,
+}
+
+/// Where the worker answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) listen: Option<String>,
+    tokens: Option<toml::Value>,
 }
 
 /// How one kind, or all kinds under a pattern, are run.
@@ -79,8 +87,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let sections = [("schedules", &self.schedules), ("http", &self.http)];
-        if let Some((name, _)) = sections.iter().find(|(_, section)| section.is_some()) {
+        let tokens = self.http.as_ref().is_some_and(|http| http.tokens.is_some());
+        let sections = [("schedules", self.schedules.is_some()), ("http.tokens", tokens)];
+        if let Some((name, _)) = sections.iter().find(|(_, named)| *named) {
             return Err(format!("this version has no `{name}`; take the section out, or use a version that has it"));
         }
         if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
@@ -167,7 +176,8 @@ mod tests {
         assert!(refused("[kinds.a]\nbuiltin = \"nap\"").contains("`nap`"));
         assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretry = \"fixed\"").contains("no retry policy"));
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
-        assert!(refused("[http]\nlisten = \"x\"").contains("this version has no `http`"));
+        assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
+        assert!(refused("[http]\nport = 1").contains("unknown field `port`"));
     }
 
     #[test]

@@ -36,6 +36,7 @@
 //! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
 //! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
 //! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`] |
+//! | look at a store's health | [`Client::checkup`], [`Monitor`] |
 //! | know all defaults | [`DEFAULTS`] |
 //! | know the life of a job | [`JobState`], [`TRANSITIONS`], [`DeadReason`] |
 //! | write a store | [`store`] and the feature `conformance` |
@@ -61,6 +62,7 @@
 
 extern crate self as windlass;
 
+mod checkup;
 mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -110,7 +112,7 @@ pub use self::{
     pool::WorkerPool,
     retry::{GaveUp, Retry, RetryError, retry},
     server::{
-        Health, RunningServer, Server,
+        Health, Monitor, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},
         events::{Event, EventKind},
         handler::{Decode, Handler},

@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["job", "decide", "env", "error", "store"]),
     ("server", &["job", "decide", "env", "error", "store", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
+    ("checkup", &["job", "decide", "env", "error", "store", "client"]),
     ("pool", &["job", "decide", "env"]),
     ("periodic", &["job", "decide", "env"]),
     // The words of a handler's error, and nothing else of a server.

@@ -9,9 +9,11 @@ use windlass::{Client, DEFAULTS, KindFilter, QueueName, RunningServer, Server, S
 
 use crate::{
     config::{Config, EXAMPLE},
+    endpoints::Endpoints,
     events::EventLog,
     exit::{Exit, Failure},
     handlers::{Groups, router},
+    notify::Notify,
     signals::{Signals, Wish},
     store::App,
     units,
@@ -32,7 +34,8 @@ A configuration:
   [kinds.ping]
   builtin = \"noop\"                # noop, sleep, fail, panic, abort
 
-SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.";
+SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.
+Under systemd with Type=notify it says when it is ready and stops, and answers to WatchdogSec.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -55,6 +58,9 @@ pub(crate) struct Flags {
     /// Append what happens to each job to a file, one JSON line each
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Answer /healthz and /readyz here, e.g. 127.0.0.1:9090; goes before the configuration's `http.listen`
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
 }
 
 fn queue(text: &str) -> Result<(String, u32), String> {
@@ -95,11 +101,24 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
+    let address = flags.listen.as_deref().or(app.config.http.as_ref().and_then(|http| http.listen.as_deref()));
+    let endpoints = match address {
+        Some(address) => Some(Endpoints::bind(address).await?),
+        None => None,
+    };
     let server = server.start().await?;
+    let notify = Notify::from_env();
+    let watchdog = notify.start_watchdog();
+    if let Some(endpoints) = endpoints {
+        endpoints.serve(server.monitor());
+    }
     info!(server.id = %server.id(), store = %client.store().place(), ?queues, slots = server.health().slots, "working");
+    notify.say("READY=1");
     let id = server.id();
     let ended = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await;
+    notify.say("STOPPING=1");
     shut_down(server, &mut signals, groups).await;
+    drop(watchdog);
     if let Some(log) = log {
         close(log, &mut signals).await;
     }

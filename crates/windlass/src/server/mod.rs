@@ -75,15 +75,12 @@ impl RunningServer {
 
     /// How it is.
     pub fn health(&self) -> Health {
-        let core = &self.core;
-        Health {
-            store_up: core.store_up.load(Ordering::Relaxed) && core.refusal().is_none(),
-            claiming: core.life() == Life::Running,
-            slots: core.config.slots,
-            busy: core.queue.busy(),
-            leaked: core.leaked.load(Ordering::Relaxed),
-            held: core.held.len(),
-        }
+        health(&self.core)
+    }
+
+    /// A view of it for others: an endpoint that answers while it runs, shuts down and has ended.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(self.core.clone())
     }
 
     /// Why the store refuses to give jobs although it can be reached: it is damaged, say. The server goes on asking;
@@ -104,6 +101,34 @@ impl RunningServer {
         self.core.enter(Life::Stopping);
         // It fails only when the runtime ends meanwhile.
         let _ = (&mut self.ended).await;
+    }
+}
+
+/// Tells how a server is, without holding it up or keeping it alive. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitor(Arc<Core>);
+
+impl Monitor {
+    /// How it is.
+    pub fn health(&self) -> Health {
+        health(&self.0)
+    }
+}
+
+fn health(core: &Core) -> Health {
+    Health {
+        store_up: core.store_up.load(Ordering::Relaxed) && core.refusal().is_none(),
+        claiming: core.life() == Life::Running,
+        slots: core.config.slots,
+        busy: core.queue.busy(),
+        leaked: core.leaked.load(Ordering::Relaxed),
+        held: core.held.len(),
+    }
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Monitor({}, {:?})", self.0.id, self.health())
     }
 }
 

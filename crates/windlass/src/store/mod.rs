@@ -4,6 +4,7 @@
 //! lease, an operator's conflict) is a result, not an error. These traits are public for authors of other stores,
 //! but exempt from semver; the conformance suite (feature `conformance`) says what they must do.
 
+mod checkup;
 mod groups;
 pub mod memory;
 #[cfg(feature = "sqlite")]
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
+    checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
@@ -337,6 +339,14 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// The servers that have given a sign of life lately.
     async fn servers(&self) -> Result<Vec<ServerInfo>>;
+
+    /// What this store in particular can say of its health: its versions, its disk. [`Client::checkup`] looks at what
+    /// holds for every store.
+    ///
+    /// [`Client::checkup`]: crate::Client::checkup
+    async fn checkup(&self) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What an operator's action did.
