@@ -1,10 +1,13 @@
 //! Decisions: plain functions from data and a moment to data. No clock, no store, no randomness but what is handed in.
 
 pub(crate) mod chance;
+pub mod entry;
 pub mod group;
 pub mod operate;
 pub mod queues;
 pub mod rescue;
+pub mod retention;
 pub mod retry;
 pub mod ticks;
+pub mod unique;
 pub mod verdict;
