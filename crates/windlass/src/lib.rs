@@ -53,6 +53,8 @@
 //! | feature | brings |
 //! | --- | --- |
 //! | `macros` (default) | `#[derive(Job)]`, `#[check_handler]` |
+//! | `tower` | layers of the tower ecosystem around handlers: `middleware::tower` |
+//! | `msgpack` | payloads as MessagePack: `codec::MsgPack` |
 //! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
 //! | `testing` | time that tests move, the simulated host, faults |
 //! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
@@ -64,6 +66,7 @@ extern crate self as windlass;
 
 mod checkup;
 mod client;
+pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod decide;
@@ -87,7 +90,9 @@ pub mod testing;
 /// A middleware sees every run of the handlers that were added before it, may give them extensions
 /// ([`JobContext::insert`]), and may change or replace their outcome.
 pub mod middleware {
-    pub use crate::server::router::{FromFn, Next, from_fn};
+    pub use crate::server::router::{Layer, Next, from_fn};
+    #[cfg(feature = "tower")]
+    pub use crate::server::tower::{Call, HandlerError, Handlers, Tower, tower};
 }
 
 #[doc(hidden)]
@@ -95,11 +100,13 @@ pub use self::server::handler::check as __check;
 pub use self::{
     client::{Client, ClientBuilder, Enqueue, Job, RawJob, With},
     decide::{
+        breaker::{Breaker, BreakerInfo, BreakerState},
+        budget::RetryBudget,
         group::GroupRules,
         operate::Action,
         retry::{Jitter, RetryPolicy},
     },
-    env::{BoxFuture, Env, Host},
+    env::{Blocking, BoxFuture, Env, Host, Work},
     error::Error,
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
@@ -115,7 +122,7 @@ pub use self::{
         Health, Monitor, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},
         events::{Event, EventKind},
-        handler::{Decode, Handler},
+        handler::{BlockingHandler, Decode, Handler},
         outcome::{BoxError, IntoOutcome, JobError, Json, MarkedError, Outcome, Output, Result, ResultExt},
         router::Router,
         run::StopCause,

@@ -31,6 +31,8 @@ A configuration:
   command = [\"./resize\"]          # payload on stdin; exit 0 done, 65 bury, 75 snooze, else a failed attempt
   timeout = \"5m\"
   retry = \"exponential 1s cap 1h\"
+  breaker = { failure_ratio = 0.5, open_for = \"30s\" }   # claims none while most runs fail
+  retry_budget = { ratio = 0.1 }      # for ten first runs one retry; what is over waits longer
   [kinds.ping]
   builtin = \"noop\"                # noop, sleep, fail, panic, abort
 
@@ -161,6 +163,12 @@ fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
         let unlimited = narrower.then(|| u32::try_from(slots).unwrap_or(u32::MAX));
         if let Some(limit) = kind.concurrency.or(unlimited) {
             server = server.kind_concurrency(pattern, limit);
+        }
+        if let Some(breaker) = kind.breaker {
+            server = server.breaker(pattern, breaker.breaker());
+        }
+        if let Some(budget) = kind.retry_budget {
+            server = server.retry_budget(pattern, budget.budget());
         }
         if let Some(retry) = &kind.retry {
             server = server.kind_retry(pattern, retry.0.clone());

@@ -79,7 +79,7 @@ impl Keeper {
     async fn turn(&mut self) -> Duration {
         let (now, quiet) = (self.core.env.monotonic(), self.core.life() >= Life::Quiet);
         // A server that has stopped claiming is news for whoever looks at it.
-        if now >= self.next_beat || quiet != self.quiet {
+        if now >= self.next_beat || quiet != self.quiet || self.core.guards.take_news() {
             self.quiet = quiet;
             self.next_beat = now.after(BEAT);
             if let Err(error) = self.core.store().beat(&self.core.info()).await {

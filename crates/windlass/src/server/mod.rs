@@ -1,5 +1,6 @@
 //! The runtime that claims and runs jobs. `builder.rs` sets it up; `core.rs` says what its parts are.
 
+pub(crate) mod blocking;
 mod builder;
 pub(crate) mod context;
 pub(crate) mod core;
@@ -7,13 +8,17 @@ mod dispatcher;
 pub(crate) mod events;
 mod executor;
 mod finisher;
+mod guards;
 pub(crate) mod handler;
 mod held;
 mod keeper;
 pub(crate) mod outcome;
 mod queue;
 pub(crate) mod router;
+mod rules;
 pub(crate) mod run;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -27,7 +32,7 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::{job::ServerId, store::StoreError};
+use crate::{decide::breaker::BreakerInfo, job::ServerId, store::StoreError};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -41,10 +46,12 @@ pub struct Health {
     pub slots: u32,
     /// How many run now.
     pub busy: u32,
-    /// Slots taken by handlers that ignored their end.
+    /// Slots, and threads of blocking handlers, taken by handlers that ignored their end.
     pub leaked: u32,
     /// Jobs that it holds: queued, running, or with their report under way.
     pub held: usize,
+    /// The breakers of its kinds.
+    pub breakers: Vec<BreakerInfo>,
 }
 
 /// A server that runs beside the caller. Dropping it begins the shutdown without waiting for it.
@@ -121,8 +128,9 @@ fn health(core: &Core) -> Health {
         claiming: core.life() == Life::Running,
         slots: core.config.slots,
         busy: core.queue.busy(),
-        leaked: core.leaked.load(Ordering::Relaxed),
+        leaked: core.leaked(),
         held: core.held.len(),
+        breakers: core.breakers(),
     }
 }
 

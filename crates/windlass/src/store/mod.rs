@@ -28,7 +28,7 @@ pub use self::{
     wakeups::{WakeUps, Waker},
 };
 use crate::{
-    decide::{operate::Action, queues::QueueShare},
+    decide::{breaker::BreakerInfo, operate::Action, queues::QueueShare},
     env::Env,
     job::{
         Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, Pattern,
@@ -426,10 +426,13 @@ pub struct ServerInfo {
     pub slots: u32,
     /// How many it runs now.
     pub busy: u32,
-    /// Slots taken by handlers that ignored their end.
+    /// Slots, and threads of blocking handlers, taken by handlers that ignored their end.
     pub leaked: u32,
     /// Whether it has stopped claiming.
     pub quiet: bool,
+    /// The breakers of its kinds.
+    #[serde(default)]
+    pub breakers: Vec<BreakerInfo>,
 }
 
 impl ServerInfo {
@@ -447,6 +450,7 @@ impl ServerInfo {
             busy: 0,
             leaked: 0,
             quiet: false,
+            breakers: Vec::new(),
         }
     }
 }
