@@ -39,12 +39,12 @@ pub enum Error {
     /// A server or router is set up wrongly.
     #[error("{0}")]
     Config(String),
-    /// There is no job with this id.
-    #[error("there is no job `{0}`")]
+    /// There is no job with this id: it was removed, or never there.
+    #[error("job `{0}` is not in this store: it was removed, or never there")]
     NotFound(JobId),
-    /// The job was there and is no longer.
+    /// There is no job with this id, which is one that a client made: it was most likely removed.
     #[error(
-        "job `{0}` has been removed; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)"
+        "job `{0}` is not in this store: it was removed, or never there; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)"
     )]
     Gone(JobId),
     /// The job's state does not allow it.

@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use super::{
     RunningServer, Tasks,
@@ -83,6 +83,8 @@ pub(crate) struct Core {
     /// How long runs take. The finisher notes it, batch by batch.
     pub(crate) pace: Mutex<Pace>,
     pub(crate) store_up: AtomicBool,
+    /// Why the store refuses to give jobs, as long as it does.
+    refusal: Mutex<Option<StoreError>>,
     pub(crate) started_at: Timestamp,
     life: Course,
 }
@@ -110,6 +112,7 @@ impl Core {
             leaked: AtomicU32::new(0),
             pace: Mutex::default(),
             store_up: AtomicBool::new(true),
+            refusal: Mutex::new(None),
             started_at: env.wall(),
             life: Course::default(),
             client,
@@ -150,6 +153,28 @@ impl Core {
 
     pub(crate) fn store(&self) -> &dyn Backend {
         &**self.client.store()
+    }
+
+    /// The store has answered a claim.
+    pub(crate) fn claimed(&self) {
+        self.store_up.store(true, Ordering::Relaxed);
+        if self.refusal.lock().take().is_some() {
+            info!("the store gives jobs again");
+        }
+    }
+
+    /// The store has refused a claim. Said once, not at each of the tries that follow.
+    pub(crate) fn refused(&self, error: &StoreError) {
+        self.store_up.store(false, Ordering::Relaxed);
+        let before = self.refusal.lock().replace(error.clone());
+        if before.is_none_or(|before| before.to_string() != error.to_string()) {
+            error!(%error, "the store refuses to give jobs; trying again until it gives some");
+        }
+    }
+
+    /// Why the store refuses to give jobs, if it does.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().clone()
     }
 
     pub(crate) fn life(&self) -> Life {

@@ -209,7 +209,7 @@ impl Dispatcher {
             let before = core.env.monotonic();
             match core.store().claim(request).await {
                 Ok(claim) => {
-                    core.store_up.store(true, Ordering::Relaxed);
+                    core.claimed();
                     self.hand_out(&claim, before);
                     return Some(claim);
                 }
@@ -229,7 +229,7 @@ impl Dispatcher {
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
                 Err(error) => {
-                    warn!(%error, "the store refuses to give jobs");
+                    core.refused(&error);
                     return None;
                 }
             }

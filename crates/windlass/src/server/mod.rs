@@ -36,13 +36,13 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::{decide::breaker::BreakerInfo, job::ServerId};
+use crate::{decide::breaker::BreakerInfo, job::ServerId, store::StoreError};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the store answered last time.
+    /// Whether the store answered last time, and gives jobs.
     pub store_up: bool,
     /// Whether it still claims jobs.
     pub claiming: bool,
@@ -94,6 +94,12 @@ impl RunningServer {
         Monitor(self.core.clone())
     }
 
+    /// Why the store refuses to give jobs although it can be reached: it is damaged, say. The server goes on asking;
+    /// whoever waits for the end of its work may stop waiting. None as soon as a claim is answered.
+    pub fn refusal(&self) -> Option<StoreError> {
+        self.core.refusal()
+    }
+
     /// Claims no more; what it has goes on.
     pub fn quiet(&self) {
         self.core.enter(Life::Quiet);
@@ -122,7 +128,7 @@ impl Monitor {
 
 fn health(core: &Core) -> Health {
     Health {
-        store_up: core.store_up.load(Ordering::Relaxed),
+        store_up: core.store_up.load(Ordering::Relaxed) && core.refusal().is_none(),
         claiming: core.life() == Life::Running,
         slots: core.config.slots,
         busy: core.queue.busy(),

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::{
-    decide::operate::{Effect, effect},
-    job::{ErrorEntry, Start, UniqueMode},
+    decide::{
+        entry::moment,
+        operate::{Effect, effect},
+        unique::needed_again,
+    },
+    job::ErrorEntry,
     store::SERVER_SILENT_AFTER,
 };
 
@@ -148,8 +152,8 @@ impl Inner {
                 return Operated::Done(from);
             }
             Effect::Become(to) => {
-                if from.is_terminal()
-                    && let Some(holder) = self.retake_key(seq)
+                if let Some(key) = needed_again(job.record.spec.unique, from, to)
+                    && let Some(holder) = self.retake_key(key, seq)
                 {
                     return Operated::Conflict { state: from, holder: Some(holder) };
                 }
@@ -177,21 +181,15 @@ impl Inner {
                 }
             }
             Action::Reschedule { start } => {
-                let at = match start {
-                    Start::Now => now,
-                    Start::At(at) => *at,
-                    Start::In(wait) => now.after(*wait),
-                };
-                self.wait_until(seq, at);
+                self.wait_until(seq, moment(*start, now));
             }
             _ => self.line_up(seq, false, now),
         }
     }
 
     /// Takes the unique key of a job that comes back to life; answers who holds it instead.
-    fn retake_key(&mut self, seq: u64) -> Option<JobId> {
-        let unique = self.jobs.get(seq)?.record.spec.unique.filter(|unique| unique.mode == UniqueMode::UntilDone)?;
-        let holder = *self.live_keys.entry(unique.key).or_insert(seq);
+    fn retake_key(&mut self, key: UniqueKey, seq: u64) -> Option<JobId> {
+        let holder = *self.live_keys.entry(key).or_insert(seq);
         (holder != seq).then(|| self.jobs.get(holder).map(|job| job.record.spec.id.clone())).flatten()
     }
 
@@ -235,14 +233,12 @@ impl Inner {
 
     fn older(&self, than: Duration, states: &[State], limit: usize, now: Timestamp) -> Vec<u64> {
         let until = now.before(than);
-        let ended = |(seq, job): (u64, &Job)| {
-            let state = job.record.state;
-            let at = job.record.completed_at.filter(|at| state.is_terminal() && *at <= until)?;
-            states.contains(&state).then_some((state.code(), at, seq))
-        };
-        let mut ended: Vec<_> = self.jobs.iter_from(0).filter_map(ended).collect();
-        ended.sort_unstable();
-        ended.into_iter().map(|(.., seq)| seq).take(limit).collect()
+        let states = State::ALL.into_iter().filter(|state| states.contains(state));
+        let ended = states.flat_map(|state| {
+            let (first, last) = (Timestamp::from_micros(i64::MIN), until);
+            self.ended.range((state.code(), first, 0)..=(state.code(), last, u64::MAX))
+        });
+        ended.map(|(.., seq)| *seq).take(limit).collect()
     }
 
     fn sweep_unknown(&mut self, after: Duration, limit: usize, now: Timestamp) -> u32 {

@@ -4,8 +4,13 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
 use crate::{
-    decide::rescue::{fate, is_suspect},
-    job::{ErrorEntry, Monotonic, Start, Unique, UniqueMode},
+    decide::{
+        entry::{first_state, moment},
+        rescue::{Fate, fate, is_suspect},
+        unique::holds,
+        verdict::with_wish,
+    },
+    job::{ErrorEntry, Monotonic, Unique, UniqueMode},
 };
 
 impl Inner {
@@ -18,16 +23,8 @@ impl Inner {
             return duplicate;
         }
         let spec = new.spec;
-        let run_at = match new.start {
-            Start::Now => now,
-            Start::At(at) => at,
-            Start::In(wait) => now.after(wait),
-        };
-        let state = match run_at > now {
-            true => State::Scheduled,
-            false if spec.group.is_some() => State::Aggregating,
-            false => State::Pending,
-        };
+        let run_at = moment(new.start, now);
+        let state = first_state(run_at, now, spec.group.is_some());
         let line = self.line(&spec.queue, &spec.kind);
         let id = spec.id.clone();
         let seq = self.jobs.next();
@@ -71,7 +68,7 @@ impl Inner {
             UniqueMode::Idempotency { .. } => {
                 let (id, expires) = self.timed_keys.get(&unique.key)?;
                 let state = self.find(id).and_then(|seq| self.jobs.get(seq)).map(|job| job.record.state);
-                (*expires > now).then(|| Enqueued::Duplicate(id.clone(), state))
+                holds(*expires, now).then(|| Enqueued::Duplicate(id.clone(), state))
             }
         }
     }
@@ -204,12 +201,7 @@ impl Inner {
         }
         record.result = result.or(record.result.take());
         let waited = record.started_at.unwrap_or(now).since(record.pending_at.unwrap_or(now));
-        let verdict = match (verdict, &record.cancel_requested) {
-            (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => {
-                Verdict::Cancel(reason.clone())
-            }
-            (verdict, _) => verdict,
-        };
+        let verdict = with_wish(verdict, record.cancel_requested.as_ref());
         let run = Some((waited, ran));
         match verdict {
             Verdict::Complete => {
@@ -266,12 +258,11 @@ impl Inner {
         if !self.pulse.may_rescue(mono) {
             return Rescued::default();
         }
+        // Oldest first, and no further than the limit; there are as many leases as claims that somebody holds now.
         let lapsed = self.leases.iter().filter(|(_, batch)| batch.until <= mono || *batch.boot != *boot);
-        let mut keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        let members = keys.iter().flat_map(|key| {
-            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job.order(), *seq));
-            let mut members: Vec<_> = self.leases[key].members.iter().filter_map(held).collect();
+        let members = lapsed.flat_map(|(key, batch)| {
+            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| is_held(job, *key)).map(|job| (job.order(), *seq));
+            let mut members: Vec<_> = batch.members.iter().filter_map(held).collect();
             members.sort_unstable();
             members
         });
@@ -304,15 +295,15 @@ impl Inner {
         job.suspect = is_suspect(record.crashes, rules.poison_after);
         self.change(seq, fate.state(), Cause::Rescue, now);
         match fate {
-            crate::decide::rescue::Fate::Pending => self.line_up(seq, true, now),
-            crate::decide::rescue::Fate::Dead(reason) => self.settle(seq, Some(reason.as_str().into()), now, None),
-            crate::decide::rescue::Fate::Cancelled => self.settle(seq, wish, now, None),
+            Fate::Pending => self.line_up(seq, true, now),
+            Fate::Dead(reason) => self.settle(seq, Some(reason.as_str().into()), now, None),
+            Fate::Cancelled => self.settle(seq, wish, now, None),
         }
         rescued
     }
 }
 
-fn holds(job: &Job, lease: u64) -> bool {
+fn is_held(job: &Job, lease: u64) -> bool {
     job.record.state == State::Running && job.lease == lease
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::store::StoreError;
+use crate::store::{Cluster, StoreError};
 
 async fn refusal(place: &Place, create: Create) -> StoreError {
     place.try_open(create).await.err().expect("it should be refused")
@@ -143,6 +143,31 @@ async fn opening_a_second_time_leaves_the_locks_of_the_first_in_place() {
     drop(fs::File::open(place.path()).unwrap());
     assert!(!is_locked(), "the control: this is what must not be done");
     drop(first);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_acknowledged_in_a_file_that_was_deleted_or_replaced() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let store = place.open().await;
+    store.enqueue(vec![job("a")]).await.unwrap();
+    let aside = place.dir.path().join("aside.db");
+    let refused = async |what: &str| {
+        let beat = store.beat(&crate::store::ServerInfo::new(ServerId(uuid::Uuid::nil()), Default::default())).await;
+        let enqueued = store.enqueue(vec![job("b")]).await.map(drop);
+        let looked = store.claim(&request(1, 9)).await.map(drop);
+        for answer in [beat, enqueued, looked] {
+            let told = matches!(&answer, Err(StoreError::Unavailable(text)) if text.contains("deleted or replaced"));
+            assert!(told, "{what}: {answer:?}");
+        }
+    };
+    fs::rename(place.path(), &aside).unwrap();
+    refused("deleted").await;
+    drop(elsewhere.open().await);
+    fs::copy(elsewhere.path(), place.path()).unwrap();
+    refused("replaced").await;
+    fs::rename(&aside, place.path()).unwrap();
+    assert_eq!(ids(&claim(&store, 2, 9).await), ["a"], "it goes on where it was");
 }
 
 #[tokio::test]
