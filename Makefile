@@ -68,6 +68,7 @@ demo: ## See it run
 soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
+	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	bench/disturbed.sh
 

@@ -16,6 +16,7 @@ pages! {
     RetriesAndErrors "../docs/retries-and-errors.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
+    Durability "../docs/durability.md"
     Operating "../docs/operating.md"
     Testing "../docs/testing.md"
     WritingAStore "../docs/writing-a-store.md"

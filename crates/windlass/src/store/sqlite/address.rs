@@ -15,6 +15,8 @@ pub(super) struct Address {
     pub(super) busy_timeout: Duration,
     /// How long dead and cancelled jobs are kept.
     pub(super) keep_failed: Duration,
+    /// The VFS that SQLite reaches the file through, if not its own. Only tests can name one (feature `testing`).
+    pub(super) vfs: Option<String>,
 }
 
 /// What an acknowledged write survives.
@@ -52,6 +54,7 @@ impl Address {
             synchronous: Synchronous::Full,
             busy_timeout: Duration::from_secs(30),
             keep_failed: DEFAULTS.keep_failed,
+            vfs: None,
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -72,6 +75,8 @@ impl Address {
             }
             "busy_timeout" => self.busy_timeout = duration(name, value)?,
             "keep_failed" => self.keep_failed = duration(name, value)?,
+            #[cfg(feature = "testing")]
+            "vfs" => self.vfs = Some(value.to_owned()),
             _ => {
                 return Err(StoreError::Invalid(format!(
                     "a sqlite store has no parameter `{name}`; there are synchronous, busy_timeout and keep_failed"

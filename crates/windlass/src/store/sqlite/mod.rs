@@ -76,8 +76,8 @@ impl SqliteStore {
         let store_id = migrate::store_id(&conn).map_err(StoreError::from)?;
         let counters = step::Counters::read(&conn).map_err(StoreError::from)?;
         let (waker, seen) = (Waker::new(), Arc::new(AtomicI64::new(counters.wake)));
-        let readers = Readers::start(&address.path, &env)?;
-        let watch = Watch::start(&address.path, waker.clone(), seen.clone());
+        let readers = Readers::start(&address, &env)?;
+        let watch = Watch::start(&address, waker.clone(), seen.clone());
         let writer = Writer::start(conn, &address, env.clone(), waker.clone(), seen)?;
         Ok(Self { address, env, store_id, waker, _watch: watch, readers, writer })
     }

@@ -24,14 +24,14 @@ const STATEMENTS: usize = 128;
 pub(super) fn writer(address: &Address, create: Create, env: &Env) -> Result<Connection> {
     assert_version(rusqlite::version_number())?;
     place(&address.path, create)?;
-    let opened = connect(&address.path).map_err(StoreError::from)?;
+    let opened = connect(address).map_err(StoreError::from)?;
     prepare(&opened, address, create, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
     Ok(opened)
 }
 
 /// Opens a connection that only reads.
-pub(super) fn reader(path: &Path) -> Done<Connection> {
-    let conn = connect(path)?;
+pub(super) fn reader(address: &Address) -> Done<Connection> {
+    let conn = connect(address)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA mmap_size = 0;")?;
     Ok(conn)
@@ -57,9 +57,12 @@ fn named(error: StoreError, path: &Path) -> StoreError {
     }
 }
 
-fn connect(path: &Path) -> Done<Connection> {
+fn connect(address: &Address) -> Done<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = match &address.vfs {
+        None => Connection::open_with_flags(&address.path, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(&address.path, flags, vfs.as_str())?,
+    };
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }

@@ -1,7 +1,6 @@
 //! Two threads that read, each with a connection of its own, so that looking never waits for writing.
 
 use std::{
-    path::Path,
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, Sender, channel},
@@ -12,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{clock::Clock, fault::Done, open};
+use super::{address::Address, clock::Clock, fault::Done, open};
 use crate::{
     env::Env,
     store::{Result, StoreError},
@@ -29,12 +28,12 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(path: &Path, env: &Env) -> Result<Self> {
+    pub(super) fn start(address: &Address, env: &Env) -> Result<Self> {
         let (queue, looks) = channel::<Look>();
         let looks = Arc::new(Mutex::new(looks));
         let mut threads = Vec::new();
         for _ in 0..THREADS {
-            let conn = open::reader(path).map_err(StoreError::from)?;
+            let conn = open::reader(address).map_err(StoreError::from)?;
             let (looks, env) = (looks.clone(), env.clone());
             let run = move || read(&conn, &looks, &env);
             let thread = std::thread::Builder::new().name("windlass-reader".into()).spawn(run);

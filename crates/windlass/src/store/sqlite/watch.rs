@@ -17,7 +17,10 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::open::{self, wal_of};
+use super::{
+    address::Address,
+    open::{self, wal_of},
+};
 use crate::{env::block_thread, store::Waker};
 
 /// When the counter is read again after an event, in milliseconds: the event precedes the commit, which is not visible
@@ -32,8 +35,8 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Wakes `waker` when another process has moved the counter away from `seen`.
-    pub(super) fn start(path: &Path, waker: Waker, seen: Arc<AtomicI64>) -> Self {
-        match try_start(path, waker, seen) {
+    pub(super) fn start(address: &Address, waker: Waker, seen: Arc<AtomicI64>) -> Self {
+        match try_start(address, waker, seen) {
             Ok(watch) => watch,
             Err(error) => {
                 warn!(%error, "no wake-ups between processes; polling takes their place");
@@ -43,9 +46,9 @@ impl Watch {
     }
 }
 
-fn try_start(path: &Path, waker: Waker, seen: Arc<AtomicI64>) -> Result<Watch, String> {
-    let path = path.canonicalize().map_err(|error| error.to_string())?;
-    let conn = open::reader(&path).map_err(|fault| crate::store::StoreError::from(fault).to_string())?;
+fn try_start(address: &Address, waker: Waker, seen: Arc<AtomicI64>) -> Result<Watch, String> {
+    let path = address.path.canonicalize().map_err(|error| error.to_string())?;
+    let conn = open::reader(address).map_err(|fault| crate::store::StoreError::from(fault).to_string())?;
     // One event that waits is as good as many.
     let (send, events) = sync_channel(1);
     let wal = wal_of(&path);
