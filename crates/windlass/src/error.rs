@@ -8,6 +8,21 @@ use crate::{
 };
 
 /// What goes wrong when a client or a server is asked for something.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, Error, JobId};
+/// let client = Client::open("memory:").await?;
+/// match client.cancel(&JobId::new("report-7")?, "no longer needed").await {
+///     Ok(state) => println!("it is {state} now"),
+///     Err(Error::NotFound(id)) => println!("there is no {id}"),
+///     Err(Error::Conflict { state, .. }) => println!("it had ended already: {state}"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Error {

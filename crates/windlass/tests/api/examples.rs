@@ -9,20 +9,88 @@ use crate::{
     tree::{Crate, attributes},
 };
 
-/// Modules whose items are documented as a whole: a reader comes to them through the module's docs or the guide.
-const AS_A_WHOLE: &[(&str, &str)] = &[];
+/// Modules that are shown as a whole, and where.
+const AS_A_WHOLE: &[(&str, &str)] = &[
+    ("conformance", "the suite is used through its macro: the module's docs, docs/writing-a-store.md"),
+    ("decide", "plain functions that servers and stores call; their unit tests show each"),
+    ("store", "the contract for authors of stores: docs/writing-a-store.md, examples/outside-store"),
+];
 
-/// Items without an example, and why they need none.
-const EXCUSED: &[(&str, &str)] = &[];
+/// Items without an example of their own, and the item whose example uses them, or that answers or takes them.
+const SHOWN_AT: &[(&str, &str)] = &[
+    ("Action", "Client"),
+    ("Committed", "JobContext"),
+    ("Cursor", "JobFilter"),
+    ("Decode", "Router"),
+    ("Enqueue", "Client"),
+    ("ErrorClass", "JobRecord"),
+    ("ErrorEntry", "JobRecord"),
+    ("EventKind", "Event"),
+    ("Fence", "JobContext"),
+    ("GaveUp", "retry"),
+    ("GroupInfo", "Client"),
+    ("GroupKey", "Client"),
+    ("GroupMember", "Client"),
+    ("Handler", "Router"),
+    ("Health", "RunningServer"),
+    ("Host", "testing::ManualClock"),
+    ("IntoOutcome", "middleware::from_fn"),
+    ("InvalidJob", "Error"),
+    ("Jitter", "RetryPolicy"),
+    ("JobPage", "JobFilter"),
+    ("JobQueueBuilder", "JobQueue"),
+    ("JobSpec", "JobRecord"),
+    ("Json", "testing::Kit"),
+    ("KindFilter", "Pattern"),
+    ("KindRule", "Pattern"),
+    ("Lease", "JobContext"),
+    ("MarkedError", "ResultExt"),
+    ("Monotonic", "Env"),
+    ("NewJob", "testing::job"),
+    ("Outcome", "middleware::from_fn"),
+    ("Output", "testing::Kit"),
+    ("Periodic", "periodic"),
+    ("QueueError", "JobQueue"),
+    ("Retry", "retry"),
+    ("RetryError", "retry"),
+    ("ServerId", "Env"),
+    ("Start", "Client"),
+    ("Status", "JobState"),
+    ("StoreError", "Error"),
+    ("Ticker", "periodic"),
+    ("Unique", "UniqueBy"),
+    ("UniqueKey", "UniqueBy"),
+    ("UniqueMode", "UniqueBy"),
+    ("Verdict", "testing::Kit"),
+    ("Defaults", "JobOptions"),
+    ("Cause", "JobState"),
+    ("middleware::FromFn", "middleware::from_fn"),
+    ("middleware::Next", "middleware::from_fn"),
+    ("pool::Finished", "WorkerPool"),
+    ("pool::Handle", "WorkerPool"),
+    ("pool::RunError", "WorkerPool"),
+    ("pool::SubmitError", "WorkerPool"),
+    ("pool::Submitter", "WorkerPool"),
+    ("testing::EnqueuedJob", "testing::assert_enqueued"),
+    ("testing::Faults", "testing::FaultyStore"),
+    ("testing::JobBuilder", "testing::job"),
+    ("testing::Network", "testing::FaultyStore"),
+    ("testing::Performed", "testing::Kit"),
+    ("testing::Process", "testing::World"),
+    ("testing::refute_enqueued", "testing::assert_enqueued"),
+];
 
-/// Those that lack an example, and the excuses that nobody needs.
+/// Those that lack an example, and the excuses that nobody needs or that lead to no example.
 pub fn judge(library: &Crate) -> (Vec<String>, Vec<String>) {
     let missing = missing(library);
+    let (found, _) = library.public();
+    let lacks = |path: &str| missing.iter().any(|other| other == path);
     let whole = |path: &str| AS_A_WHOLE.iter().any(|(module, _)| path.starts_with(&format!("{module}::")));
-    let excused = |path: &str| EXCUSED.iter().any(|(name, _)| *name == path);
+    let excused = |path: &str| SHOWN_AT.iter().any(|(name, _)| *name == path);
+    let shows = |path: &str| found.contains_key(path) && !lacks(path);
     let without = missing.iter().filter(|path| !whole(path) && !excused(path)).cloned().collect();
-    let idle = EXCUSED.iter().filter(|(name, _)| !missing.iter().any(|path| path == name));
-    (without, idle.map(|(name, _)| (*name).to_owned()).collect())
+    let idle = SHOWN_AT.iter().filter(|(name, at)| !lacks(name) || !shows(at));
+    (without, idle.map(|(name, at)| format!("{name}, at {at}")).collect())
 }
 
 /// The public paths of everything that has no example anywhere.
@@ -42,9 +110,8 @@ pub fn missing(library: &Crate) -> Vec<String> {
             }
         }
     }
-    let needs_one = |item: &Item| {
-        matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Trait(_) | Item::Fn(_) | Item::Macro(_))
-    };
+    let needs_one =
+        |item: &Item| matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Trait(_) | Item::Fn(_) | Item::Macro(_));
     let in_a_method = |item: &Item| match item {
         Item::Trait(item) => item.items.iter().any(|part| matches!(part, TraitItem::Fn(part) if is_shown(&part.attrs))),
         _ => false,

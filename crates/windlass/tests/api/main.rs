@@ -37,8 +37,8 @@ fn the_public_surface_is_the_one_that_was_written_down() {
 fn everything_public_has_an_example() {
     let library = library();
     let (without, idle) = examples::judge(&library);
-    assert!(without.is_empty(), "no example in the docs of (or of its type, or of its methods): {without:#?}");
-    assert!(idle.is_empty(), "excused in tests/api/examples.rs without need: {idle:#?}");
+    assert!(without.is_empty(), "no example in the docs, nor in those of a method: {without:#?}");
+    assert!(idle.is_empty(), "in tests/api/examples.rs without need, or without an example there: {idle:#?}");
 }
 
 /// Lines that are gone, with `-`, and new ones, with `+`.
