@@ -17,9 +17,13 @@ macro_rules! examples {
 }
 
 examples! {
+    blocking_handlers
+    breaker_and_budget
     cancel_and_timeout
+    codecs
     complete_in_transaction
     custom_retry
+    enqueue_stream
     events_and_hooks
     graceful_shutdown
     hello
@@ -34,6 +38,7 @@ examples! {
     retries
     retry_an_operation
     testing_with_kit
+    tower_layers
     transactional_enqueue
     worker_pool
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{bench, enqueue, job, prune, queue, stats, work},
+    commands::{bench, completions, doctor, enqueue, job, man, prune, queue, stats, work},
     demo::DemoArgs,
 };
 
@@ -83,8 +83,14 @@ pub(crate) enum Command {
     Stats(stats::Flags),
     /// Remove jobs that have ended
     Prune(prune::Flags),
+    /// Look at the health of the store and of its workers
+    Doctor(doctor::Flags),
     /// Measure this machine and store, with exact delivery checked
     Bench(bench::Flags),
     /// See it work: pictures, mails and a report, with failures and a killed worker
     Demo(DemoArgs),
+    /// Print the completions of a shell
+    Completions(completions::Flags),
+    /// Print the manual page, or write one for each command
+    Man(man::Flags),
 }

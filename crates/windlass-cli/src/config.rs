@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde::Deserialize;
-use windlass::RetryPolicy;
+use windlass::{Breaker, RetryBudget, RetryPolicy};
 
 use crate::{exit::Failure, handlers::builtin::Builtin, units::Span};
 
@@ -39,7 +39,15 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) kinds: BTreeMap<String, KindConfig>,
     schedules: Option<toml::Value>,
-    http: Option<toml::Value>,
+    pub(crate) http: Option<Http>,
+}
+
+/// Where the worker answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) listen: Option<String>,
+    tokens: Option<toml::Value>,
 }
 
 /// How one kind, or all kinds under a pattern, are run.
@@ -51,6 +59,63 @@ pub(crate) struct KindConfig {
     pub(crate) timeout: Option<Span>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) breaker: Option<BreakerConfig>,
+    pub(crate) retry_budget: Option<BudgetConfig>,
+}
+
+/// A breaker; what is left out is as in the library.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BreakerConfig {
+    failure_ratio: Option<f64>,
+    min_calls: Option<u32>,
+    window: Option<Span>,
+    open_for: Option<Span>,
+    probes: Option<u32>,
+}
+
+impl BreakerConfig {
+    pub(crate) fn breaker(self) -> Breaker {
+        let mut breaker = Breaker::new();
+        if let Some(ratio) = self.failure_ratio {
+            breaker = breaker.failure_ratio(ratio);
+        }
+        if let Some(calls) = self.min_calls {
+            breaker = breaker.min_calls(calls);
+        }
+        if let Some(window) = self.window {
+            breaker = breaker.window(window.0);
+        }
+        if let Some(time) = self.open_for {
+            breaker = breaker.open_for(time.0);
+        }
+        if let Some(probes) = self.probes {
+            breaker = breaker.probes(probes);
+        }
+        breaker
+    }
+}
+
+/// A retry budget; what is left out is as in the library.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetConfig {
+    ratio: f64,
+    per_minute: Option<u32>,
+    longest: Option<Span>,
+}
+
+impl BudgetConfig {
+    pub(crate) fn budget(self) -> RetryBudget {
+        let mut budget = RetryBudget::new(self.ratio);
+        if let Some(retries) = self.per_minute {
+            budget = budget.per_minute(retries);
+        }
+        if let Some(wait) = self.longest {
+            budget = budget.longest(wait.0);
+        }
+        budget
+    }
 }
 
 /// What runs a kind.
@@ -79,8 +144,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let sections = [("schedules", &self.schedules), ("http", &self.http)];
-        if let Some((name, _)) = sections.iter().find(|(_, section)| section.is_some()) {
+        let tokens = self.http.as_ref().is_some_and(|http| http.tokens.is_some());
+        let sections = [("schedules", self.schedules.is_some()), ("http.tokens", tokens)];
+        if let Some((name, _)) = sections.iter().find(|(_, named)| *named) {
             return Err(format!("this version has no `{name}`; take the section out, or use a version that has it"));
         }
         if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
@@ -167,7 +233,19 @@ mod tests {
         assert!(refused("[kinds.a]\nbuiltin = \"nap\"").contains("`nap`"));
         assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretry = \"fixed\"").contains("no retry policy"));
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
-        assert!(refused("[http]\nlisten = \"x\"").contains("this version has no `http`"));
+        assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
+        assert!(refused("[http]\nport = 1").contains("unknown field `port`"));
+    }
+
+    #[test]
+    fn breakers_and_budgets_are_read() {
+        let text = "[kinds.a]\nbuiltin = \"noop\"\nbreaker = { min_calls = 3, open_for = \"5s\" }\n\
+            retry_budget = { ratio = 0.2, per_minute = 6 }";
+        let kind = &Config::parse(text).unwrap().kinds["a"];
+        let breaker = kind.breaker.map(BreakerConfig::breaker);
+        assert_eq!(breaker, Some(Breaker::new().min_calls(3).open_for(Duration::from_secs(5))));
+        assert_eq!(kind.retry_budget.map(BudgetConfig::budget), Some(RetryBudget::new(0.2).per_minute(6)));
+        assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nbreaker = { calls = 3 }").contains("`calls`"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use syn::{DeriveInput, Error, LitInt, LitStr, Result, spanned::Spanned};
 #[derive(Default)]
 struct Attributes {
     kind: Option<LitStr>,
+    codec: Option<TokenStream>,
     options: Vec<TokenStream>,
 }
 
@@ -26,6 +27,13 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
     } else {
         quote! { #(#options)* }
     };
+    let coding = attributes.codec.map(|codec| {
+        quote! {
+            fn coding() -> ::windlass::codec::Coding<Self> {
+                ::windlass::codec::Coding::of::<#codec>()
+            }
+        }
+    });
     Ok(quote! {
         impl #generics ::windlass::Job for #name #arguments #wheres {
             const KIND: &'static str = #kind;
@@ -33,6 +41,8 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
             fn options(&self) -> ::windlass::JobOptions {
                 ::windlass::JobOptions::new() #body
             }
+
+            #coding
         }
     })
 }
@@ -44,6 +54,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
             let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
                 "kind" => found.kind = Some(meta.value()?.parse()?),
+                "codec" => found.codec = Some(codec(meta.value()?)?),
                 "queue" | "tenant" | "tag" => {
                     let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
                     found.options.push(quote! { .#method(#text) });
@@ -61,8 +72,8 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
                 }),
                 _ => {
                     return Err(meta.error(
-                        "unknown job option; there are kind, queue, tenant, priority, max_retry, timeout, retention, \
-                         tag, unique",
+                        "unknown job option; there are kind, codec, queue, tenant, priority, max_retry, timeout, \
+                         retention, tag, unique",
                     ));
                 }
             }
@@ -70,6 +81,23 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
         })?;
     }
     Ok(found)
+}
+
+/// A codec of the library by its name, or any type.
+fn codec(value: syn::parse::ParseStream) -> Result<TokenStream> {
+    if !value.peek(LitStr) {
+        let path = value.parse::<syn::Path>()?;
+        return Ok(quote! { #path });
+    }
+    let name = value.parse::<LitStr>()?;
+    match name.value().as_str() {
+        "json" => Ok(quote_spanned! { name.span() => ::windlass::codec::Json }),
+        "msgpack" => Ok(quote_spanned! { name.span() => ::windlass::codec::MsgPack }),
+        _ => Err(Error::new(
+            name.span(),
+            "the codecs are \"json\" and \"msgpack\" (feature `msgpack`), or a type of your own",
+        )),
+    }
 }
 
 fn duration(text: &LitStr) -> Result<LitInt> {

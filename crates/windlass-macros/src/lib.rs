@@ -7,7 +7,7 @@ use proc_macro::TokenStream;
 
 /// Implements `windlass::Job`.
 ///
-/// `#[job(..)]` takes `kind = "email:send"` (required), and any of `queue = ".."`, `tenant = ".."`, `priority = 5`,
+/// `#[job(..)]` takes `kind = "email:send"` (required), and any of `codec = "msgpack"` (or a type of yours), `queue = ".."`, `tenant = ".."`, `priority = 5`,
 /// `max_retry = 5`, `timeout = "30s"`, `retention = "1h"`, `tag = ".."` (more than once) and `unique`: one live job
 /// for each value of the whole payload. Options that depend on the payload: implement `Job` by hand.
 #[proc_macro_derive(Job, attributes(job))]

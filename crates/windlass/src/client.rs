@@ -2,6 +2,7 @@
 //! Cheap to clone; every clone talks to the same store.
 
 mod groups;
+mod stream;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    codec::{self, CODEC_HEADER, Coding},
     decide::operate::Action,
     env::Env,
     error::Error,
@@ -40,6 +42,14 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The options of this very job; they may use its payload. Whatever is left out comes from the client's defaults.
     fn options(&self) -> JobOptions {
         JobOptions::new()
+    }
+
+    /// How its payload is written, and read again. Default: as JSON.
+    fn coding() -> Coding<Self>
+    where
+        Self: Sized,
+    {
+        Coding::of::<codec::Json>()
     }
 
     /// The job with options of this call, which go before its own.
@@ -120,8 +130,11 @@ pub trait Enqueue: Send {
 
 impl<J: Job> Enqueue for J {
     fn into_parts(self) -> Result<(Kind, Bytes, JobOptions), InvalidJob> {
-        let options = self.options();
-        let payload = serde_json::to_vec(&self).map_err(|error| InvalidJob::Payload(error.to_string()))?;
+        let (coding, mut options) = (J::coding(), self.options());
+        let payload = coding.write(&self).map_err(|error| InvalidJob::Payload(error.to_string()))?;
+        if let Some(name) = coding.header() {
+            options = options.header(CODEC_HEADER, name);
+        }
         Ok((Kind::new(J::KIND)?, payload.into(), options))
     }
 }

@@ -4,6 +4,8 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+mod threads;
+
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -12,6 +14,15 @@ use crate::job::{JobId, Monotonic, ServerId, Timestamp};
 
 /// A boxed future, as [`Host`] takes and gives it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Work for a thread that may block. It does not panic.
+pub type Work = Box<dyn FnOnce() + Send + 'static>;
+
+/// Threads for work that blocks; see [`Host::blocking`].
+pub trait Blocking: Send + Sync {
+    /// Runs it on a thread as soon as one is free, in the order of the calls.
+    fn run(&self, work: Work);
+}
 
 /// What a place to run in can do. Implement it to move time in tests.
 pub trait Host: Send + Sync + 'static {
@@ -29,6 +40,11 @@ pub trait Host: Send + Sync + 'static {
     fn spawn(&self, task: BoxFuture<()>) -> JoinHandle<()>;
     /// Runs a loop that must not starve when tasks hog the runtime: on a thread of its own.
     fn spawn_apart(&self, name: &'static str, task: BoxFuture<()>) -> JoinHandle<()>;
+    /// At most this many threads for work that blocks or computes. By itself: threads that are used for nothing else.
+    /// A simulated place runs the work in a task, so that a run can be repeated.
+    fn blocking(&self, threads: u32) -> Arc<dyn Blocking> {
+        Arc::new(threads::Threads::new(threads))
+    }
 }
 
 /// A handle to the [`Host`], cheap to clone.
@@ -109,6 +125,11 @@ impl Env {
     pub fn spawn_apart(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.0.spawn_apart(name, Box::pin(task))
     }
+
+    /// Threads for work that blocks (in the simulation: tasks).
+    pub fn blocking(&self, threads: u32) -> Arc<dyn Blocking> {
+        self.0.blocking(threads)
+    }
 }
 
 impl fmt::Debug for Env {
@@ -167,6 +188,11 @@ fn thread_random() -> u64 {
         state.set(next);
         mix(next)
     })
+}
+
+/// How many threads this process can have at work at once.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// Blocks a thread of our own (never one of the runtime's) for a moment, while it waits for another process.

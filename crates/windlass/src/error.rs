@@ -14,7 +14,7 @@ use crate::{
 /// # async fn main() -> anyhow::Result<()> {
 /// use windlass::{Client, Error, JobId};
 /// let client = Client::open("memory:").await?;
-/// match client.cancel(&JobId::new("report-7")?, "no longer needed").await {
+/// match client.cancel(&"report-7".parse::<JobId>()?, "no longer needed").await {
 ///     Ok(state) => println!("it is {state} now"),
 ///     Err(Error::NotFound(id)) => println!("there is no {id}"),
 ///     Err(Error::Conflict { state, .. }) => println!("it had ended already: {state}"),

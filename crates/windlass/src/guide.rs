@@ -22,6 +22,7 @@ pages! {
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Durability "../docs/durability.md"
     Operating "../docs/operating.md"
+    ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
     Testing "../docs/testing.md"
     WritingAStore "../docs/writing-a-store.md"
 }

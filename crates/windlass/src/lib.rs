@@ -36,6 +36,7 @@
 //! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
 //! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
 //! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`] |
+//! | look at a store's health | [`Client::checkup`], [`Monitor`] |
 //! | know all defaults | [`DEFAULTS`] |
 //! | know the life of a job | [`JobState`], [`TRANSITIONS`], [`DeadReason`] |
 //! | write a store | [`store`] and the feature `conformance` |
@@ -52,6 +53,8 @@
 //! | feature | brings |
 //! | --- | --- |
 //! | `macros` (default) | `#[derive(Job)]`, `#[check_handler]` |
+//! | `tower` | layers of the tower ecosystem around handlers: `middleware::tower` |
+//! | `msgpack` | payloads as MessagePack: `codec::MsgPack` |
 //! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
 //! | `testing` | time that tests move, the simulated host, faults |
 //! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
@@ -61,7 +64,9 @@
 
 extern crate self as windlass;
 
+mod checkup;
 mod client;
+pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod decide;
@@ -85,7 +90,9 @@ pub mod testing;
 /// A middleware sees every run of the handlers that were added before it, may give them extensions
 /// ([`JobContext::insert`]), and may change or replace their outcome.
 pub mod middleware {
-    pub use crate::server::router::{FromFn, Next, from_fn};
+    pub use crate::server::router::{Layer, Next, from_fn};
+    #[cfg(feature = "tower")]
+    pub use crate::server::tower::{Call, HandlerError, Handlers, Tower, tower};
 }
 
 #[doc(hidden)]
@@ -93,11 +100,13 @@ pub use self::server::handler::check as __check;
 pub use self::{
     client::{Client, ClientBuilder, Enqueue, Job, RawJob, With},
     decide::{
+        breaker::{Breaker, BreakerInfo, BreakerState},
+        budget::RetryBudget,
         group::GroupRules,
         operate::Action,
         retry::{Jitter, RetryPolicy},
     },
-    env::{BoxFuture, Env, Host},
+    env::{Blocking, BoxFuture, Env, Host, Work},
     error::Error,
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
@@ -110,10 +119,10 @@ pub use self::{
     pool::WorkerPool,
     retry::{GaveUp, Retry, RetryError, retry},
     server::{
-        Health, RunningServer, Server,
+        Health, Monitor, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},
         events::{Event, EventKind},
-        handler::{Decode, Handler},
+        handler::{BlockingHandler, Decode, Handler},
         outcome::{BoxError, IntoOutcome, JobError, Json, MarkedError, Outcome, Output, Result, ResultExt},
         router::Router,
         run::StopCause,

@@ -15,9 +15,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("env", &["job", "decide"]),
     ("store", &["job", "decide", "env", "error"]),
     ("error", &["job", "store"]),
-    ("client", &["job", "decide", "env", "error", "store"]),
-    ("server", &["job", "decide", "env", "error", "store", "client", "maintain"]),
+    ("codec", &[]),
+    ("client", &["job", "decide", "env", "error", "store", "codec"]),
+    ("server", &["job", "decide", "env", "error", "store", "codec", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
+    ("checkup", &["job", "decide", "env", "error", "store", "client"]),
     ("pool", &["job", "decide", "env"]),
     ("periodic", &["job", "decide", "env"]),
     // The words of a handler's error, and nothing else of a server.

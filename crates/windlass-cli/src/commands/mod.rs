@@ -2,8 +2,11 @@
 
 pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod enqueue;
 pub(crate) mod job;
+pub(crate) mod man;
 pub(crate) mod payload;
 pub(crate) mod prune;
 pub(crate) mod queue;
@@ -32,8 +35,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Queue(flags) => queue::run(&app, flags).await,
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
+            Command::Doctor(flags) => doctor::run(&app, flags).await,
             Command::Bench(flags) => bench::run(&app, flags).await,
             Command::Demo(args) => demo::run(&app, args).await,
+            Command::Completions(flags) => completions::run(&flags),
+            Command::Man(flags) => man::run(&flags),
         }
     })
 }

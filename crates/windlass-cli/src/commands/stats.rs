@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use windlass::{
-    JobState,
+    BreakerState, JobState,
     store::{Dimension, GroupStats, Stats},
 };
 
@@ -66,6 +66,11 @@ fn words(stats: &Stats, groups: bool) -> String {
         };
         let rows: Vec<Vec<String>> = stats.servers.iter().map(server).collect();
         text += &format!("\n{}", table(&["SERVER", "HOST", "PID", "SLOTS", "BUSY", "LEAKED"], &rows));
+    }
+    let breakers = stats.servers.iter().flat_map(|server| server.breakers.iter().map(move |breaker| (server, breaker)));
+    for (server, breaker) in breakers.filter(|(_, breaker)| breaker.state != BreakerState::Closed) {
+        let until = breaker.until.map_or("trying a job".into(), |until| format!("open until {until}"));
+        text += &format!("\nbreaker of {} in server {}: {until}", breaker.kind, server.id);
     }
     if groups {
         let headings = ["NAME", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];

@@ -9,9 +9,11 @@ use windlass::{Client, DEFAULTS, KindFilter, QueueName, RunningServer, Server, S
 
 use crate::{
     config::{Config, EXAMPLE},
+    endpoints::Endpoints,
     events::EventLog,
     exit::{Exit, Failure},
     handlers::{Groups, router},
+    notify::Notify,
     signals::{Signals, Wish},
     store::App,
     units,
@@ -29,10 +31,13 @@ A configuration:
   command = [\"./resize\"]          # payload on stdin; exit 0 done, 65 bury, 75 snooze, else a failed attempt
   timeout = \"5m\"
   retry = \"exponential 1s cap 1h\"
+  breaker = { failure_ratio = 0.5, open_for = \"30s\" }   # claims none while most runs fail
+  retry_budget = { ratio = 0.1 }      # for ten first runs one retry; what is over waits longer
   [kinds.ping]
   builtin = \"noop\"                # noop, sleep, fail, panic, abort
 
-SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.";
+SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.
+Under systemd with Type=notify it says when it is ready and stops, and answers to WatchdogSec.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -55,6 +60,9 @@ pub(crate) struct Flags {
     /// Append what happens to each job to a file, one JSON line each
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Answer /healthz and /readyz here, e.g. 127.0.0.1:9090; goes before the configuration's `http.listen`
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
 }
 
 fn queue(text: &str) -> Result<(String, u32), String> {
@@ -94,11 +102,24 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
+    let address = flags.listen.as_deref().or(app.config.http.as_ref().and_then(|http| http.listen.as_deref()));
+    let endpoints = match address {
+        Some(address) => Some(Endpoints::bind(address).await?),
+        None => None,
+    };
     let server = server.start().await?;
+    let notify = Notify::from_env();
+    let watchdog = notify.start_watchdog();
+    if let Some(endpoints) = endpoints {
+        endpoints.serve(server.monitor());
+    }
     info!(server.id = %server.id(), store = %client.store().place(), ?queues, slots = server.health().slots, "working");
+    notify.say("READY=1");
     let id = server.id();
     let reason = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await?;
+    notify.say("STOPPING=1");
     shut_down(server, signals, groups).await;
+    drop(watchdog);
     if let Some(log) = log {
         log.close();
     }
@@ -140,6 +161,12 @@ fn configure(mut server: Server, config: &Config, flags: &Flags) -> Server {
         let unlimited = narrower.then(|| u32::try_from(slots).unwrap_or(u32::MAX));
         if let Some(limit) = kind.concurrency.or(unlimited) {
             server = server.kind_concurrency(pattern, limit);
+        }
+        if let Some(breaker) = kind.breaker {
+            server = server.breaker(pattern, breaker.breaker());
+        }
+        if let Some(budget) = kind.retry_budget {
+            server = server.retry_budget(pattern, budget.budget());
         }
         if let Some(retry) = &kind.retry {
             server = server.kind_retry(pattern, retry.0.clone());

@@ -171,7 +171,7 @@ fn a_mistake_in_the_configuration_is_2_and_named() {
     assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretires = 1").contains("`retires`"));
     assert!(refused("lease = \"10 s\"").contains("`10 s`"));
     assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
-    assert!(refused("[http]\nlisten = \"x\"").contains("this version has no `http`"));
+    assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
     assert!(refused("concurrency = 0\n[kinds.a]\nbuiltin = \"noop\"").contains("concurrency"));
     assert!(refused("lease = \"1ms\"\n[kinds.a]\nbuiltin = \"noop\"").contains("lease"));
     assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nconcurrency = 0").contains("`a`"));

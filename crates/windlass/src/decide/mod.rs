@@ -1,5 +1,7 @@
 //! Decisions: plain functions from data and a moment to data. No clock, no store, no randomness but what is handed in.
 
+pub mod breaker;
+pub mod budget;
 pub(crate) mod chance;
 pub mod group;
 pub mod operate;

@@ -42,7 +42,7 @@ impl Pattern {
     }
 
     /// How closely it fits: an exact pattern before any prefix, a longer prefix before a shorter one.
-    fn rank(&self) -> usize {
+    pub(crate) fn rank(&self) -> usize {
         match self {
             Pattern::Exact(_) => usize::MAX,
             Pattern::Prefix(prefix) => prefix.len(),

@@ -8,12 +8,14 @@ use super::{
     core::Core,
     events::Event,
     router::{Router, Routes},
+    rules::{Terms, kinds, terms},
 };
 use crate::{
     client::Client,
-    decide::{queues::QueuePlan, retry::RetryPolicy},
+    decide::{breaker::Breaker, budget::RetryBudget, queues::QueuePlan, retry::RetryPolicy},
+    env,
     error::Error,
-    job::{DEFAULTS, KindFilter, KindRule, Pattern, QueueName},
+    job::{DEFAULTS, KindFilter, Pattern, QueueName},
 };
 
 type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -38,6 +40,8 @@ pub struct Server {
     limits: Vec<(String, u32)>,
     timeouts: Vec<(String, Duration)>,
     retries: Vec<(String, RetryPolicy)>,
+    breakers: Vec<(String, Breaker)>,
+    budgets: Vec<(String, RetryBudget)>,
     strict: bool,
     pub(crate) config: Config,
 }
@@ -56,6 +60,9 @@ pub(crate) struct Config {
     pub(crate) poll: Duration,
     pub(crate) prefetch: u32,
     pub(crate) kinds: KindFilter,
+    /// Those of each rule of `kinds`.
+    pub(crate) terms: Vec<Terms>,
+    pub(crate) blocking_threads: u32,
     pub(crate) timeouts: Vec<(Pattern, Duration)>,
     pub(crate) retries: Vec<(Pattern, RetryPolicy)>,
     pub(crate) on_event: Vec<OnEvent>,
@@ -78,6 +85,8 @@ impl Server {
             poll: Duration::from_secs(1),
             prefetch: 512,
             kinds: KindFilter::default(),
+            terms: Vec::new(),
+            blocking_threads: env::cores(),
             timeouts: Vec::new(),
             retries: Vec::new(),
             on_event: Vec::new(),
@@ -91,6 +100,8 @@ impl Server {
             limits: Vec::new(),
             timeouts: Vec::new(),
             retries: Vec::new(),
+            breakers: Vec::new(),
+            budgets: Vec::new(),
             strict: false,
             config,
         }
@@ -130,6 +141,29 @@ impl Server {
     /// The retry policy of the kinds under a pattern.
     pub fn kind_retry(mut self, pattern: impl Into<String>, policy: RetryPolicy) -> Self {
         self.retries.push((pattern.into(), policy));
+        self
+    }
+
+    /// Stops running kinds under a pattern for a while when most of their runs fail: see [`Breaker`]. While it is open
+    /// their jobs stay pending and burn nothing. Every handler under the pattern has a breaker of its own; one for a
+    /// narrower pattern than its handler's is split off. Each server has its own, shown by
+    /// [`RunningServer::health`] and [`Client::servers`].
+    pub fn breaker(mut self, pattern: impl Into<String>, breaker: Breaker) -> Self {
+        self.breakers.push((pattern.into(), breaker));
+        self
+    }
+
+    /// Lets the retries of kinds under a pattern be only a part of their runs: see [`RetryBudget`]. What is over the
+    /// budget waits longer. Every handler under the pattern has a budget of its own in this server.
+    pub fn retry_budget(mut self, pattern: impl Into<String>, budget: RetryBudget) -> Self {
+        self.budgets.push((pattern.into(), budget));
+        self
+    }
+
+    /// How many threads [blocking handlers](Router::job_blocking) have, apart from those of the runtime. They are
+    /// started when they are needed. Default: as many as the host has cores.
+    pub fn blocking_threads(mut self, threads: u32) -> Self {
+        self.config.blocking_threads = threads;
         self
     }
 
@@ -255,6 +289,13 @@ impl Server {
         check_timeouts(&self.timeouts, self.config.timeout_cap)?;
         let mut config = self.config;
         config.kinds = kinds(&routes.patterns(), &self.limits)?;
+        config.terms = terms(&mut config.kinds, &self.breakers, &self.budgets)?;
+        for (terms, rule) in config.terms.iter_mut().zip(&config.kinds.rules) {
+            terms.blocking = routes.is_blocking(&rule.pattern);
+        }
+        if config.blocking_threads == 0 && config.terms.iter().any(|terms| terms.blocking) {
+            return Err(Error::Config("a handler blocks and there are 0 threads for it; give at least one".into()));
+        }
         for (pattern, timeout) in self.timeouts {
             config.timeouts.push((Pattern::new(&pattern).map_err(invalid)?, timeout));
         }
@@ -306,94 +347,8 @@ impl Config {
     }
 }
 
-/// The rules of a claim: one for each pattern that has a handler, and one for each limit within such a pattern.
-fn kinds(patterns: &[String], limits: &[(String, u32)]) -> Result<KindFilter, Error> {
-    let invalid = |error: crate::job::InvalidJob| Error::Config(error.to_string());
-    let mut filter = KindFilter::of(patterns.iter().map(String::as_str)).map_err(invalid)?;
-    let handlers = filter.rules.clone();
-    for (text, limit) in limits {
-        let pattern = Pattern::new(text).map_err(invalid)?;
-        if *limit == 0 {
-            return Err(Error::Config(format!("the concurrency of `{text}` is 0; leave its handler out instead")));
-        }
-        let has_own = |rule: &KindRule| limits.iter().any(|(text, _)| *text == rule.pattern.to_string());
-        let escapes = |rule: &&KindRule| rule.pattern != pattern && covers(&pattern, &rule.pattern) && !has_own(rule);
-        if let Some(other) = handlers.iter().find(escapes) {
-            return Err(Error::Config(format!(
-                "the concurrency of `{text}` would not hold for `{}`, which has a handler of its own; set one for that, too",
-                other.pattern
-            )));
-        }
-        if let Some(rule) = filter.rules.iter_mut().find(|rule| rule.pattern == pattern) {
-            rule.room = Some(*limit);
-            continue;
-        }
-        if filter.rule_for(text.trim_end_matches('*')).is_none() {
-            return Err(Error::Config(format!(
-                "`{text}` has a concurrency but no handler; register one, or remove it"
-            )));
-        }
-        filter.rules.push(KindRule { pattern, room: Some(*limit) });
-    }
-    Ok(filter)
-}
-
-/// Whether every kind of `inner` is one of `outer`.
-fn covers(outer: &Pattern, inner: &Pattern) -> bool {
-    match (outer, inner) {
-        (Pattern::Prefix(_), Pattern::Exact(kind)) => outer.matches(kind),
-        (Pattern::Prefix(outer), Pattern::Prefix(inner)) => inner.starts_with(&**outer),
-        (Pattern::Exact(_), _) => outer == inner,
-    }
-}
-
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("client", &self.client).field("router", &self.router).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn room(patterns: &[&str], limits: &[(&str, u32)], kind: &str) -> Option<u32> {
-        let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
-        let limits: Vec<_> = limits.iter().map(|(text, limit)| ((*text).to_owned(), *limit)).collect();
-        let filter = kinds(&patterns, &limits).unwrap();
-        filter.rules[filter.rule_for(kind).unwrap()].room
-    }
-
-    #[test]
-    fn a_limit_holds_for_its_pattern_or_a_part_of_one() {
-        assert_eq!(room(&["image:*"], &[("image:*", 2)], "image:a"), Some(2));
-        assert_eq!(room(&["*"], &[("image:*", 2)], "image:a"), Some(2));
-        assert_eq!(room(&["*"], &[("image:*", 2)], "mail"), None);
-    }
-
-    #[test]
-    fn a_handler_with_a_limit_of_its_own_does_not_count_under_a_wider_one() {
-        let limits = [("image:*", 2), ("image:big", 1)];
-        assert_eq!(room(&["image:*", "image:big"], &limits, "image:big"), Some(1));
-        assert_eq!(room(&["image:*", "image:big"], &limits, "image:a"), Some(2));
-    }
-
-    #[test]
-    fn a_limit_that_could_not_hold_is_refused() {
-        let refused = |limit: &str, n| kinds(&["image:big".into(), "mail".into()], &[(limit.into(), n)]).is_err();
-        assert!(refused("image:*", 2) && refused("sms", 2) && refused("mail", 0));
-        assert!(!refused("mail", 1));
-        let nested = ["image:*".to_owned(), "image:big:*".to_owned(), "image:tiny".to_owned()];
-        let refused = |nested: &[String]| kinds(nested, &[("image:*".into(), 2)]).is_err();
-        assert!(refused(&nested[..2]) && refused(&[nested[0].clone(), nested[2].clone()]));
-        assert!(!refused(&nested[..1]));
-    }
-
-    #[test]
-    fn the_best_match_of_two_limits_holds_in_any_order() {
-        for limits in [[("image:*", 5), ("image:big", 1)], [("image:big", 1), ("image:*", 5)]] {
-            assert_eq!(room(&["image:*"], &limits, "image:big"), Some(1));
-            assert_eq!(room(&["image:*"], &limits, "image:small"), Some(5));
-        }
     }
 }

@@ -17,11 +17,13 @@ use tracing::warn;
 
 use super::{
     RunningServer, Tasks,
+    blocking::Seats,
     builder::Config,
     dispatcher,
     events::{Event, EventKind},
     executor,
     finisher::{self, Reports},
+    guards::Guards,
     held::Held,
     keeper,
     queue::RunQueue,
@@ -70,8 +72,10 @@ pub(crate) struct Core {
     pub(crate) queue: RunQueue,
     pub(crate) reports: Reports,
     pub(crate) leaked: AtomicU32,
-    /// Claimed jobs by limited rule, from claim to the end of the handler.
-    pub(crate) by_rule: Vec<AtomicU32>,
+    /// Claimed jobs by rule, from claim to the end of the handler.
+    pub(crate) by_rule: Arc<[AtomicU32]>,
+    pub(crate) guards: Guards,
+    pub(crate) seats: Arc<Seats>,
     /// The typical run in nanoseconds: an average that forgets by an eighth a run.
     pub(crate) typical_run: AtomicU64,
     pub(crate) store_up: AtomicBool,
@@ -87,11 +91,14 @@ impl Core {
         config: Config,
     ) -> Result<RunningServer, Error> {
         let env = client.env().clone();
+        let by_rule: Arc<[AtomicU32]> = config.kinds.rules.iter().map(|_| AtomicU32::new(0)).collect();
         let core = Arc::new(Core {
             id: env.new_server_id(),
             env: env.clone(),
             queues: plan.queues().map(|(queue, weight)| (queue.clone(), weight)).collect(),
-            by_rule: config.kinds.rules.iter().map(|_| AtomicU32::new(0)).collect(),
+            guards: Guards::new(&config, env.monotonic()),
+            seats: Seats::new(&env, config.blocking_threads, by_rule.clone()),
+            by_rule,
             held: Held::default(),
             queue: RunQueue::default(),
             reports: Reports::default(),
@@ -194,6 +201,7 @@ impl Core {
     /// Gives back a job that has not started.
     pub(crate) fn release(&self, run: Arc<Run>) {
         if run.advance(Phase::Queued, Phase::Ended) {
+            self.judged(&run, None);
             self.let_go_of_rule(&run);
             let finish = Finish {
                 lease: run.claimed.lease(),
@@ -213,6 +221,11 @@ impl Core {
         }
     }
 
+    /// Slots and threads whose handlers ignored their end.
+    pub(crate) fn leaked(&self) -> u32 {
+        self.leaked.load(Ordering::Relaxed) + self.seats.leaked()
+    }
+
     pub(crate) fn info(&self) -> ServerInfo {
         let mut info = ServerInfo::new(self.id, self.started_at);
         info.host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -221,7 +234,8 @@ impl Core {
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
         info.slots = self.config.slots;
         info.busy = self.queue.busy();
-        info.leaked = self.leaked.load(Ordering::Relaxed);
+        info.leaked = self.leaked();
+        info.breakers = self.breakers();
         info.quiet = self.life() >= Life::Quiet;
         info
     }

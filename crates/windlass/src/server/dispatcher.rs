@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What has not started this long after its claim is given back.
-const RELEASE_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How much expected run time may be held in advance.
 const PREFETCH_TIME: Duration = Duration::from_millis(50);
 /// How long a server that stops goes on asking what an unanswered claim gave it.
@@ -160,11 +160,7 @@ impl Dispatcher {
     fn request(&mut self, want: u32) -> ClaimRequest {
         self.sequence += 1;
         let core = &self.core;
-        let room = |(rule, held): (&KindRule, &std::sync::atomic::AtomicU32)| KindRule {
-            pattern: rule.pattern.clone(),
-            room: rule.room.map(|limit| limit.saturating_sub(held.load(Ordering::Acquire))),
-        };
-        let kinds = KindFilter { rules: core.config.kinds.rules.iter().zip(&core.by_rule).map(room).collect() };
+        let kinds = rooms(core);
         self.capped = kinds.rules.iter().any(|rule| rule.room == Some(0));
         ClaimRequest {
             server: core.id,
@@ -220,10 +216,11 @@ impl Dispatcher {
         }
         let run = |claimed: &crate::store::Claimed| {
             let kind = claimed.spec.kind.as_str();
-            let rule = core.config.kinds.rule_for(kind).filter(|rule| core.config.kinds.rules[*rule].room.is_some());
+            let rule = core.config.kinds.rule_for(kind);
             if let Some(rule) = rule {
                 core.by_rule[rule].fetch_add(1, Ordering::AcqRel);
             }
+            core.guards.claimed(rule, before);
             let timeout = core.config.timeout(kind, claimed.spec.timeout);
             let shared = core.routes.extensions.clone();
             core.tell(EventKind::Claimed, claimed, None);
@@ -267,7 +264,8 @@ impl Dispatcher {
     async fn wait_for_jobs(&self, wakeups: &mut WakeUps) {
         let core = &self.core;
         let poll = core.env.jittered(core.config.poll);
-        let wait = self.before_overdue(poll);
+        let to_breaker = core.guards.next_change(core.env.monotonic()).unwrap_or(poll);
+        let wait = self.before_overdue(poll.min(to_breaker));
         tokio::select! {
             biased;
             () = wakeups.changed() => {}
@@ -275,6 +273,23 @@ impl Dispatcher {
             _ = core.sleep_until(Life::Quiet, wait) => {}
         }
     }
+}
+
+/// The rules, with as many jobs as each has room for: by its limit, its breaker, and the threads if its handler blocks.
+/// Several handlers that block are each offered all free threads; what they get beyond them waits in a slot, and is
+/// given back after a second.
+fn rooms(core: &Core) -> KindFilter {
+    let now = core.env.monotonic();
+    let held = |rule: usize| core.by_rule[rule].load(Ordering::Acquire);
+    let blocking = core.config.terms.iter().enumerate().filter(|(_, terms)| terms.blocking);
+    let threads = core.seats.total().saturating_sub(blocking.map(|(rule, _)| held(rule)).sum());
+    let room = |(place, rule): (usize, &KindRule)| {
+        let limit = rule.room.map(|limit| limit.saturating_sub(held(place)));
+        let threads = core.config.terms[place].blocking.then_some(threads);
+        let rooms = [limit, threads, core.guards.room(place, now)];
+        KindRule { pattern: rule.pattern.clone(), room: rooms.into_iter().flatten().min() }
+    };
+    KindFilter { rules: core.config.kinds.rules.iter().enumerate().map(room).collect() }
 }
 
 /// As many jobs as the slots get through in 50 ms; none before the first one has shown how long they take.

@@ -26,6 +26,12 @@ pub enum EventKind {
     Rescued,
     /// This server gave the job back unrun, or unfinished at shutdown.
     Released,
+    /// The job's run failed, and with it the breaker of its kind opened in this server.
+    #[serde(rename = "breaker_opened")]
+    BreakerOpened,
+    /// The job was a trial and ended well: the breaker of its kind closed in this server.
+    #[serde(rename = "breaker_closed")]
+    BreakerClosed,
 }
 
 /// One event of one job. Serializes as a line of `windlass work --events`.

@@ -15,12 +15,14 @@ use tracing::{debug, error, warn};
 use super::{
     context::JobContext,
     core::{Core, Life},
+    dispatcher::RELEASE_AFTER,
     events::EventKind,
     outcome::{JobError, Outcome},
     run::{Phase, Run, StopCause},
 };
 use crate::{
     decide::{
+        breaker::says,
         retry::RetryPolicy,
         verdict::{Ran, Tally, Then, verdict},
     },
@@ -49,16 +51,18 @@ pub(crate) async fn slot(core: Arc<Core>) {
 
 impl Core {
     async fn execute(&self, run: Arc<Run>) {
-        if !self.may_start(&run) {
+        if !self.has_its_thread(&run).await || !self.may_start(&run) {
+            // A seat that was taken for nothing.
+            drop(run.stand_up());
             return;
         }
         // Also what a dropped handler does when it is dropped must not take the slot with it.
         let called = AssertUnwindSafe(self.call_handler(&run)).catch_unwind().await;
         let ran = called.unwrap_or_else(|panic| failed(ErrorClass::Panic, panic_message(&*panic)));
         self.note_duration(&run);
-        self.let_go_of_rule(&run);
         if run.advance(Phase::Started, Phase::Ended) {
-            self.report(run, ran);
+            // The breaker hears of it before there is room for the next job.
+            self.report(run.clone(), ran);
         } else {
             self.leaked.fetch_sub(1, Ordering::AcqRel);
             if run.stop_cause() != Some(StopCause::LeaseLost) {
@@ -66,6 +70,33 @@ impl Core {
             }
             debug!(job.id = %run.claimed.spec.id, "a handler that had ignored its end came back; its outcome is dropped");
         }
+        if run.stand_up().is_some_and(|seat| seat.leave(run.rule)) {
+            warn!(job.id = %run.claimed.spec.id, job.kind = %run.claimed.spec.kind,
+                "a blocking handler ignores its end; its thread is leaked until it comes back");
+        } else {
+            self.let_go_of_rule(&run);
+        }
+    }
+
+    /// Takes the thread of a handler that blocks. A run that finds none within a second is given back: another server
+    /// may have one.
+    async fn has_its_thread(&self, run: &Arc<Run>) -> bool {
+        if !run.rule.is_some_and(|rule| self.config.terms[rule].blocking) {
+            return true;
+        }
+        let seat = tokio::select! {
+            biased;
+            seat = self.seats.take() => seat,
+            _ = self.sleep_until(Life::Stopping, RELEASE_AFTER) => None,
+        };
+        match seat {
+            Some(seat) => run.sit(seat),
+            None => {
+                self.release(run.clone());
+                return false;
+            }
+        }
+        true
     }
 
     /// Starts the run, unless it was released or lost while it waited for the slot.
@@ -84,6 +115,10 @@ impl Core {
             self.release(run.clone());
             return false;
         }
+        if !self.guards.admits(run) {
+            self.release(run.clone());
+            return false;
+        }
         run.start(now, now.after(self.time_for(run)), self.config.grace)
     }
 
@@ -91,6 +126,7 @@ impl Core {
         if run.advance(from, Phase::Ended) {
             self.held.settle([run]);
             if from == Phase::Queued {
+                self.judged(run, None);
                 self.let_go_of_rule(run);
             }
             self.tell(EventKind::Stale, &run.claimed, None);
@@ -202,12 +238,14 @@ impl Core {
 
     /// The report of a run that has ended.
     pub(crate) fn report(&self, run: Arc<Run>, ran: Ran) {
+        let lost = run.stop_cause() == Some(StopCause::LeaseLost) && !run.is_committed();
+        self.judged(&run, if lost { None } else { says(&ran) });
         if run.is_committed() {
             self.held.settle([&run]);
             self.tell(EventKind::Finished, &run.claimed, Some(crate::job::State::Completed));
             return;
         }
-        if run.stop_cause() == Some(StopCause::LeaseLost) {
+        if lost {
             self.held.settle([&run]);
             self.tell(EventKind::Stale, &run.claimed, None);
             warn!(job.id = %run.claimed.spec.id, job.kind = %run.claimed.spec.kind,
@@ -224,6 +262,7 @@ impl Core {
         let policy = self.config.policy(job.spec.kind.as_str());
         let verdict = guarded("the retry policy", || verdict(tally, &ran, policy))
             .unwrap_or_else(|| verdict(tally, &ran, &RetryPolicy::default()));
+        let verdict = self.within_budget(run, verdict);
         let error = match ran {
             // A snooze is no error: ten thousand of them would leave no room for one.
             Ran::Failed { then: Then::Snooze(_), .. } => None,

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
+    blocking::Call,
     context::{FromJob, JobContext},
     outcome::{IntoOutcome, JobError, Outcome},
 };
@@ -39,7 +40,7 @@ pub trait Decode: Send + Sized + 'static {
 
 impl<J: Job> Decode for J {
     fn decode(ctx: &JobContext) -> Result<Self, JobError> {
-        serde_json::from_slice(ctx.payload()).map_err(|error| JobError::undecodable(&error))
+        J::coding().read(ctx.headers(), ctx.payload()).map_err(|error| JobError::undecodable(&*error))
     }
 }
 
@@ -83,6 +84,49 @@ handlers!(E1, E2, E3, E4, E5);
 handlers!(E1, E2, E3, E4, E5, E6);
 handlers!(E1, E2, E3, E4, E5, E6, E7);
 handlers!(E1, E2, E3, E4, E5, E6, E7, E8);
+
+/// A plain function that runs jobs of type `J` on a thread that may block; see
+/// [`Router::job_blocking`](crate::Router::job_blocking). `M` tells the shapes of functions apart; you never name it.
+#[diagnostic::on_unimplemented(
+    message = "this function is no blocking handler of jobs",
+    note = "a blocking handler is `fn(job: J, ..extractors) -> windlass::Result<T>`, without `async`"
+)]
+pub trait BlockingHandler<M, J, S>: Clone + Send + Sync + 'static {
+    /// Gets the arguments; what is left is to be called on the thread.
+    fn prepare(self, job: J, ctx: JobContext, state: Arc<S>) -> BoxFuture<Result<Call, JobError>>;
+}
+
+macro_rules! blocking_handlers {
+    ($($extractor:ident),*) => {
+        impl<F, R, J, S, $($extractor,)*> BlockingHandler<($($extractor,)*), J, S> for F
+        where
+            F: Fn(J, $($extractor,)*) -> R + Clone + Send + Sync + 'static,
+            R: IntoOutcome,
+            J: Decode,
+            S: Send + Sync + 'static,
+            $($extractor: FromJob<S> + Send + 'static,)*
+        {
+            #[allow(non_snake_case, unused_variables, reason = "the extractors' types are their names; there may be none")]
+            fn prepare(self, job: J, ctx: JobContext, state: Arc<S>) -> BoxFuture<Result<Call, JobError>> {
+                Box::pin(async move {
+                    $(let $extractor = $extractor::from_job(&ctx, &state).await?;)*
+                    let call: Call = Box::new(move || self(job, $($extractor,)*).into_outcome());
+                    Ok(call)
+                })
+            }
+        }
+    };
+}
+
+blocking_handlers!();
+blocking_handlers!(E1);
+blocking_handlers!(E1, E2);
+blocking_handlers!(E1, E2, E3);
+blocking_handlers!(E1, E2, E3, E4);
+blocking_handlers!(E1, E2, E3, E4, E5);
+blocking_handlers!(E1, E2, E3, E4, E5, E6);
+blocking_handlers!(E1, E2, E3, E4, E5, E6, E7);
+blocking_handlers!(E1, E2, E3, E4, E5, E6, E7, E8);
 
 /// Checks at compile time that a function is a handler's part; used by `#[check_handler]`.
 #[doc(hidden)]

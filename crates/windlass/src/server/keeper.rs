@@ -68,7 +68,7 @@ impl Keeper {
     /// One round; answers how long until the next.
     async fn turn(&mut self) -> Duration {
         let now = self.core.env.monotonic();
-        if now >= self.next_beat {
+        if now >= self.next_beat || self.core.guards.take_news() {
             self.next_beat = now.after(BEAT);
             if let Err(error) = self.core.store().beat(&self.core.info()).await {
                 debug!(%error, "no sign of life: the store is away");

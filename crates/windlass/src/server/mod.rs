@@ -1,5 +1,6 @@
 //! The runtime that claims and runs jobs. `builder.rs` sets it up; `core.rs` says what its parts are.
 
+pub(crate) mod blocking;
 mod builder;
 pub(crate) mod context;
 pub(crate) mod core;
@@ -7,13 +8,17 @@ mod dispatcher;
 pub(crate) mod events;
 mod executor;
 mod finisher;
+mod guards;
 pub(crate) mod handler;
 mod held;
 mod keeper;
 pub(crate) mod outcome;
 mod queue;
 pub(crate) mod router;
+mod rules;
 pub(crate) mod run;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -27,7 +32,7 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::job::ServerId;
+use crate::{decide::breaker::BreakerInfo, job::ServerId};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -41,10 +46,12 @@ pub struct Health {
     pub slots: u32,
     /// How many run now.
     pub busy: u32,
-    /// Slots taken by handlers that ignored their end.
+    /// Slots, and threads of blocking handlers, taken by handlers that ignored their end.
     pub leaked: u32,
     /// Jobs that it holds: queued, running, or with their report under way.
     pub held: usize,
+    /// The breakers of its kinds.
+    pub breakers: Vec<BreakerInfo>,
 }
 
 /// A server that runs beside the caller. Dropping it begins the shutdown without waiting for it.
@@ -91,15 +98,12 @@ impl RunningServer {
 
     /// How it is.
     pub fn health(&self) -> Health {
-        let core = &self.core;
-        Health {
-            store_up: core.store_up.load(Ordering::Relaxed),
-            claiming: core.life() == Life::Running,
-            slots: core.config.slots,
-            busy: core.queue.busy(),
-            leaked: core.leaked.load(Ordering::Relaxed),
-            held: core.held.len(),
-        }
+        health(&self.core)
+    }
+
+    /// A view of it for others: an endpoint that answers while it runs, shuts down and has ended.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(self.core.clone())
     }
 
     /// Claims no more; what it has goes on.
@@ -114,6 +118,35 @@ impl RunningServer {
         self.core.enter(Life::Stopping);
         // It fails only when the runtime ends meanwhile.
         let _ = (&mut self.ended).await;
+    }
+}
+
+/// Tells how a server is, without holding it up or keeping it alive. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitor(Arc<Core>);
+
+impl Monitor {
+    /// How it is.
+    pub fn health(&self) -> Health {
+        health(&self.0)
+    }
+}
+
+fn health(core: &Core) -> Health {
+    Health {
+        store_up: core.store_up.load(Ordering::Relaxed),
+        claiming: core.life() == Life::Running,
+        slots: core.config.slots,
+        busy: core.queue.busy(),
+        leaked: core.leaked(),
+        held: core.held.len(),
+        breakers: core.breakers(),
+    }
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Monitor({}, {:?})", self.0.id, self.health())
     }
 }
 

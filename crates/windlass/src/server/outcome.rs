@@ -43,8 +43,26 @@ impl<E: Into<BoxError>> From<E> for JobError {
 
 impl JobError {
     /// What is wrong with a payload and where, without what stands in it: payloads are in no error text.
-    pub(crate) fn undecodable(error: &serde_json::Error) -> Self {
+    pub(crate) fn undecodable(error: &(dyn StdError + 'static)) -> Self {
         Self { then: Then::Bury, class: ErrorClass::Undecodable, source: without_values(&error.to_string()).into() }
+    }
+
+    /// The same error; the job is dead at once, since it will never work.
+    #[must_use]
+    pub fn bury(self) -> Self {
+        Self { then: Then::Bury, ..self }
+    }
+
+    /// The same error; the job is tried again after this long. Burns an attempt.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { then: Then::RetryAfter(wait), ..self }
+    }
+
+    /// The same error; the job is put off by this long. Burns no attempt.
+    #[must_use]
+    pub fn snooze(self, wait: Duration) -> Self {
+        Self { then: Then::Snooze(wait), ..self }
     }
 
     /// The error itself.

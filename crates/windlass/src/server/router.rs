@@ -6,8 +6,9 @@ use std::{future::Future, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
+    blocking::on_its_thread,
     context::JobContext,
-    handler::{Decode, Handler},
+    handler::{BlockingHandler, Decode, Handler},
     outcome::{IntoOutcome, Outcome},
     run::Extensions,
 };
@@ -44,9 +45,22 @@ type Middleware = Arc<dyn Fn(JobContext, Next) -> BoxFuture<Outcome> + Send + Sy
 /// # }
 /// ```
 pub struct Router<S = ()> {
-    routes: Vec<(String, Maker<S>)>,
+    routes: Vec<Route<S>>,
     not_found: Option<Maker<S>>,
     extensions: Extensions,
+}
+
+struct Route<S> {
+    pattern: String,
+    make: Maker<S>,
+    /// Its handler runs on a thread that may block.
+    blocking: bool,
+}
+
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        Self { pattern: self.pattern.clone(), make: self.make.clone(), blocking: self.blocking }
+    }
 }
 
 impl<S: Send + Sync + 'static> Router<S> {
@@ -65,7 +79,46 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// argument is a [`Job`] or a [`RawJob`].
     #[must_use]
     pub fn at<M: 'static, J: Decode>(mut self, pattern: impl Into<String>, handler: impl Handler<M, J, S>) -> Self {
-        self.routes.push((pattern.into(), maker(handler)));
+        self.routes.push(Route { pattern: pattern.into(), make: maker(handler), blocking: false });
+        self
+    }
+
+    /// Runs jobs of type `J` with a plain function that may block its thread or compute for long, on one of the
+    /// [`blocking_threads`](crate::Server::blocking_threads) of the server.
+    ///
+    /// Such a handler can be told to stop and not be stopped: long ones look at [`JobContext::is_cancelled`] now and
+    /// then. One that ignores its end is reported without it after its grace, and its thread counts as leaked until it
+    /// comes back. A server claims no more of a blocking kind than it has free threads.
+    ///
+    /// ```
+    /// # #[cfg(feature = "macros")] {
+    /// use windlass::{JobContext, Json, Router};
+    /// #[derive(serde::Serialize, serde::Deserialize, windlass::Job)]
+    /// #[job(kind = "primes")]
+    /// struct CountPrimes { below: u64 }
+    ///
+    /// fn count_primes(job: CountPrimes, ctx: JobContext) -> windlass::Result<Json<usize>> {
+    ///     let is_prime = |n: &u64| (2..*n).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
+    ///     let primes = (2..job.below).take_while(|_| !ctx.is_cancelled()).filter(is_prime);
+    ///     Ok(Json(primes.count()))
+    /// }
+    /// let router: Router = Router::new().job_blocking(count_primes);
+    /// # let _ = router;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job_blocking<M: 'static, J: Job>(self, handler: impl BlockingHandler<M, J, S>) -> Self {
+        self.at_blocking(J::KIND, handler)
+    }
+
+    /// As [`job_blocking`](Self::job_blocking), for every kind that the pattern matches.
+    #[must_use]
+    pub fn at_blocking<M: 'static, J: Decode>(
+        mut self,
+        pattern: impl Into<String>,
+        handler: impl BlockingHandler<M, J, S>,
+    ) -> Self {
+        self.routes.push(Route { pattern: pattern.into(), make: blocking_maker(handler), blocking: true });
         self
     }
 
@@ -75,8 +128,9 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// When no handler was added before.
     #[must_use]
     pub fn alias(mut self, old_kind: impl Into<String>) -> Self {
-        let last = self.routes.last().expect("Router::alias names the handler that was added before it").1.clone();
-        self.routes.push((old_kind.into(), last));
+        let last = self.routes.last().expect("Router::alias names the handler that was added before it");
+        let (make, blocking) = (last.make.clone(), last.blocking);
+        self.routes.push(Route { pattern: old_kind.into(), make, blocking });
         self
     }
 
@@ -87,14 +141,16 @@ impl<S: Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Wraps every handler that was added so far; see [`middleware::from_fn`](crate::middleware::from_fn).
+    /// Wraps every handler that was added so far; see [`middleware::from_fn`](crate::middleware::from_fn) and (feature
+    /// `tower`) `middleware::tower`.
     #[must_use]
-    pub fn layer(mut self, layer: FromFn) -> Self {
+    pub fn layer(mut self, layer: impl Into<Layer>) -> Self {
+        let layer = layer.into();
         let wrap = |inner: Maker<S>| -> Maker<S> {
             let middleware = layer.0.clone();
             Arc::new(move |state| wrap(inner(state), middleware.clone()))
         };
-        self.routes = self.routes.into_iter().map(|(pattern, inner)| (pattern, wrap(inner))).collect();
+        self.routes = self.routes.into_iter().map(|route| Route { make: wrap(route.make), ..route }).collect();
         self.not_found = self.not_found.map(wrap);
         self
     }
@@ -123,8 +179,9 @@ impl<S: Send + Sync + 'static> Router<S> {
             let endpoint = inner(&state);
             Arc::new(move |_| endpoint.clone())
         };
+        let given = |Route { pattern, make, blocking }| Route { pattern, make: give(make), blocking };
         Router {
-            routes: self.routes.into_iter().map(|(pattern, inner)| (pattern, give(inner))).collect(),
+            routes: self.routes.into_iter().map(given).collect(),
             not_found: self.not_found.map(give),
             extensions: self.extensions,
         }
@@ -146,7 +203,7 @@ impl<S: Send + Sync + 'static> Default for Router<S> {
 
 impl<S> std::fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.routes.iter().map(|(pattern, _)| pattern)).finish()
+        f.debug_list().entries(self.routes.iter().map(|route| &route.pattern)).finish()
     }
 }
 
@@ -156,6 +213,25 @@ fn maker<M: 'static, J: Decode, S: Send + Sync + 'static>(handler: impl Handler<
         Arc::new(move |ctx| match J::decode(&ctx) {
             Ok(job) => handler.clone().call(job, ctx, state.clone()),
             Err(error) => Box::pin(std::future::ready(Outcome::Failed(error))),
+        })
+    })
+}
+
+fn blocking_maker<M: 'static, J: Decode, S: Send + Sync + 'static>(handler: impl BlockingHandler<M, J, S>) -> Maker<S> {
+    Arc::new(move |state| {
+        let (handler, state) = (handler.clone(), state.clone());
+        Arc::new(move |ctx| {
+            let (handler, state) = (handler.clone(), state.clone());
+            Box::pin(async move {
+                let prepared = match J::decode(&ctx) {
+                    Ok(job) => handler.prepare(job, ctx.clone(), state).await,
+                    Err(error) => Err(error),
+                };
+                match prepared {
+                    Ok(call) => on_its_thread(&ctx, call).await,
+                    Err(error) => Outcome::Failed(error),
+                }
+            })
         })
     })
 }
@@ -174,9 +250,22 @@ impl Next {
     }
 }
 
-/// A middleware made of a function; see [`from_fn`].
+/// A middleware, for [`Router::layer`]; made by [`from_fn`].
 #[derive(Clone)]
-pub struct FromFn(Middleware);
+pub struct Layer(Middleware);
+
+impl Layer {
+    #[cfg(feature = "tower")]
+    pub(crate) fn new(wrap: impl Fn(JobContext, Next) -> BoxFuture<Outcome> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wrap))
+    }
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Layer")
+    }
+}
 
 /// A middleware: an async function of the run and the rest of the way.
 ///
@@ -190,14 +279,14 @@ pub struct FromFn(Middleware);
 /// }
 /// let router: Router = Router::new().layer(middleware::from_fn(timed));
 /// ```
-pub fn from_fn<F, Fut, R>(function: F) -> FromFn
+pub fn from_fn<F, Fut, R>(function: F) -> Layer
 where
     F: Fn(JobContext, Next) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = R> + Send + 'static,
     R: IntoOutcome + 'static,
 {
     let function = Arc::new(function);
-    FromFn(Arc::new(move |ctx, next| {
+    Layer(Arc::new(move |ctx, next| {
         let function = function.clone();
         Box::pin(async move { function(ctx, next).await.into_outcome() })
     }))
@@ -213,6 +302,8 @@ impl IntoOutcome for Outcome {
 pub(crate) struct Routes {
     exact: FxHashMap<String, Endpoint>,
     prefixes: Vec<(String, Endpoint)>,
+    /// The patterns of the handlers that block.
+    blocking: Vec<Pattern>,
     not_found: Option<Endpoint>,
     pub(crate) extensions: Arc<Extensions>,
 }
@@ -222,12 +313,15 @@ impl Routes {
         let mut routes = Self {
             exact: FxHashMap::default(),
             prefixes: Vec::new(),
+            blocking: Vec::new(),
             not_found: router.not_found.map(|make| make(&Arc::new(()))),
             extensions: Arc::new(router.extensions),
         };
-        for (text, make) in router.routes {
+        for Route { pattern: text, make, blocking } in router.routes {
             let endpoint = make(&Arc::new(()));
-            let taken = match Pattern::new(&text).map_err(|error: InvalidJob| Error::Config(error.to_string()))? {
+            let pattern = Pattern::new(&text).map_err(|error: InvalidJob| Error::Config(error.to_string()))?;
+            routes.blocking.extend(blocking.then(|| pattern.clone()));
+            let taken = match pattern {
                 Pattern::Exact(kind) => routes.exact.insert(kind.to_string(), endpoint).is_some(),
                 Pattern::Prefix(prefix) => {
                     let taken = routes.prefixes.iter().any(|(other, _)| *other == *prefix);
@@ -251,10 +345,26 @@ impl Routes {
         self.exact.get(kind).or_else(by_prefix).or(self.not_found.as_ref())
     }
 
-    /// The patterns of all kinds that have a handler.
+    /// Whether the handler of these kinds blocks.
+    pub(crate) fn is_blocking(&self, kinds: &Pattern) -> bool {
+        let handler = match kinds {
+            Pattern::Exact(kind) if self.exact.contains_key(&**kind) => kinds.clone(),
+            Pattern::Exact(start) | Pattern::Prefix(start) => {
+                match self.prefixes.iter().find(|(prefix, _)| start.starts_with(&**prefix)) {
+                    Some((prefix, _)) => Pattern::Prefix(prefix.as_str().into()),
+                    None => return false,
+                }
+            }
+        };
+        self.blocking.contains(&handler)
+    }
+
+    /// The patterns of all kinds that have a handler. With a not-found handler that is one for all, beside those that
+    /// block: they need rules of their own.
     pub(crate) fn patterns(&self) -> Vec<String> {
         if self.not_found.is_some() {
-            return vec!["*".into()];
+            let blocking = self.blocking.iter().map(ToString::to_string).filter(|pattern| pattern != "*");
+            return std::iter::once("*".into()).chain(blocking).collect();
         }
         let prefixes = self.prefixes.iter().map(|(prefix, _)| format!("{prefix}*"));
         let mut patterns: Vec<String> = self.exact.keys().cloned().chain(prefixes).collect();

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::Seat;
 use crate::{
     client::Client,
     job::{Monotonic, NewJob, micros},
@@ -66,8 +67,10 @@ pub(crate) enum Phase {
 pub(crate) struct Run {
     pub(crate) claimed: Claimed,
     pub(crate) client: Client,
-    /// The limited rule under which it was claimed, whose room it takes.
+    /// The rule under which it was claimed, whose room it takes.
     pub(crate) rule: Option<usize>,
+    /// The thread of a blocking handler, from before its start to the end of the run.
+    seat: Mutex<Option<Arc<Seat>>>,
     pub(crate) timeout: Duration,
     pub(crate) claimed_at: Monotonic,
     phase: AtomicU8,
@@ -132,6 +135,7 @@ impl Run {
             claimed,
             client,
             rule,
+            seat: Mutex::default(),
             timeout,
             claimed_at,
             phase: AtomicU8::new(Phase::Queued as u8),
@@ -236,6 +240,18 @@ impl Run {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn sit(&self, seat: Arc<Seat>) {
+        *self.seat.lock() = Some(seat);
+    }
+
+    pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
+        self.seat.lock().clone()
+    }
+
+    pub(crate) fn stand_up(&self) -> Option<Arc<Seat>> {
+        self.seat.lock().take()
     }
 
     pub(crate) fn left<T>(&self, with: impl FnOnce(&mut Left) -> T) -> T {

@@ -4,6 +4,7 @@
 //! lease, an operator's conflict) is a result, not an error. These traits are public for authors of other stores,
 //! but exempt from semver; the conformance suite (feature `conformance`) says what they must do.
 
+mod checkup;
 mod groups;
 pub mod memory;
 #[cfg(feature = "sqlite")]
@@ -20,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
+    checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
     wakeups::{WakeUps, Waker},
 };
 use crate::{
-    decide::{operate::Action, queues::QueueShare},
+    decide::{breaker::BreakerInfo, operate::Action, queues::QueueShare},
     env::Env,
     job::{
         Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, Pattern,
@@ -363,6 +365,14 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// The servers that have given a sign of life lately.
     async fn servers(&self) -> Result<Vec<ServerInfo>>;
+
+    /// What this store in particular can say of its health: its versions, its disk. [`Client::checkup`] looks at what
+    /// holds for every store.
+    ///
+    /// [`Client::checkup`]: crate::Client::checkup
+    async fn checkup(&self) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What an operator's action did.
@@ -455,10 +465,13 @@ pub struct ServerInfo {
     pub slots: u32,
     /// How many it runs now.
     pub busy: u32,
-    /// Slots taken by handlers that ignored their end.
+    /// Slots, and threads of blocking handlers, taken by handlers that ignored their end.
     pub leaked: u32,
     /// Whether it has stopped claiming.
     pub quiet: bool,
+    /// The breakers of its kinds.
+    #[serde(default)]
+    pub breakers: Vec<BreakerInfo>,
 }
 
 impl ServerInfo {
@@ -476,6 +489,7 @@ impl ServerInfo {
             busy: 0,
             leaked: 0,
             quiet: false,
+            breakers: Vec::new(),
         }
     }
 }

@@ -141,6 +141,6 @@ async fn records(client: &Client, filter: &JobFilter) -> Vec<JobRecord> {
 }
 
 fn decoded<T: Job>(record: &JobRecord) -> T {
-    serde_json::from_slice(&record.spec.payload)
-        .unwrap_or_else(|error| panic!("a waiting job does not decode ({error}): {}", line(record)))
+    let read = T::coding().read(&record.spec.headers, &record.spec.payload);
+    read.unwrap_or_else(|error| panic!("a waiting job does not decode ({error}): {}", line(record)))
 }

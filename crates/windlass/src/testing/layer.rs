@@ -12,9 +12,9 @@ use crate::{
         QueueName, ServerId, Timestamp,
     },
     store::{
-        Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
-        Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result,
-        ServerInfo, Store, Tallies, WakeUps,
+        Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
+        Flush, Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued,
+        Result, ServerInfo, Store, Tallies, WakeUps,
     },
 };
 
@@ -82,6 +82,7 @@ layer! {
     fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> u64;
     fn tallies(&self, since: Timestamp) -> Tallies;
     fn servers(&self) -> Vec<ServerInfo>;
+    fn checkup(&self) -> Vec<Check>;
     }
     Operate {
     fn operate(&self, id: &JobId, action: &Action) -> Operated;

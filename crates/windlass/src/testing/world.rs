@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    env::{BoxFuture, Env, Host, mix},
+    env::{Blocking, BoxFuture, Env, Host, Work, mix},
     job::{Monotonic, Timestamp},
 };
 
@@ -256,6 +256,21 @@ impl Host for Process {
     fn spawn_apart(&self, _name: &'static str, task: BoxFuture<()>) -> JoinHandle<()> {
         self.spawn(task)
     }
+
+    fn blocking(&self, _threads: u32) -> Arc<dyn Blocking> {
+        Arc::new(InTasks(Arc::downgrade(&self.0)))
+    }
+}
+
+/// What blocks runs in a task, in no time.
+struct InTasks(Weak<Inner>);
+
+impl Blocking for InTasks {
+    fn run(&self, work: Work) {
+        if let Some(process) = self.0.upgrade() {
+            Process(process).spawn(Box::pin(async move { work() }));
+        }
+    }
 }
 
 /// A task that stands still while its process is frozen, and for good once it is dead.
@@ -342,6 +357,32 @@ mod tests {
             world.sleep_until(SECOND * 9).await;
             assert_eq!(counter.load(Ordering::Relaxed), 2);
             assert!(!process.is_alive());
+        });
+    }
+
+    #[test]
+    fn work_that_blocks_is_a_task_of_its_process() {
+        World::run(1, async |world| {
+            let (process, counter) = (world.process("one"), Arc::new(AtomicU32::new(0)));
+            let threads = process.env().blocking(1);
+            let work = |n| {
+                let counter = counter.clone();
+                Box::new(move || {
+                    let _ = counter.fetch_add(n, Ordering::Relaxed);
+                })
+            };
+            threads.run(work(1));
+            world.sleep_until(SECOND).await;
+            process.freeze();
+            threads.run(work(10));
+            world.sleep_until(SECOND * 2).await;
+            assert_eq!(counter.load(Ordering::Relaxed), 1);
+            process.thaw();
+            world.sleep_until(SECOND * 3).await;
+            process.kill();
+            threads.run(work(100));
+            world.sleep_until(SECOND * 4).await;
+            assert_eq!(counter.load(Ordering::Relaxed), 11);
         });
     }
 

@@ -8,8 +8,12 @@
 #[macro_use]
 mod place;
 mod basics;
+mod blocking;
+mod breaker;
+mod budget;
 mod cancel;
 mod client;
+mod codec;
 mod crash;
 mod events;
 mod faulty;
@@ -18,4 +22,7 @@ mod log;
 mod outcomes;
 mod router;
 mod shutdown;
+mod stream;
 mod timeouts;
+#[cfg(feature = "tower")]
+mod tower;

@@ -18,6 +18,11 @@ const KEEP_CLAIM: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Inspect for MemoryStore {
+    async fn checkup(&self) -> Result<Vec<Check>> {
+        let found = "what is in it ends with the process";
+        Ok(vec![Check::warn("durability", found, "use sqlite:path for jobs that have to survive it")])
+    }
+
     async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
         let inner = self.inner.lock();
         Ok(inner.find(id).and_then(|seq| self.shown(&inner, seq)))

@@ -88,6 +88,14 @@ pub(super) fn store_id(conn: &Connection) -> Done<String> {
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
+/// The newest step that the file has seen; 0 for none.
+pub(super) fn newest(conn: &Connection) -> Done<i64> {
+    Ok(match found(conn)? {
+        Found::Ours { version, .. } => version,
+        Found::Nothing | Found::Foreign => 0,
+    })
+}
+
 fn found(conn: &Connection) -> Done<Found> {
     let tables = "SELECT count(*), count(*) FILTER (WHERE name = 'windlass_migration') FROM sqlite_schema \
                   WHERE type = 'table' AND name LIKE 'windlass\\_%' ESCAPE '\\'";

@@ -6,6 +6,7 @@
 //!   caller's own transaction.
 
 mod address;
+mod checkup;
 mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -192,6 +193,11 @@ impl Inspect for SqliteStore {
 
     async fn servers(&self) -> Result<Vec<ServerInfo>> {
         self.readers.look(|conn, clock| ops::read::live_servers(conn, clock.now)).await
+    }
+
+    async fn checkup(&self) -> Result<Vec<Check>> {
+        let address = self.address.clone();
+        self.readers.look(move |conn, _| checkup::checkup(conn, &address)).await
     }
 }
 

@@ -1,0 +1,272 @@
+//! Looks at a store as a whole, for `windlass doctor` and for programs: whether it answers and can be written, what the
+//! store says of itself, the clocks, and whether everything that waits has a server. What was read goes through plain
+//! functions; nothing here repairs anything.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    client::Client,
+    error::Error,
+    job::{JobFilter, KindFilter, QueueName, State, Timestamp},
+    store::{Census, Check, QueueCensus, ServerInfo, StoreError},
+};
+
+/// Clocks that differ more than this are worth a word: jobs become due by the store's.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
+/// A job that nobody handles may be a deployment that is under way, for so long.
+const DEPLOYMENT: Duration = Duration::from_secs(600);
+/// How many pages of a thousand jobs in line are looked at.
+const PAGES: usize = 10;
+/// The first moment at which this could have been compiled: a clock before it was never set.
+const LONG_AGO: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
+
+impl Client {
+    /// Looks at the health of the store and of those who work on it. Bounded, however large the store is.
+    ///
+    /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
+    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `handled`, and those of the store (on SQLite `version`,
+    /// `wal`, `disk`, `durability`). A store that does not answer has the first one alone.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), windlass::Error> {
+    /// use windlass::{Client, store::Level};
+    /// let client = Client::open("memory:").await?;
+    /// for check in client.checkup().await {
+    ///     println!("{}: {}", check.name, check.found);
+    ///     assert!(check.level < Level::Fail);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn checkup(&self) -> Vec<Check> {
+        let before = self.env().monotonic();
+        let census = match self.census().await {
+            Ok(census) => census,
+            Err(error) => return vec![unreachable(&error)],
+        };
+        let took = self.env().monotonic().since(before);
+        let mut checks = vec![Check::ok("reachable", format!("{} answered in {took:?}", self.store().place()))];
+        checks.push(self.writable().await);
+        match self.store().checkup().await {
+            Ok(found) => checks.extend(found),
+            Err(error) => checks.push(unreachable(&error.into())),
+        }
+        checks.push(clock(self.env().wall(), census.now));
+        match self.look_at_work(&census).await {
+            Ok(found) => checks.extend(found),
+            Err(error) => checks.push(unreachable(&error)),
+        }
+        checks
+    }
+
+    /// Writes something that nobody misses: the end of a server that never was.
+    async fn writable(&self) -> Check {
+        let before = self.env().monotonic();
+        match self.store().leave(self.env().new_server_id()).await {
+            Ok(()) => Check::ok("writable", format!("a write took {:?}", self.env().monotonic().since(before))),
+            Err(error) => Check::fail("writable", error.to_string(), advice(&error)),
+        }
+    }
+
+    async fn look_at_work(&self, census: &Census) -> Result<Vec<Check>, Error> {
+        let servers = self.servers().await?;
+        let pending: u64 = census.queues.iter().map(pending).sum();
+        let mut checks = vec![self::servers(&servers, pending), paused(&census.queues)];
+        // Without any server the first of them has said it all.
+        if !servers.is_empty() {
+            checks.push(unhandled(&self.unhandled(&servers).await?, census.now));
+        }
+        Ok(checks)
+    }
+
+    /// What stands in line and is for no live server, among those that were enqueued first: nobody takes them, so they
+    /// gather at the front.
+    async fn unhandled(&self, servers: &[ServerInfo]) -> Result<Unhandled, Error> {
+        let (filter, mut found, mut after) = (JobFilter::default().state(State::Pending), Unhandled::default(), None);
+        let kinds = |server: &ServerInfo| KindFilter::of(server.kinds.iter().map(String::as_str));
+        let kinds = servers.iter().map(kinds).collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..PAGES {
+            let page = self.list(&filter, after, 1000).await?;
+            for job in page.items {
+                found.looked_at += 1;
+                let (queue, kind) = (&job.spec.queue, job.spec.kind.as_str());
+                if !servers
+                    .iter()
+                    .zip(&kinds)
+                    .any(|(server, kinds)| takes(server, queue) && kinds.rule_for(kind).is_some())
+                {
+                    found.jobs += 1;
+                    found.names.insert(format!("{kind} (queue {queue})"));
+                    found.oldest = found.oldest.into_iter().chain(job.pending_at).min();
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn takes(server: &ServerInfo, queue: &QueueName) -> bool {
+    server.queues.iter().any(|(name, _)| name == queue)
+}
+
+#[derive(Default)]
+struct Unhandled {
+    looked_at: u64,
+    jobs: u64,
+    names: BTreeSet<String>,
+    oldest: Option<Timestamp>,
+}
+
+fn pending(queue: &QueueCensus) -> u64 {
+    queue.by_state[State::Pending.code() as usize]
+}
+
+fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unavailable(_) => "check the address or the path, that this user may write there, and the disk",
+        StoreError::Corrupt(_) => "use the version of windlass that wrote it, or restore a backup",
+        _ => "read the message; the store cannot do what every store has to",
+    }
+}
+
+fn unreachable(error: &Error) -> Check {
+    let advice = match error {
+        Error::Store(error) => advice(error),
+        _ => "read the message; the store holds something that it should not",
+    };
+    Check::fail("reachable", error.to_string(), advice)
+}
+
+fn clock(ours: Timestamp, store: Timestamp) -> Check {
+    let apart = ours.since(store).max(store.since(ours));
+    let found = format!("{ours}, {apart:?} from the store's");
+    if ours < LONG_AGO {
+        return Check::fail("clock", found, "set the clock of this host: jobs become due by it");
+    }
+    if apart > CLOCKS_DIFFER {
+        return Check::warn(
+            "clock",
+            found,
+            "let NTP set both clocks; jobs become due by the store's, leases do not care",
+        );
+    }
+    Check::ok("clock", found)
+}
+
+fn servers(servers: &[ServerInfo], pending: u64) -> Check {
+    const START: &str = "start one: `windlass work --config FILE`, or Server::start in your program";
+    let sum = |number: fn(&ServerInfo) -> u32| servers.iter().map(|server| u64::from(number(server))).sum::<u64>();
+    let found = format!(
+        "{} live, {} slots, {} busy, {} leaked; {pending} jobs in line",
+        servers.len(),
+        sum(|server| server.slots),
+        sum(|server| server.busy),
+        sum(|server| server.leaked)
+    );
+    if servers.is_empty() {
+        return if pending > 0 { Check::fail("servers", found, START) } else { Check::warn("servers", found, START) };
+    }
+    if servers.iter().all(|server| server.quiet) {
+        return Check::warn("servers", found, "every server is quiet and claims nothing; restart one");
+    }
+    if sum(|server| server.leaked) > 0 {
+        return Check::warn(
+            "servers",
+            found,
+            "handlers ignored their end and keep their slots: make them await, or move what blocks to a thread",
+        );
+    }
+    Check::ok("servers", found)
+}
+
+fn paused(queues: &[QueueCensus]) -> Check {
+    let waiting = queues.iter().filter(|queue| queue.paused && pending(queue) > 0);
+    let names: Vec<String> = waiting.map(|queue| format!("{} ({} in line)", queue.name, pending(queue))).collect();
+    if names.is_empty() {
+        let paused = queues.iter().filter(|queue| queue.paused).count();
+        return Check::ok("queues", format!("{} queues, {paused} paused", queues.len()));
+    }
+    let found = format!("paused with jobs in line: {}", names.join(", "));
+    Check::warn("queues", found, "`windlass queue resume NAME` lets a queue give jobs again")
+}
+
+fn unhandled(waiting: &Unhandled, now: Timestamp) -> Check {
+    const ADVICE: &str = "run a server that takes the queue and has a handler for the kind, or cancel the jobs; they are \
+                          dead (unknown_kind) after a day of live servers without one";
+    if waiting.jobs == 0 {
+        return Check::ok("handled", format!("each of the first {} jobs in line has a live server", waiting.looked_at));
+    }
+    let names: Vec<&str> = waiting.names.iter().take(10).map(String::as_str).collect();
+    let (jobs, looked_at) = (waiting.jobs, waiting.looked_at);
+    let found = format!("{jobs} of the first {looked_at} jobs in line have no live server: {}", names.join(", "));
+    match waiting.oldest {
+        Some(oldest) if now.since(oldest) >= DEPLOYMENT => Check::fail("handled", found, ADVICE),
+        _ => Check::warn("handled", found, ADVICE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{job::ServerId, store::Level};
+
+    fn server(slots: u32, leaked: u32, quiet: bool) -> ServerInfo {
+        let mut server = ServerInfo::new(ServerId(uuid::Uuid::nil()), LONG_AGO);
+        (server.slots, server.leaked, server.quiet) = (slots, leaked, quiet);
+        server
+    }
+
+    #[test]
+    fn jobs_in_line_without_a_server_fail_and_an_idle_store_without_one_warns() {
+        assert_eq!(servers(&[], 1).level, Level::Fail);
+        assert_eq!(servers(&[], 0).level, Level::Warn);
+        assert_eq!(servers(&[server(10, 0, false)], 1000).level, Level::Ok);
+    }
+
+    #[test]
+    fn quiet_servers_and_leaked_slots_warn() {
+        assert_eq!(servers(&[server(10, 0, true)], 1).level, Level::Warn);
+        assert_eq!(servers(&[server(10, 0, true), server(10, 0, false)], 1).level, Level::Ok);
+        assert_eq!(servers(&[server(10, 1, false)], 0).level, Level::Warn);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_fails_and_one_that_differs_warns() {
+        let now = LONG_AGO.after(Duration::from_secs(86_400));
+        assert_eq!(clock(now, now.after(CLOCKS_DIFFER)).level, Level::Ok);
+        assert_eq!(clock(now, now.before(2 * CLOCKS_DIFFER)).level, Level::Warn);
+        assert_eq!(clock(now.after(2 * CLOCKS_DIFFER), now).level, Level::Warn);
+        assert_eq!(clock(Timestamp::default(), Timestamp::default()).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_job_without_a_handler_may_be_a_deployment_for_ten_minutes() {
+        let waiting = |since: Duration| {
+            let names = BTreeSet::from(["mail (queue default)".into()]);
+            let waiting = Unhandled { looked_at: 9, jobs: 3, names, oldest: Some(LONG_AGO) };
+            unhandled(&waiting, LONG_AGO.after(since))
+        };
+        assert_eq!(waiting(DEPLOYMENT / 2).level, Level::Warn);
+        let late = waiting(DEPLOYMENT);
+        assert_eq!(late.level, Level::Fail);
+        assert_eq!(late.found, "3 of the first 9 jobs in line have no live server: mail (queue default)");
+        assert_eq!(unhandled(&Unhandled::default(), LONG_AGO).level, Level::Ok);
+    }
+
+    #[test]
+    fn only_a_paused_queue_with_jobs_in_line_warns() {
+        let queue = |paused, pending| {
+            let mut by_state = [0; 9];
+            by_state[State::Pending.code() as usize] = pending;
+            QueueCensus { name: QueueName::new("mail").unwrap(), paused, by_state, oldest_pending: None }
+        };
+        assert_eq!(paused(&[queue(true, 0), queue(false, 9)]).level, Level::Ok);
+        let warned = paused(&[queue(true, 7)]);
+        assert_eq!((warned.level, &*warned.found), (Level::Warn, "paused with jobs in line: mail (7 in line)"));
+    }
+}
