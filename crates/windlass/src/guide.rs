@@ -13,6 +13,7 @@ pages! {
     GettingStarted "../docs/getting-started.md"
     JobsAndOptions "../docs/jobs-and-options.md"
     HandlersAndServers "../docs/handlers-and-servers.md"
+    ResultsAndProgress "../docs/results-and-progress.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
     Queues "../docs/queues.md"
     ChangingPayloads "../docs/changing-payloads.md"
