@@ -27,6 +27,21 @@ pub struct FailedJob {
 }
 
 /// What goes wrong when a client or a server is asked for something.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, Error, JobId};
+/// let client = Client::open("memory:").await?;
+/// match client.cancel(&"report-7".parse::<JobId>()?, "no longer needed").await {
+///     Ok(state) => println!("it is {state} now"),
+///     Err(Error::NotFound(id)) => println!("there is no {id}"),
+///     Err(Error::Conflict { state, .. }) => println!("it had ended already: {state}"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -59,6 +59,22 @@ pub struct Health {
 }
 
 /// A server that runs beside the caller. Dropping it begins the shutdown without waiting for it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, RawJob, Router, Server};
+/// async fn anything(_: RawJob) -> windlass::Result {
+///     Ok(())
+/// }
+/// let client = Client::open("memory:").await?;
+/// let server = Server::new(&client, Router::new().at("*", anything)).start().await?;
+/// assert!(server.health().claiming);
+/// server.quiet(); // what runs goes on, and nothing new is taken
+/// server.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the handle shuts the server down"]
 pub struct RunningServer {
     core: Arc<Core>,
@@ -205,6 +221,13 @@ async fn within(core: &Core, limit: Duration, task: impl Future<Output = ()>) ->
 }
 
 /// Resolves at SIGTERM or SIGINT (elsewhere: Ctrl-C). After that a second one ends the process at once.
+///
+/// ```no_run
+/// # async fn example(server: windlass::RunningServer) {
+/// windlass::shutdown_signal().await;
+/// server.shutdown().await;
+/// # }
+/// ```
 pub async fn shutdown_signal() {
     #[cfg(unix)]
     {

@@ -17,6 +17,16 @@ pub type Result<T = (), E = JobError> = std::result::Result<T, E>;
 /// A handler's error: any error at all, and what is to follow from it. Made by `?`.
 ///
 /// It is no `std::error::Error` itself, so that every error converts into it.
+///
+/// ```
+/// async fn parse(text: &str) -> windlass::Result<u32> {
+///     if text.is_empty() {
+///         return Err("there is nothing to parse".into());
+///     }
+///     Ok(text.parse()?) // any error
+/// }
+/// # fn main() {}
+/// ```
 pub struct JobError {
     pub(crate) then: Then,
     pub(crate) class: ErrorClass,

@@ -65,6 +65,21 @@ impl StoreError {
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// What became of one job of an enqueue.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, Enqueued, RawJob};
+/// let client = Client::open("memory:").await?;
+/// let job = || RawJob::new("report:make", "{}").with(|o| o.id("report-7"));
+/// assert!(client.enqueue(job()).await?.is_new());
+/// match client.enqueue(job()).await? {
+///     Enqueued::New(id) => println!("{id} is queued"),
+///     Enqueued::Duplicate(id, state) => println!("{id} is there already: {state:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is in the store.
@@ -342,6 +357,17 @@ pub struct QueueCensus {
 }
 
 /// All counts of a store, in one snapshot, from counters: enqueued = sum of all states + removed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::Client;
+/// let client = Client::open("memory:").await?;
+/// let census = client.census().await?;
+/// census.queues.iter().for_each(|queue| println!("{} {:?}", queue.name, queue.by_state));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     /// Jobs that ever came in.
@@ -405,6 +431,19 @@ pub enum Operated {
 }
 
 /// What to prune.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::{Client, JobState, store::Prune};
+/// let client = Client::open("memory:").await?;
+/// let month = Duration::from_secs(30 * 24 * 3600);
+/// let removed = client.prune(Prune::Older { than: month, states: vec![JobState::Dead] }).await?;
+/// println!("{removed} dead jobs are gone");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prune {
     /// What retention lets go: completed jobs past theirs, dead and cancelled ones past 90 days, idempotency keys,

@@ -200,6 +200,18 @@ pub enum Dimension {
 
 /// What people read: counts now, and what ended since a moment. Serializes as the `stats` document of the command
 /// line; durations are milliseconds.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::{Client, store::Dimension};
+/// let client = Client::open("memory:").await?;
+/// let stats = client.stats(Some(Duration::from_secs(3600)), Some(Dimension::Queue)).await?;
+/// println!("{} waiting, {} running", stats.pending, stats.running);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 #[allow(missing_docs)]

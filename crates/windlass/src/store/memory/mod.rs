@@ -44,6 +44,13 @@ use crate::{
 type Order = (Reverse<i8>, i64);
 
 /// A store in the memory of this process.
+///
+/// ```
+/// use std::sync::Arc;
+/// use windlass::{Client, Env, store::memory::MemoryStore};
+/// let client = Client::builder().on(Arc::new(MemoryStore::new(Env::system()))); // Client::open("memory:") does the same
+/// # let _ = client;
+/// ```
 pub struct MemoryStore {
     inner: Mutex<Inner>,
     env: Env,
