@@ -4,6 +4,8 @@
 //! `make api` writes `api.txt` anew; read the difference before you commit it. All features are on: what needs one says
 //! so. Items that a macro makes stand there as the macro's call.
 
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
 mod examples;
 mod surface;
 mod tree;

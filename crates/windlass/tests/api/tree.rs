@@ -65,7 +65,8 @@ impl Crate {
             let gates: Vec<String> = gates.iter().cloned().chain(gates_of(attributes)).collect();
             let exported = matches!(item, Item::Macro(_)) && has(attributes, "macro_export");
             if let Item::Use(passed_on) = item {
-                for (name, target) in is_public(&passed_on.vis).then(|| names(&passed_on.tree)).unwrap_or_default() {
+                let passed_on_names = if is_public(&passed_on.vis) { names(&passed_on.tree) } else { Vec::new() };
+                for (name, target) in passed_on_names {
                     let (at, last) = self.follow(path, &target);
                     match self.find(&at, &last) {
                         Some((module, item)) => {
@@ -232,7 +233,7 @@ pub fn is_hidden(attributes: &[Attribute]) -> bool {
 }
 
 fn is_for_tests(attributes: &[Attribute]) -> bool {
-    let cfg = |attribute: &Attribute| attribute.path().is_ident("cfg").then(|| text(attribute)).unwrap_or_default();
+    let cfg = |attribute: &Attribute| if attribute.path().is_ident("cfg") { text(attribute) } else { String::new() };
     attributes.iter().any(|attribute| cfg(attribute).contains("(test)") || cfg(attribute).contains("(doctest)"))
 }
 
