@@ -66,6 +66,16 @@ macro_rules! table {
 crate::__conformance_facts!(table,);
 
 /// Makes one test of each fact, for the store that this factory makes: `Fn(Env) -> impl Future<Output = Opened>`.
+///
+/// ```
+/// use windlass::{Env, conformance::Opened, store::memory::MemoryStore};
+///
+/// async fn memory(env: Env) -> Opened {
+///     Opened::new(MemoryStore::new(env))
+/// }
+/// windlass::conformance_tests!(memory);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! conformance_tests {
     ($factory:expr) => {

@@ -214,7 +214,7 @@ async fn an_aggregator_that_fails_or_panics_is_tried_again_and_loses_nobody(plac
 
 async fn a_payload_over_the_limit_becomes_several_jobs(place: Place) {
     let (patient, digests) = (place.client(), Digests::default());
-    let small = Client::builder().env(place.env()).max_payload_bytes(16).on(place.store.clone());
+    let small = Client::builder().env(place.env()).max_payload_bytes(16).on(place.line().1);
     for number in 0..8 {
         add(&patient, &number.to_string()).await;
     }
