@@ -103,6 +103,10 @@ impl From<&StoreError> for Failure {
     fn from(error: &StoreError) -> Self {
         let message = error.to_string();
         match error {
+            StoreError::Unavailable(reason) if reason.contains("disk is full") => {
+                Failure::new(Exit::Unavailable, "unavailable", message)
+                    .help("make space on its file system; what was acknowledged is still there")
+            }
             StoreError::Unavailable(_) => Failure::new(Exit::Unavailable, "unavailable", message)
                 .help("check the address or the path, and that this user may read and write there"),
             StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message).help(

@@ -34,32 +34,6 @@ fn nothing_is_lost_when_files_may_not_grow() {
     nothing_is_lost(&Disk::Limited);
 }
 
-/// The log of writes cannot grow, but what it holds has room in the file, where jobs have come and gone.
-#[test]
-fn the_room_in_the_file_is_used_when_the_disk_is_full() {
-    let Some(mount) = Mount::try_new() else { return eprintln!("this machine allows no mount, so no disk is full") };
-    let (disk, place) = (Disk::Mounted(mount), Place::new());
-    let config = place.file("config.toml", "[kinds.a]\nbuiltin = \"noop\"");
-    let jobs = |count: usize| format!("{{\"kind\":\"a\",\"payload\":\"{}\"}}\n", "x".repeat(16 * 1024)).repeat(count);
-    let enqueue = |count: usize| {
-        let command = disk.command(&place, &["--json", "enqueue", "--batch", "-"], true);
-        feed(command, jobs(count).as_bytes()).expect(0);
-    };
-    let worker = Worker::start(disk.command(&place, &["work", "--config", &config, "--events", "/dev/stdout"], false));
-    enqueue(40);
-    until_removed(&disk, &place, 40);
-    disk.fill(&worker);
-    for round in 1..10 {
-        enqueue(10);
-        until_removed(&disk, &place, 40 + round * 10);
-    }
-}
-
-fn until_removed(disk: &Disk, place: &Place, count: usize) {
-    let stats = || feed(disk.command(place, &["--json", "stats"], false), b"").expect(0).json();
-    while stats()["removed"] != count {}
-}
-
 fn nothing_is_lost(disk: &Disk) {
     let place = Place::new();
     let gate = place.path("gate");

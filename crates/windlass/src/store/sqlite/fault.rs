@@ -42,11 +42,6 @@ impl Fault {
         matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
-    /// Whether there is no space for what should be written.
-    pub(super) fn is_full(&self) -> bool {
-        matches!(self, Fault::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
-    }
-
     /// What a row holds that it should not.
     pub(super) fn damaged(what: impl std::fmt::Display) -> Self {
         Fault::Store(StoreError::Corrupt(format!("the store is damaged: {what}")))

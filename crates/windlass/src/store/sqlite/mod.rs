@@ -19,7 +19,7 @@ mod ops;
 mod readers;
 mod rows;
 mod step;
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;
 mod tx;
 mod watch;

@@ -119,7 +119,6 @@ impl Writer {
         let mut thread = Thread {
             conn,
             identity: Identity::of(&address.path),
-            folded: false,
             lines: Lines::default(),
             busy_timeout: address.busy_timeout,
             keep_failed: address.keep_failed,
@@ -163,8 +162,6 @@ impl Drop for Writer {
 struct Thread {
     conn: Connection,
     identity: Identity,
-    /// The log was folded because the disk is full, and nothing has been committed since.
-    folded: bool,
     lines: Lines,
     busy_timeout: Duration,
     keep_failed: Duration,
@@ -249,9 +246,6 @@ impl Thread {
                 Ok(()) => return group.into_iter().for_each(|op| op.answer(None)),
                 Err((at, fault)) => {
                     self.roll_back();
-                    if fault.is_full() && self.fold() {
-                        continue;
-                    }
                     let error = StoreError::from(fault);
                     match at {
                         // One operation failed: it alone is refused, and the others are tried again without it.
@@ -298,25 +292,12 @@ impl Thread {
             .and_then(|mut commit| commit.execute([]))
             .map_err(|error| whole(error.into()))?;
         self.committed = self.env.monotonic();
-        self.folded = false;
         self.left.extend(group.drain(done..));
         if self.seen.swap(counters.wake, Ordering::AcqRel) != counters.wake {
             // After the commit, so that who is woken finds what woke it.
             self.waker.wake();
         }
         Ok(())
-    }
-
-    /// The log cannot grow. What it holds may still fit into the free pages of the file, and then it begins anew in the
-    /// space that it has. Tried once until something has been committed: on a disk that stays full it is much work for
-    /// nothing.
-    fn fold(&mut self) -> bool {
-        if std::mem::replace(&mut self.folded, true) {
-            return false;
-        }
-        let all =
-            |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(0)? == 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
-        self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], all).unwrap_or(false)
     }
 
     fn roll_back(&mut self) {
