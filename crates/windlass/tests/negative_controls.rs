@@ -110,6 +110,11 @@ async fn a_suspect_in_company_is_caught() {
 }
 
 #[tokio::test]
+async fn a_claim_beyond_the_free_slots_is_caught() {
+    caught_with(Fault::IgnoresSlots, &["claim::what_is_not_quick_takes_no_more_than_the_slots"]).await;
+}
+
+#[tokio::test]
 async fn an_enqueue_by_halves_is_caught() {
     caught_with(Fault::HalfEnqueues, &["enqueue::a_reader_sees_all_of_a_call_or_none"]).await;
 }
