@@ -288,6 +288,7 @@ macro_rules! __conformance_facts {
             inspect {
                 an_unknown_id_is_nothing,
                 a_listing_shows_what_get_shows,
+                a_healthy_store_finds_nothing_that_fails_and_says_what_to_do_about_the_rest,
                 jobs_are_listed_in_order_of_enqueueing,
                 pages_are_complete_and_do_not_repeat,
                 pages_of_a_filter_are_complete_and_do_not_repeat,
