@@ -266,15 +266,18 @@ impl Inner {
             return Rescued::default();
         }
         let lapsed = self.leases.iter().filter(|(_, batch)| batch.until <= mono || *batch.boot != *boot);
-        let mut keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        let members = keys.iter().flat_map(|key| {
-            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job.order(), *seq));
-            let mut members: Vec<_> = self.leases[key].members.iter().filter_map(held).collect();
-            members.sort_unstable();
-            members
-        });
-        let mut seqs: Vec<u64> = members.map(|(_, seq)| seq).take(rules.limit as usize + 1).collect();
+        let keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
+        // In the order in which they were claimed, whatever renewals have done to the leases since.
+        let mut members: Vec<_> = keys
+            .iter()
+            .flat_map(|key| {
+                let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job, *seq));
+                self.leases[key].members.iter().filter_map(held)
+            })
+            .map(|(job, seq)| (job.record.fence, job.order(), seq))
+            .collect();
+        members.sort_unstable();
+        let mut seqs: Vec<u64> = members.into_iter().map(|(.., seq)| seq).take(rules.limit as usize + 1).collect();
         let more = seqs.len() > rules.limit as usize;
         seqs.truncate(rules.limit as usize);
         // The last one to go to the front stands first: so they keep their order.
