@@ -32,6 +32,7 @@ examples! {
     middleware_and_state
     options_and_unique
     periodic_work
+    progress_and_resume
     raw_and_patterns
     readme
     results_and_wait

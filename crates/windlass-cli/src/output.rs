@@ -142,7 +142,7 @@ pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
 }
 
 /// Text of others without what a terminal would obey.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 

@@ -2,11 +2,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{DeriveInput, Error, LitInt, LitStr, Result, spanned::Spanned};
+use syn::{DeriveInput, Error, LitInt, LitStr, Result, Type, spanned::Spanned};
 
 #[derive(Default)]
 struct Attributes {
     kind: Option<LitStr>,
+    returns: Option<Type>,
     codec: Option<TokenStream>,
     options: Vec<TokenStream>,
 }
@@ -27,6 +28,13 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
     } else {
         quote! { #(#options)* }
     };
+    let returns = attributes.returns.map(|output| {
+        quote! {
+            impl #generics ::windlass::Returns for #name #arguments #wheres {
+                type Output = #output;
+            }
+        }
+    });
     let coding = attributes.codec.map(|codec| {
         quote! {
             fn coding() -> ::windlass::codec::Coding<Self> {
@@ -35,6 +43,8 @@ pub(crate) fn job(input: &DeriveInput) -> Result<TokenStream> {
         }
     });
     Ok(quote! {
+        #returns
+
         impl #generics ::windlass::Job for #name #arguments #wheres {
             const KIND: &'static str = #kind;
 
@@ -54,6 +64,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
             let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
                 "kind" => found.kind = Some(meta.value()?.parse()?),
+                "returns" => found.returns = Some(meta.value()?.parse()?),
                 "codec" => found.codec = Some(codec(meta.value()?)?),
                 "queue" | "tenant" | "tag" => {
                     let (method, text) = (meta.path.get_ident().cloned(), meta.value()?.parse::<LitStr>()?);
@@ -73,7 +84,7 @@ fn read(input: &DeriveInput) -> Result<Attributes> {
                 _ => {
                     return Err(meta.error(
                         "unknown job option; there are kind, codec, queue, tenant, priority, max_retry, timeout, \
-                         retention, tag, unique",
+                         retention, tag, unique, returns",
                     ));
                 }
             }

@@ -10,6 +10,8 @@ use proc_macro::TokenStream;
 /// `#[job(..)]` takes `kind = "email:send"` (required), and any of `codec = "msgpack"` (or a type of yours), `queue = ".."`, `tenant = ".."`, `priority = 5`,
 /// `max_retry = 5`, `timeout = "30s"`, `retention = "1h"`, `tag = ".."` (more than once) and `unique`: one live job
 /// for each value of the whole payload. Options that depend on the payload: implement `Job` by hand.
+///
+/// `returns = Type` implements `windlass::Returns` as well: what the handler returns, for `Client::call`.
 #[proc_macro_derive(Job, attributes(job))]
 pub fn derive_job(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);

@@ -3,12 +3,14 @@
 
 mod groups;
 mod stream;
+mod waiting;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::waiting::{Returns, Update, Updates};
 use crate::{
     codec::{self, CODEC_HEADER, Coding},
     decide::operate::Action,
@@ -259,7 +261,7 @@ impl Client {
     pub async fn enqueue(&self, job: impl Enqueue) -> Result<Enqueued, Error> {
         let new = self.prepare(job)?;
         let mut answers = self.send(vec![new]).await?;
-        answers.pop().ok_or_else(|| StoreError::Corrupt("the store answered no job".into()).into())
+        answers.pop().ok_or_else(no_answer)
     }
 
     /// Enqueues many jobs, a thousand at a time; each thousand is all or nothing (on SQL stores). Answers in order.
@@ -339,34 +341,6 @@ impl Client {
         match id.as_uuid() {
             Some(uuid) if uuid.get_version_num() == 7 => Error::Gone(id.clone()),
             _ => Error::NotFound(id.clone()),
-        }
-    }
-
-    /// Waits until the job has ended and answers its record: completed, dead or cancelled. Looks at once, at every
-    /// hint of the store, and at growing intervals of up to half a second.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when it was removed meanwhile: give jobs that somebody waits for a retention.
-    pub async fn wait(&self, id: &JobId) -> Result<JobRecord, Error> {
-        let mut wakeups = self.0.store.wakeups();
-        let mut pause = Duration::from_millis(10);
-        let mut seen = false;
-        loop {
-            wakeups.mark_seen();
-            match self.get(id).await? {
-                Some(job) if job.state.is_terminal() => return Ok(job),
-                Some(_) => seen = true,
-                None if seen => return Err(Error::Gone(id.clone())),
-                None => return Err(self.missing(id)),
-            }
-            tokio::select! {
-                biased;
-                () = wakeups.changed() => {
-                    // A busy store hints all the time: look at most every few milliseconds.
-                    self.0.env.sleep(Duration::from_millis(2)).await;
-                }
-                () = self.0.env.sleep(pause) => pause = (pause * 2).min(Duration::from_millis(500)),
-            }
         }
     }
 
@@ -505,6 +479,10 @@ impl Client {
             }
         }
     }
+}
+
+fn no_answer() -> Error {
+    StoreError::Corrupt("the store answered no job".into()).into()
 }
 
 /// A repeat may find its own job: that is a success whose first answer was lost.

@@ -1,11 +1,30 @@
 //! The errors of the library's own calls.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::{
-    job::{InvalidJob, JobId, State},
+    job::{ErrorClass, InvalidJob, JobId, State},
     store::StoreError,
 };
+
+/// How a job that was waited for ended, if not well.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("job `{id}` is {state}{}{}", .reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(), .message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+#[non_exhaustive]
+pub struct FailedJob {
+    /// The job.
+    pub id: JobId,
+    /// Dead or cancelled.
+    pub state: State,
+    /// Why: of a dead job the name of its [`DeadReason`](crate::DeadReason), of a cancelled one what was said.
+    pub reason: Option<Arc<str>>,
+    /// What kind of error its last attempt met.
+    pub class: Option<ErrorClass>,
+    /// The text of that error, with its whole source chain.
+    pub message: Option<String>,
+}
 
 /// What goes wrong when a client or a server is asked for something.
 #[derive(Clone, Debug, Error)]
@@ -32,7 +51,18 @@ pub enum Error {
     #[error("job `{id}` is {state}{}", .holder.as_ref().map(|holder| format!(" and its unique key is held by job `{holder}`")).unwrap_or_default())]
     #[allow(missing_docs)]
     Conflict { id: JobId, state: State, holder: Option<JobId> },
-    /// The lease of the run was lost: another run of the job counts, and the transaction was rolled back.
-    #[error("the lease of job `{0}` is lost; its transaction was rolled back and another run's outcome counts")]
+    /// The lease of the run was lost, or the run has ended: another run of the job counts. A transaction that was to
+    /// complete the job was rolled back, a checkpoint was not kept.
+    #[error("the lease of job `{0}` is lost; another run's outcome counts, and nothing more is kept of this one")]
     Stale(JobId),
+    /// The checkpoint cannot be kept.
+    #[error("the checkpoint cannot be kept: {0}")]
+    Checkpoint(String),
+    /// The job that was waited for did not complete.
+    #[error(transparent)]
+    Failed(Box<FailedJob>),
+    /// The job that was waited for completed, and its result is not what was expected of it.
+    #[error("job `{id}` completed, but {problem}")]
+    #[allow(missing_docs)]
+    Result { id: JobId, problem: String },
 }

@@ -13,6 +13,7 @@ pages! {
     GettingStarted "../docs/getting-started.md"
     JobsAndOptions "../docs/jobs-and-options.md"
     HandlersAndServers "../docs/handlers-and-servers.md"
+    ResultsAndProgress "../docs/results-and-progress.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"

@@ -99,7 +99,7 @@ pub mod middleware {
 #[doc(hidden)]
 pub use self::server::handler::check as __check;
 pub use self::{
-    client::{Client, ClientBuilder, Enqueue, Job, RawJob, With},
+    client::{Client, ClientBuilder, Enqueue, Job, RawJob, Returns, Update, Updates, With},
     decide::{
         breaker::{Breaker, BreakerInfo, BreakerState},
         budget::RetryBudget,
@@ -108,12 +108,13 @@ pub use self::{
         retry::{Jitter, RetryPolicy},
     },
     env::{Blocking, BoxFuture, Env, Host, Work},
-    error::Error,
+    error::{Error, FailedJob},
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
-        InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease,
-        MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, PRIORITIES, Pattern, QueueName, ServerId, Start,
-        State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode, Verdict,
+        InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, Line,
+        LogLine, MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, News, PRIORITIES, Pattern, Progress, QueueName,
+        ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode,
+        Verdict,
     },
     job_queue::{JobQueue, JobQueueBuilder, QueueError},
     periodic::{Periodic, Ticker, periodic},
@@ -128,6 +129,7 @@ pub use self::{
         router::Router,
         run::StopCause,
         shutdown_signal,
+        steps::{Each, Steps},
     },
     store::{Committed, Enqueued, StoreError},
 };

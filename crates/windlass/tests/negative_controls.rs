@@ -45,6 +45,30 @@ async fn an_unfenced_renewal_is_caught() {
 }
 
 #[tokio::test]
+async fn an_unfenced_report_is_caught() {
+    caught_with(Fault::UnfencedReport, &["reports::a_stale_report_is_refused_and_changes_nothing"]).await;
+}
+
+#[tokio::test]
+async fn news_taken_twice_are_caught() {
+    let facts = [
+        "reports::news_that_come_again_or_late_change_nothing",
+        "reports::news_that_were_reported_are_not_taken_again_with_the_finish",
+    ];
+    caught_with(Fault::TakesNewsAgain, &facts).await;
+}
+
+#[tokio::test]
+async fn a_forgotten_checkpoint_is_caught() {
+    let facts = [
+        "reports::a_checkpoint_reaches_the_next_run",
+        "reports::a_repeated_claim_gets_the_checkpoint_too",
+        "reports::a_redrive_keeps_the_checkpoint",
+    ];
+    caught_with(Fault::ForgetsCheckpoints, &facts).await;
+}
+
+#[tokio::test]
 async fn a_claim_that_forgets_is_caught() {
     let facts = [
         "claim::a_repeated_claim_gets_the_same_jobs",

@@ -135,7 +135,7 @@ pub(crate) async fn wait_for(
     };
     tokio::select! {
         biased;
-        job = client.wait(id) => Ok(job?),
+        job = super::follow::to_its_end(client, id) => Ok(job?),
         () = over => {
             let limit = units::show(limit.unwrap_or_default());
             let failure = Failure::timeout(format!("job `{id}` has not ended within {limit}"));

@@ -234,6 +234,8 @@ fn words(job: &JobRecord) -> String {
         ("ended", job.completed_at.map(|at| at.to_string())),
         ("lease until", job.lease_until.map(|at| at.to_string())),
         ("server", job.server.map(|server| server.to_string())),
+        ("progress", job.progress.as_ref().map(|now| format!("{:.0} % {}", now.fraction * 100.0, now.message))),
+        ("checkpoint", job.checkpoint.as_deref().map(shown)),
         ("result", job.result.as_deref().map(shown)),
     ];
     lines.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))));
@@ -242,5 +244,7 @@ fn words(job: &JobRecord) -> String {
         ("error", format!("{} attempt {} {}: {}", error.at, error.attempt, class.trim_matches('"'), error.message))
     };
     lines.extend(job.errors.iter().map(error));
+    let said = |line: &windlass::LogLine| ("log", format!("{} attempt {}: {}", line.at, line.attempt, line.line));
+    lines.extend(job.log.iter().map(said));
     pairs(&lines)
 }

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod enqueue;
+mod follow;
 pub(crate) mod job;
 pub(crate) mod man;
 pub(crate) mod payload;

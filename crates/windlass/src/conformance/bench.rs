@@ -15,12 +15,12 @@ use crate::{
     decide::{operate::Action, queues::QueueShare},
     env::Env,
     job::{
-        DeadReason, ErrorClass, JobId, JobOptions, JobRecord, KindFilter, Lease, NewJob, QueueName, ServerId, State,
-        Verdict,
+        DeadReason, ErrorClass, JobId, JobOptions, JobRecord, KindFilter, Lease, NewJob, News, QueueName, ServerId,
+        State, Verdict,
     },
     store::{
         Backend, Census, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Failure, Finish, Finished, Operated,
-        RescueRules, Rescued, RescuedJob,
+        Report, Reported, RescueRules, Rescued, RescuedJob,
     },
     testing::{ManualClock, job},
 };
@@ -194,6 +194,14 @@ impl Bench {
         answers.remove(0)
     }
 
+    /// Says something of one run.
+    pub async fn say(&self, lease: &Lease, news: News) -> Reported {
+        let report = Report { lease: lease.clone(), news };
+        let mut answers = self.store.report(vec![report]).await.expect("report");
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+
     /// Enqueues, claims from a queue of its own, and reports.
     pub async fn run(&self, options: JobOptions, verdict: Verdict) -> JobId {
         let (id, lease) = self.start(options).await;
@@ -343,7 +351,15 @@ pub(super) fn leases(jobs: &[Claimed]) -> Vec<Lease> {
 
 /// The report of a run of five milliseconds with nothing else to say.
 pub(super) fn report(lease: Lease, verdict: Verdict) -> Finish {
-    Finish { lease, verdict, error: None, result: None, then: Vec::new(), ran: Duration::from_millis(5) }
+    Finish {
+        lease,
+        verdict,
+        error: None,
+        result: None,
+        then: Vec::new(),
+        ran: Duration::from_millis(5),
+        news: Vec::new(),
+    }
 }
 
 /// An error as a handler returns it.

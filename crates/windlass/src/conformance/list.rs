@@ -179,6 +179,29 @@ macro_rules! __conformance_facts {
                 a_wait_of_nothing_is_due_at_once,
                 reports_of_one_run_at_once_are_accepted_once,
             }
+            reports {
+                what_a_run_says_is_seen_while_it_goes_on,
+                what_a_report_leaves_out_stays_as_it_was,
+                the_latest_progress_wins,
+                a_report_moves_neither_the_job_nor_its_lease,
+                a_lapsed_lease_that_nobody_took_may_still_say_something,
+                a_stale_report_is_refused_and_changes_nothing,
+                news_that_come_again_or_late_change_nothing,
+                the_numbers_of_each_run_begin_anew,
+                a_checkpoint_reaches_the_next_run,
+                a_repeated_claim_gets_the_checkpoint_too,
+                a_checkpoint_is_bytes_of_any_length,
+                the_newest_hundred_lines_are_kept,
+                lines_name_the_attempt_that_said_them,
+                a_finish_brings_its_news,
+                news_of_a_stale_finish_are_dropped,
+                news_that_were_reported_are_not_taken_again_with_the_finish,
+                what_was_said_stays_for_the_retention_and_goes_with_the_job,
+                a_redrive_keeps_the_checkpoint,
+                an_edit_takes_progress_and_checkpoint_away,
+                a_listing_shows_progress_and_leaves_out_checkpoint_and_log,
+                answers_of_reports_come_in_their_order,
+            }
             promote {
                 only_due_jobs_go_into_line,
                 nothing_that_waits_means_no_next_time,
@@ -320,6 +343,7 @@ macro_rules! __conformance_facts {
                 a_resumed_queue_wakes_whoever_waits,
                 what_an_operator_puts_into_line_wakes_whoever_waits,
                 a_wish_to_cancel_wakes_whoever_waits,
+                a_report_wakes_whoever_waits,
                 each_waiter_is_woken,
             }
         }

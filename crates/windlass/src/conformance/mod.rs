@@ -29,6 +29,7 @@ pub mod leases;
 pub mod operate;
 pub mod promote;
 pub mod prune;
+pub mod reports;
 pub mod rescue;
 pub mod suspects;
 pub mod unique;
@@ -108,6 +109,7 @@ mod tests {
         ("leases", include_str!("leases.rs")),
         ("rescue", include_str!("rescue.rs")),
         ("finish", include_str!("finish.rs")),
+        ("reports", include_str!("reports.rs")),
         ("promote", include_str!("promote.rs")),
         ("groups", include_str!("groups.rs")),
         ("operate", include_str!("operate.rs")),

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use super::bench::{Bench, HOUR, LEASE, SECOND, queue};
 use crate::{
     decide::operate::Action,
-    job::{DeadReason, GroupKey, GroupMember, JobOptions, Verdict},
+    job::{DeadReason, GroupKey, GroupMember, JobOptions, News, Progress, Verdict},
     store::Flush,
 };
 
@@ -97,6 +97,14 @@ pub async fn a_wish_to_cancel_wakes_whoever_waits(bench: Bench) {
     let (running, _) = bench.start(JobOptions::new()).await;
     wakes(&bench, "a cancel", async {
         bench.cancel(&running, "x").await;
+    })
+    .await;
+}
+
+pub async fn a_report_wakes_whoever_waits(bench: Bench) {
+    let (_, lease) = bench.start(JobOptions::new()).await;
+    wakes(&bench, "a report", async {
+        bench.say(&lease, News { number: 1, progress: Some(Progress::new(0.5, "")), ..News::default() }).await;
     })
     .await;
 }

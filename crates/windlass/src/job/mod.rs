@@ -4,6 +4,7 @@
 mod filter;
 mod group;
 pub(crate) mod id;
+mod news;
 mod options;
 mod outcome;
 mod pattern;
@@ -19,6 +20,7 @@ pub use self::{
     filter::{Cursor, JobFilter, JobPage},
     group::{GroupInfo, GroupKey, GroupMember, MAX_MEMBERS},
     id::{JobId, Kind, MAX_NAME_BYTES, QueueName, ServerId},
+    news::{Line, LogLine, News, Progress},
     options::{DEFAULTS, Defaults, JobOptions, PRIORITIES, UniqueBy},
     outcome::{DeadReason, ErrorClass, ErrorEntry, Verdict},
     pattern::{KindFilter, KindRule, Pattern},

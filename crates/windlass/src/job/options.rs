@@ -37,6 +37,9 @@ use super::{
 /// | unknown kind is dead after | 24 h | server |
 /// | dead and cancelled jobs are kept | 90 days | store, by URL |
 /// | errors kept of a job | the 10 newest, each at most 8 KiB | - |
+/// | log lines kept of a job | the 100 newest, each at most 1 KiB | - |
+/// | checkpoint | at most 256 KiB | - |
+/// | retention of a job that somebody waits for ([`enqueue_and_wait`](crate::Client::enqueue_and_wait)) | at least 60 s | call, job, client |
 pub const DEFAULTS: Defaults = Defaults {
     queue: "default",
     priority: 0,
@@ -54,6 +57,10 @@ pub const DEFAULTS: Defaults = Defaults {
     errors_kept: 10,
     error_bytes: 8 * 1024,
     result_bytes: 1024 * 1024,
+    lines_kept: 100,
+    line_bytes: 1024,
+    checkpoint_bytes: 256 * 1024,
+    waited_retention: Duration::from_secs(60),
 };
 
 /// The shape of [`DEFAULTS`].
@@ -77,6 +84,10 @@ pub struct Defaults {
     pub errors_kept: usize,
     pub error_bytes: usize,
     pub result_bytes: usize,
+    pub lines_kept: usize,
+    pub line_bytes: usize,
+    pub checkpoint_bytes: usize,
+    pub waited_retention: Duration,
 }
 
 /// The lowest and highest priority.

@@ -117,12 +117,17 @@ impl ErrorEntry {
 }
 
 /// The text without NUL characters and cut to the limit of an error message.
-pub(crate) fn clean(mut text: String) -> String {
+pub(crate) fn clean(text: String) -> String {
+    cut(text, DEFAULTS.error_bytes)
+}
+
+/// The text without NUL characters, which some stores refuse, and with at most `limit` bytes.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     if text.contains('\0') {
         text = text.replace('\0', "\u{fffd}");
     }
-    if text.len() > DEFAULTS.error_bytes {
-        let end = (0..=DEFAULTS.error_bytes - 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    if text.len() > limit {
+        let end = (0..=limit - 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }

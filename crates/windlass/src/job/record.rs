@@ -6,7 +6,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{Serialize, ser::SerializeMap};
 
-use super::{ErrorEntry, JobId, Kind, QueueName, ServerId, State, Timestamp};
+use super::{ErrorEntry, JobId, Kind, LogLine, Progress, QueueName, ServerId, State, Timestamp};
 
 /// A number that rises with every claim of a store: the newest holder of a job has the highest. Sent as a decimal
 /// string in JSON, since it passes 2^53.
@@ -139,6 +139,12 @@ pub struct JobRecord {
     pub snoozes: u32,
     /// The newest claim, if there was one.
     pub fence: Option<Fence>,
+    /// How far its current or last run said that it is.
+    pub progress: Option<Progress>,
+    /// From where its next run goes on. Listings leave it out.
+    pub checkpoint: Option<Bytes>,
+    /// The newest hundred lines that its runs logged, oldest first. Listings leave them out.
+    pub log: Vec<LogLine>,
     /// What the handler returned.
     pub result: Option<Bytes>,
     /// The newest errors, oldest first.
@@ -178,6 +184,9 @@ impl JobRecord {
             crashes: 0,
             snoozes: 0,
             fence: None,
+            progress: None,
+            checkpoint: None,
+            log: Vec::new(),
             result: None,
             errors: Vec::new(),
             reason: None,
@@ -228,14 +237,12 @@ impl Serialize for JobRecord {
         map.serialize_entry("crashes", &self.crashes)?;
         map.serialize_entry("snoozes", &self.snoozes)?;
         map.serialize_entry("fence", &self.fence)?;
-        map.serialize_entry("progress", &None::<f64>)?;
-        match self.result.as_deref().map(serde_json::from_slice::<&serde_json::value::RawValue>) {
-            Some(Ok(json)) => map.serialize_entry("result", json)?,
-            Some(Err(_)) => {
-                map.serialize_entry("result", &String::from_utf8_lossy(self.result.as_deref().unwrap_or_default()))?;
-            }
-            None => map.serialize_entry("result", &None::<()>)?,
-        }
+        map.serialize_entry("progress", &self.progress.as_ref().map(|progress| progress.fraction))?;
+        let message = self.progress.as_ref().map(|progress| &*progress.message).filter(|message| !message.is_empty());
+        map.serialize_entry("progress_message", &message)?;
+        map.serialize_entry("log", &self.log)?;
+        bytes_entry(&mut map, "checkpoint", self.checkpoint.as_deref())?;
+        bytes_entry(&mut map, "result", self.result.as_deref())?;
         map.serialize_entry("errors", &self.errors)?;
         map.serialize_entry("reason", &self.reason)?;
         map.serialize_entry("cancel_requested", &self.cancel_requested)?;
@@ -248,6 +255,15 @@ impl Serialize for JobRecord {
         map.serialize_entry("lease_until", &self.lease_until)?;
         map.serialize_entry("server", &self.server)?;
         map.end()
+    }
+}
+
+/// Bytes as the JSON that they are, else as text.
+fn bytes_entry<M: SerializeMap>(map: &mut M, name: &str, bytes: Option<&[u8]>) -> Result<(), M::Error> {
+    match bytes.map(serde_json::from_slice::<&serde_json::value::RawValue>) {
+        Some(Ok(json)) => map.serialize_entry(name, json),
+        Some(Err(_)) => map.serialize_entry(name, &String::from_utf8_lossy(bytes.unwrap_or_default())),
+        None => map.serialize_entry(name, &None::<()>),
     }
 }
 

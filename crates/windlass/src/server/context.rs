@@ -3,17 +3,18 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     outcome::{JobError, Result},
     run::{Run, StopCause},
+    said::Said,
 };
 use crate::{
     client::{Client, Enqueue},
     error::Error,
-    job::{Fence, JobId, JobSpec, Timestamp, Verdict},
+    job::{DEFAULTS, Fence, JobId, JobSpec, Line, Progress, Timestamp, Verdict},
     store::{CompleteIn, Finish},
 };
 
@@ -151,6 +152,66 @@ impl JobContext {
         Ok(())
     }
 
+    /// Says how far the run is, from 0 to 1, and what it does now (at most 1 KiB). Costs nothing but memory: it goes to
+    /// the store within a tenth of a second, with what else there is, or with the finish; of several the latest counts.
+    /// Seen in the job's record ([`JobRecord::progress`](crate::JobRecord)) and by [`Client::watch`].
+    pub fn progress(&self, fraction: f64, message: impl Into<String>) {
+        let progress = Progress::new(fraction, message);
+        self.say(|said| said.progress(progress));
+    }
+
+    /// Adds a line to the job's log (at most 1 KiB; the newest hundred of a job are kept with it). Goes the way of
+    /// [`progress`](Self::progress). For what the job's owner wants to see; what operators of the server want to see
+    /// belongs into the server's own log.
+    pub fn log(&self, line: impl Into<String>) {
+        let line = Line::new(self.0.client.env().wall(), line);
+        self.say(|said| said.add(|news| news.say(line)));
+    }
+
+    fn say(&self, say: impl FnOnce(&mut Said) -> bool) {
+        if self.0.said(say) {
+            self.0.desk.push(self.0.clone());
+        }
+    }
+
+    /// Makes durable from where the job could be taken up again, as JSON: the next run finds it as its
+    /// [`last_checkpoint`](Self::last_checkpoint), after a crash, an error, a snooze or a release, and after a redrive
+    /// of the dead job. An edited payload takes it away. Waits for the store, and tries again while it is away.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a value that does not serialize or has more than 256 KiB; [`Error::Stale`] when the
+    /// lease is lost: another run of the job counts, so stop here; [`Error::Store`] when the store refuses it for good.
+    pub async fn checkpoint(&self, value: &impl Serialize) -> Result<(), Error> {
+        self.checkpoint_with(checkpoint_bytes(value)?).await
+    }
+
+    pub(crate) async fn checkpoint_with(&self, bytes: Bytes) -> Result<(), Error> {
+        let stale = || Error::Stale(self.id().clone());
+        let noted = self.0.said(|said| said.checkpoint(bytes)).ok_or_else(stale)?;
+        if noted.tell {
+            self.0.desk.push(self.0.clone());
+        }
+        self.0.desk.hurry();
+        noted.answered.await.unwrap_or_else(|_| Err(stale()))
+    }
+
+    /// Notes a checkpoint without waiting for the store.
+    pub(crate) fn note(&self, bytes: Bytes) {
+        self.say(|said| said.note(bytes));
+    }
+
+    /// The newest checkpoint of this job, by this run or an earlier one; none: begin at the beginning.
+    ///
+    /// # Errors
+    /// When it is not what `T` reads. Returned from the handler, that is a failed attempt: an older server may have
+    /// met the checkpoint of a newer one, so the next attempt may do better.
+    pub fn last_checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let own = self.0.said(|said| said.latest_checkpoint().cloned());
+        let bytes = own.or_else(|| self.0.claimed.checkpoint.clone());
+        let read = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        read.map_err(|error| JobError::unreadable_checkpoint(&error))
+    }
+
     /// Gives a value to the extractors of this run; for middleware.
     pub fn insert<T: Clone + Send + Sync + 'static>(&self, value: T) {
         self.0.left(|left| left.own.get_or_insert_default().insert(value));
@@ -169,6 +230,7 @@ impl JobContext {
     /// (In the driver's answer.) [`Error::Stale`] when the lease is lost: the transaction is rolled back.
     pub fn complete_in<T: CompleteIn>(&self, tx: T) -> T::Answer {
         let run = self.0.clone();
+        let news = run.unanswered();
         let finish = self.0.left(|left| Finish {
             lease: run.claimed.lease(),
             verdict: Verdict::Complete,
@@ -176,6 +238,7 @@ impl JobContext {
             result: left.result.take(),
             then: std::mem::take(&mut left.then),
             ran: run.client.env().monotonic().since(run.started_at()),
+            news,
         });
         tx.complete_in(&**self.0.client.store(), finish, Box::new(move || run.set_committed()))
     }
@@ -185,6 +248,18 @@ impl std::fmt::Debug for JobContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "JobContext({} {} attempt {})", self.kind(), self.id(), self.attempt())
     }
+}
+
+/// A checkpoint as a store keeps it, if it may be kept.
+pub(crate) fn checkpoint_bytes(value: &impl Serialize) -> Result<Bytes, Error> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::Checkpoint(error.to_string()))?;
+    let (size, limit) = (bytes.len(), DEFAULTS.checkpoint_bytes);
+    if size > limit {
+        return Err(Error::Checkpoint(format!(
+            "it has {size} bytes and at most {limit} are kept; keep the data elsewhere and note where it is"
+        )));
+    }
+    Ok(bytes.into())
 }
 
 /// Something a handler can ask for after its job: [`State`], [`JobContext`], [`Extension`], or your own.

@@ -1,7 +1,8 @@
 //! What the parts of a running server share, and how they are started and stopped together.
 //!
 //! - `dispatcher.rs` claims jobs and hands them to slots. `executor.rs` is a slot: it runs one job after the other.
-//! - `finisher.rs` reports outcomes. `keeper.rs` renews leases, on a thread of its own.
+//! - `finisher.rs` reports outcomes, `reporter.rs` what runs say before. `keeper.rs` renews leases, on a thread of its
+//!   own.
 //! - `maintain/` promotes, rescues and prunes; the same in every server.
 
 use std::{
@@ -27,6 +28,7 @@ use super::{
     held::Held,
     keeper,
     queue::RunQueue,
+    reporter::{self, Desk},
     router::Routes,
     run::{Phase, Run, StopCause},
 };
@@ -71,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) held: Held,
     pub(crate) queue: RunQueue,
     pub(crate) reports: Reports,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) leaked: AtomicU32,
     /// Claimed jobs by rule, from claim to the end of the handler.
     pub(crate) by_rule: Arc<[AtomicU32]>,
@@ -102,6 +105,7 @@ impl Core {
             held: Held::default(),
             queue: RunQueue::default(),
             reports: Reports::default(),
+            desk: Arc::default(),
             leaked: AtomicU32::new(0),
             typical_run: AtomicU64::new(u64::MAX),
             store_up: AtomicBool::new(true),
@@ -118,6 +122,7 @@ impl Core {
         }
         let reporting = vec![
             env.spawn(finisher::run(core.clone())),
+            env.spawn(reporter::run(core.clone())),
             env.spawn_apart("windlass-keeper", keeper::run(core.clone(), cancel_log)),
         ];
         let mut loops = vec![env.spawn(dispatcher::run(core.clone(), plan))];
@@ -210,6 +215,7 @@ impl Core {
                 result: None,
                 then: Vec::new(),
                 ran: Duration::ZERO,
+                news: Vec::new(),
             };
             self.reports.push(run, finish);
         }

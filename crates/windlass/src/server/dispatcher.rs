@@ -224,7 +224,7 @@ impl Dispatcher {
             let timeout = core.config.timeout(kind, claimed.spec.timeout);
             let shared = core.routes.extensions.clone();
             core.tell(EventKind::Claimed, claimed, None);
-            Arc::new(Run::new(claimed.clone(), core.client.clone(), rule, timeout, before, shared))
+            Arc::new(Run::new(claimed.clone(), core.client.clone(), rule, timeout, before, shared, core.desk.clone()))
         };
         let runs: Vec<Arc<Run>> = claim.jobs.iter().map(run).collect();
         core.held.add(runs.clone(), before.after(core.config.lease));

@@ -241,6 +241,7 @@ impl Core {
         let lost = run.stop_cause() == Some(StopCause::LeaseLost) && !run.is_committed();
         self.judged(&run, if lost { None } else { says(&ran) });
         if run.is_committed() {
+            run.fall_silent();
             self.held.settle([&run]);
             self.tell(EventKind::Finished, &run.claimed, Some(crate::job::State::Completed));
             return;
@@ -274,6 +275,9 @@ impl Core {
             _ => None,
         };
         let done = verdict == crate::job::Verdict::Complete;
+        // Of a job that goes at once nobody reads what it said.
+        let news = if done && job.spec.retention.is_zero() { Vec::new() } else { run.unanswered() };
+        run.fall_silent();
         let (then, result) = run.left(|left| (std::mem::take(&mut left.then), left.result.take()));
         Finish {
             lease: job.lease(),
@@ -282,6 +286,7 @@ impl Core {
             result: result.filter(|_| done),
             then: if done { then } else { Vec::new() },
             ran: self.env.monotonic().since(run.started_at()),
+            news,
         }
     }
 

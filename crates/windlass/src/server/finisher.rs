@@ -160,13 +160,14 @@ impl Core {
     }
 }
 
-/// The same report without the parts that a store may refuse: result, follow-ups, message.
+/// The same report without the parts that a store may refuse: result, follow-ups, message, what the run said.
 fn plainer(finish: &Finish, error: &StoreError) -> Option<Finish> {
-    let plain = finish.then.is_empty() && finish.result.is_none() && finish.error.is_none();
+    let plain = finish.then.is_empty() && finish.result.is_none() && finish.error.is_none() && finish.news.is_empty();
     (!plain && !matches!(error, StoreError::Corrupt(_))).then(|| Finish {
         then: Vec::new(),
         result: None,
         error: None,
+        news: Vec::new(),
         verdict: match &finish.verdict {
             // Its result or its follow-ups could not be kept, so it has not ended well.
             Verdict::Complete => Verdict::RetryIn(Duration::from_secs(60)),

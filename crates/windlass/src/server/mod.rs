@@ -14,9 +14,12 @@ mod held;
 mod keeper;
 pub(crate) mod outcome;
 mod queue;
+mod reporter;
 pub(crate) mod router;
 mod rules;
 pub(crate) mod run;
+mod said;
+pub(crate) mod steps;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;
 

@@ -37,6 +37,15 @@ impl JobError {
         Self { then: Then::Bury, class: ErrorClass::Undecodable, source: without_values(&error.to_string()).into() }
     }
 
+    /// What is wrong with a checkpoint and where, without what stands in it.
+    pub(crate) fn unreadable_checkpoint(error: &serde_json::Error) -> Self {
+        let text = format!(
+            "the job's checkpoint is not what the handler reads: {}; it may be of another version of the handler",
+            without_values(&error.to_string())
+        );
+        Self { then: Then::default(), class: ErrorClass::Error, source: text.into() }
+    }
+
     /// The same error; the job is dead at once, since it will never work.
     #[must_use]
     pub fn bury(self) -> Self {

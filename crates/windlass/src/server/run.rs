@@ -15,11 +15,12 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
-use super::blocking::Seat;
+use super::{blocking::Seat, reporter::Desk, said::Said};
 use crate::{
     client::Client,
-    job::{Monotonic, NewJob, micros},
-    store::Claimed,
+    error::Error,
+    job::{Monotonic, NewJob, News, micros},
+    store::{Claimed, Report},
 };
 
 /// Why a run is told to stop.
@@ -73,6 +74,8 @@ pub(crate) struct Run {
     settled: AtomicBool,
     left: Mutex<Left>,
     pub(crate) shared: Arc<Extensions>,
+    /// Where the reporter hears that there is something to report.
+    pub(crate) desk: Arc<Desk>,
 }
 
 #[derive(Default)]
@@ -87,6 +90,8 @@ pub(crate) struct Left {
     pub(crate) then: Vec<NewJob>,
     pub(crate) result: Option<Bytes>,
     pub(crate) own: Option<Extensions>,
+    /// What the run has said, if it has said anything.
+    pub(crate) said: Option<Box<Said>>,
 }
 
 /// Values by their type.
@@ -118,6 +123,7 @@ impl Run {
         timeout: Duration,
         claimed_at: Monotonic,
         shared: Arc<Extensions>,
+        desk: Arc<Desk>,
     ) -> Self {
         Self {
             claimed,
@@ -136,6 +142,7 @@ impl Run {
             settled: AtomicBool::new(false),
             left: Mutex::default(),
             shared,
+            desk,
         }
     }
 
@@ -228,6 +235,34 @@ impl Run {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn said<T>(&self, with: impl FnOnce(&mut Said) -> T) -> T {
+        with(self.left.lock().said.get_or_insert_default())
+    }
+
+    /// What the reporter is to report of it; a repeat of what it reported last, or what there is by now.
+    pub(crate) fn reports(&self, repeat: bool) -> Vec<Report> {
+        if self.is_committed() {
+            return Vec::new();
+        }
+        let news = self.said(|said| said.for_a_report(repeat));
+        news.into_iter().map(|news| Report { lease: self.claimed.lease(), news }).collect()
+    }
+
+    /// The store has answered for what the run said, up to this number.
+    pub(crate) fn answered(&self, number: u64, answer: Result<(), Error>) {
+        self.said(|said| said.answered(number, answer));
+    }
+
+    /// What goes with the finish, since no answer has come for it.
+    pub(crate) fn unanswered(&self) -> Vec<News> {
+        self.left.lock().said.as_mut().map(|said| said.for_the_finish()).unwrap_or_default()
+    }
+
+    /// The run has ended: from here on it says nothing.
+    pub(crate) fn fall_silent(&self) {
+        self.said(Said::close);
     }
 
     pub(crate) fn sit(&self, seat: Arc<Seat>) {

@@ -33,8 +33,8 @@ use crate::{
     decide::{breaker::BreakerInfo, operate::Action, queues::QueueShare},
     env::Env,
     job::{
-        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, Pattern,
-        QueueName, ServerId, State, Timestamp, Verdict,
+        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, News,
+        Pattern, QueueName, ServerId, State, Timestamp, Verdict,
     },
 };
 
@@ -140,6 +140,8 @@ pub struct Claimed {
     pub created_at: Timestamp,
     /// How long it stood in line before this claim.
     pub waited: Duration,
+    /// From where an earlier run says that this one can go on.
+    pub checkpoint: Option<Bytes>,
 }
 
 impl Claimed {
@@ -178,6 +180,9 @@ pub struct Finish {
     pub then: Vec<NewJob>,
     /// How long the run took.
     pub ran: Duration,
+    /// What the run has said and no [`Store::report`] has been answered for, oldest first. Taken as a report is, before
+    /// the job's state changes; a number that was taken already is not taken again.
+    pub news: Vec<News>,
 }
 
 /// An error without its time, which the store adds.
@@ -195,6 +200,24 @@ pub enum Finished {
     /// It was accepted; the job is now in this state (and removed, if it has no retention).
     Applied(State),
     /// The caller no longer holds the job: another run's outcome counts.
+    Stale,
+}
+
+/// What a run says while it goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The right to say it.
+    pub lease: Lease,
+    /// What it says.
+    pub news: News,
+}
+
+/// What became of a [`Report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// It is in the store, or was by an earlier report with its number or a higher one.
+    Applied,
+    /// The caller no longer holds the job; nothing was changed.
     Stale,
 }
 
@@ -278,6 +301,15 @@ pub trait Store: Send + Sync + 'static {
     /// Applies reports, each fenced by its lease, and answers in their order.
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>>;
 
+    /// Notes what runs say while they go on, each fenced by its lease, and answers in their order. Of one run only a
+    /// [number](News::number) above the last one counts. Changes neither the job's state nor its lease. A checkpoint is
+    /// as durable as a finish; the rest may be lost with the host.
+    ///
+    /// What was said is kept with the job and goes with it: the latest progress, the latest checkpoint (each further
+    /// claim hands it out), the newest hundred lines. An edited payload takes progress and checkpoint away, since they
+    /// belong to the old one; nothing else does.
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>>;
+
     /// Puts up to `limit` due jobs into line, at its end. A scheduled job of a group that has never run goes into its
     /// group instead.
     async fn promote(&self, limit: u32) -> Result<Promoted>;
@@ -325,7 +357,7 @@ pub trait Inspect: Send + Sync + 'static {
     /// One job.
     async fn get(&self, id: &JobId) -> Result<Option<JobRecord>>;
 
-    /// A page of at most `limit` (and at most 1,000) jobs, in order of enqueueing.
+    /// A page of at most `limit` (and at most 1,000) jobs, in order of enqueueing, without their checkpoints and logs.
     async fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> Result<JobPage>;
 
     /// All counts.

@@ -11,8 +11,8 @@ use super::layer::Layer;
 use crate::{
     job::{ErrorClass, Fence, Lease, NewJob, ServerId, State, Verdict},
     store::{
-        Backend, Claim, ClaimRequest, Claimed, ExtendRequest, Failure, Finish, Finished, Promoted, RescueRules,
-        Rescued, Result, ServerInfo,
+        Backend, Claim, ClaimRequest, Claimed, ExtendRequest, Failure, Finish, Finished, Promoted, Report, Reported,
+        RescueRules, Rescued, Result, ServerInfo,
     },
 };
 
@@ -83,6 +83,7 @@ pub(super) fn claimed(job: NewJob, attempt: u32, now: crate::job::Timestamp) -> 
         snoozes: 0,
         created_at: now,
         waited: Duration::ZERO,
+        checkpoint: None,
     }
 }
 
@@ -101,6 +102,11 @@ impl Layer for Aside {
 
     async fn extend(&self, _: &ExtendRequest) -> Result<Vec<Lease>> {
         Ok(Vec::new())
+    }
+
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        // The job is in no store; what it says is taken, and seen by nobody.
+        Ok(reports.iter().map(|_| Reported::Applied).collect())
     }
 
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {

@@ -39,6 +39,7 @@ calls! {
     Claim "claim"
     Extend "extend"
     Finish "finish"
+    Report "report"
     Promote "promote"
     Rescue "rescue"
     Cancelled "cancelled"

@@ -9,8 +9,8 @@ use windlass::{
     JobState as State, KindFilter, Lease, Monotonic, NewJob, Pattern, QueueName, ServerId, Timestamp,
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
-        Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, RescueRules, Rescued, Result,
-        ServerInfo, Store, Tallies, WakeUps, Waker,
+        Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, Report, Reported, RescueRules,
+        Rescued, Result, ServerInfo, Store, Tallies, WakeUps, Waker,
     },
 };
 
@@ -21,6 +21,12 @@ pub(crate) enum Fault {
     UnfencedFinish,
     /// Renews for whoever, as if they held the newest lease.
     UnfencedExtend,
+    /// Takes news of whoever, as if they held the newest lease.
+    UnfencedReport,
+    /// Takes news again that come again or late.
+    TakesNewsAgain,
+    /// Does not hand the checkpoint to the next run.
+    ForgetsCheckpoints,
     /// Forgets the last claim of each server, so that a repeat takes more jobs.
     ForgetsClaims,
     /// Shows and hands out a crash as a failed attempt.
@@ -116,6 +122,9 @@ impl Store for Broken {
             let suspect = ClaimRequest { sequence, suspect: true, ..request };
             claim.jobs.extend(self.inner.claim(&suspect).await?.jobs);
         }
+        if self.is(Fault::ForgetsCheckpoints) {
+            claim.jobs.iter_mut().for_each(|job| job.checkpoint = None);
+        }
         if self.is(Fault::CrashIsFailure) {
             for job in &mut claim.jobs {
                 job.failures += job.crashes;
@@ -145,6 +154,18 @@ impl Store for Broken {
             self.inner.enqueue(batch.iter().flat_map(|finish| finish.then.clone()).collect()).await?;
         }
         self.inner.finish(batch).await
+    }
+
+    async fn report(&self, mut reports: Vec<Report>) -> Result<Vec<Reported>> {
+        for report in &mut reports {
+            if self.is(Fault::UnfencedReport) {
+                report.lease = self.newest(report.lease.clone()).await?;
+            }
+            if self.is(Fault::TakesNewsAgain) {
+                report.news.number = self.claims.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        self.inner.report(reports).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Promoted> {

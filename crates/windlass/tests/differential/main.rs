@@ -101,6 +101,9 @@ fn a_broken_store_is_told_from_the_model() {
     let faults = [
         Fault::UnfencedFinish,
         Fault::UnfencedExtend,
+        Fault::UnfencedReport,
+        Fault::TakesNewsAgain,
+        Fault::ForgetsCheckpoints,
         Fault::ForgetsClaims,
         Fault::CrashIsFailure,
         Fault::NoPauseAfterOutage,

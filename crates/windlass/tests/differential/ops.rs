@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};
-use windlass::{Action, DeadReason, JobOptions, JobState as State, Start, Timestamp, UniqueBy, Verdict, store::Prune};
+use windlass::{
+    Action, DeadReason, JobOptions, JobState as State, Line, News, Progress, Start, Timestamp, UniqueBy, Verdict,
+    store::Prune,
+};
 
 pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
 pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
@@ -21,6 +24,7 @@ pub(crate) enum Op {
     ClaimAgain { server: usize },
     Extend { picks: Vec<usize>, ran_late: bool },
     Finish(Vec<End>),
+    Report(Vec<(usize, Said)>),
     Promote { limit: u32 },
     Rescue { poison_after: u32, ran_late: bool },
     Operate { job: usize, action: Action },
@@ -85,6 +89,28 @@ pub(crate) struct End {
     pub(crate) result: Option<u8>,
     pub(crate) then: Option<New>,
     pub(crate) ran: Duration,
+    pub(crate) news: Option<Said>,
+}
+
+/// What a run says; its numbers come again and late.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    number: u64,
+    progress: Option<u8>,
+    checkpoint: Option<u8>,
+    lines: u8,
+}
+
+impl Said {
+    pub(crate) fn news(&self) -> News {
+        let line = |line| Line::new(Timestamp::from_micros(7), format!("line {line}"));
+        News {
+            number: self.number,
+            progress: self.progress.map(|part| Progress::new(f64::from(part) / 255.0, "under way")),
+            checkpoint: self.checkpoint.map(|byte| Bytes::copy_from_slice(&[byte])),
+            lines: (0..self.lines).map(line).collect(),
+        }
+    }
 }
 
 /// Histories of this many steps.
@@ -100,6 +126,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..2usize).prop_map(|server| Op::ClaimAgain { server }),
         3 => (picks, any::<bool>()).prop_map(|(picks, late)| Op::Extend { ran_late: late && picks.len() == 1, picks }),
         5 => vec(end(), 1..4).prop_map(Op::Finish),
+        3 => vec((any::<usize>(), said()), 1..4).prop_map(Op::Report),
         3 => (1..6u32).prop_map(|limit| Op::Promote { limit }),
         4 => (2..4u32, 0..8u8).prop_map(|(poison_after, late)| Op::Rescue { poison_after, ran_late: late == 0 }),
         3 => (any::<usize>(), action()).prop_map(|(job, action)| Op::Operate { job, action }),
@@ -183,8 +210,23 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn end() -> impl Strategy<Value = End> {
-    (any::<usize>(), verdict(), any::<bool>(), option::of(any::<u8>()), option::weighted(0.2, new()), span(20))
-        .prop_map(|(pick, verdict, error, result, then, ran)| End { pick, verdict, error, result, then, ran })
+    let left = (any::<bool>(), option::of(any::<u8>()), option::weighted(0.2, new()), option::weighted(0.3, said()));
+    (any::<usize>(), verdict(), left, span(20)).prop_map(|(pick, verdict, (error, result, then, news), ran)| End {
+        pick,
+        verdict,
+        error,
+        result,
+        then,
+        ran,
+        news,
+    })
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    // Now and then so many lines that the oldest have to go.
+    let lines = prop_oneof![3 => 0..3u8, 1 => 40..120u8];
+    (1..5u64, option::of(any::<u8>()), option::of(any::<u8>()), lines)
+        .prop_map(|(number, progress, checkpoint, lines)| Said { number, progress, checkpoint, lines })
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

@@ -6,16 +6,16 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 use bytes::Bytes;
 use windlass::{
     Cursor, ErrorClass, Fence, GroupKey, GroupMember, JobFilter, JobId, JobRecord, JobState as State, Kind, KindFilter,
-    Lease, NewJob, Pattern, QueueName, ServerId, Timestamp,
+    Lease, NewJob, News, Pattern, QueueName, ServerId, Timestamp,
     decide::queues::QueueShare,
     store::{
-        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, Flush, RescueRules, ServerInfo,
-        StoreError,
+        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, Flush, Report, RescueRules,
+        ServerInfo, StoreError,
     },
     testing::{ManualClock, job},
 };
 
-use super::ops::{Ask, End, GROUPS, HANDLES, KINDS, New, Op, QUEUES};
+use super::ops::{Ask, End, GROUPS, HANDLES, KINDS, New, Op, QUEUES, Said};
 
 /// What differs, in words.
 pub(crate) type Outcome = Result<(), String>;
@@ -134,6 +134,7 @@ impl Pair {
             Op::ClaimAgain { server } => self.claim_again(*server).await,
             Op::Extend { picks, ran_late } => self.extend(picks, *ran_late).await,
             Op::Finish(ends) => self.finish(ends).await,
+            Op::Report(said) => self.report(said).await,
             Op::Promote { limit } => {
                 let (model, subject) = both!(self, |side| side.store.promote(*limit));
                 same("promote", &model, &subject)
@@ -336,6 +337,7 @@ impl Pair {
                 result: end.result.map(|byte| Bytes::copy_from_slice(&[byte])),
                 then: end.then.as_ref().map(|new| self.new_jobs(std::slice::from_ref(new))).unwrap_or_default(),
                 ran: end.ran,
+                news: end.news.iter().map(|said| said.news()).collect(),
             };
             theirs.push(Finish { lease: their, ..finish.clone() });
             ours.push(finish);
@@ -343,6 +345,16 @@ impl Pair {
         let model = self.model.store.finish(ours).await.map_err(failed)?;
         let subject = self.subject.store.finish(theirs).await.map_err(failed)?;
         same("finish", &model, &subject)
+    }
+
+    async fn report(&mut self, said: &[(usize, Said)]) -> Outcome {
+        let picked = said.iter().filter_map(|(at, said)| Some((pick(&self.leases, *at)?.clone(), said.news())));
+        let report = |lease: &Lease, news: &News| Report { lease: lease.clone(), news: news.clone() };
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            picked.map(|((our, their), news)| (report(&our, &news), report(&their, &news))).unzip();
+        let model = self.model.store.report(ours).await.map_err(failed)?;
+        let subject = self.subject.store.report(theirs).await.map_err(failed)?;
+        same("report", &model, &subject)
     }
 
     async fn rescue(&mut self, poison_after: u32, ran_late: bool) -> Outcome {

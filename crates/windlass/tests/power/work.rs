@@ -203,5 +203,13 @@ pub fn request(sequence: u64, limit: u32) -> ClaimRequest {
 }
 
 pub fn report(job: &Claimed, verdict: Verdict) -> Finish {
-    Finish { lease: job.lease(), verdict, error: None, result: None, then: Vec::new(), ran: Duration::from_millis(3) }
+    Finish {
+        lease: job.lease(),
+        verdict,
+        error: None,
+        result: None,
+        then: Vec::new(),
+        ran: Duration::from_millis(3),
+        news: Vec::new(),
+    }
 }

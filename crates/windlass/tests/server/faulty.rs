@@ -25,6 +25,7 @@ pub enum Op {
     Claim,
     Extend,
     Finish,
+    Report,
     Flush,
     Other,
 }
@@ -150,6 +151,9 @@ impl Store for Faulty {
     }
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
         self.call(Op::Finish, self.inner.finish(batch)).await
+    }
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        self.call(Op::Report, self.inner.report(reports)).await
     }
     async fn promote(&self, limit: u32) -> Result<Promoted> {
         self.call(Op::Other, self.inner.promote(limit)).await

@@ -20,9 +20,11 @@ mod faulty;
 mod limits;
 mod log;
 mod outcomes;
+mod reports;
 mod router;
 mod shutdown;
 mod stream;
 mod timeouts;
 #[cfg(feature = "tower")]
 mod tower;
+mod waiting;

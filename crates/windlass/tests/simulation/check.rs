@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use windlass::{
     Action, Fence, JobId, JobState, Lease, ServerId, Verdict,
-    store::{Finished, Operated},
+    store::{Finished, Operated, Reported},
 };
 
 use crate::{
@@ -43,6 +43,8 @@ struct Job {
     newest: Fence,
     failures: u32,
     crashes: u32,
+    /// The last step whose checkpoint was acknowledged.
+    noted: u32,
 }
 
 type Checked = Result<(), (Rule, String)>;
@@ -124,6 +126,14 @@ impl Model<'_> {
                 }
                 Ok(())
             }
+            Event::Reported { lease, answer, .. } => {
+                self.reported(lease, *answer).map_err(|broken| (of(&lease.id), broken))
+            }
+            Event::Noted { lease, step } => {
+                let job = self.jobs.get_mut(&lease.id);
+                job.into_iter().for_each(|job| job.noted = job.noted.max(*step));
+                Ok(())
+            }
             Event::Rescued { id, fence, state } => self.rescued(id, *fence, *state).map_err(|broken| (of(id), broken)),
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
@@ -162,7 +172,7 @@ impl Model<'_> {
         let gone = old.is_none_or(|old| old.at == At::Gone || pruned(old));
         hold(gone, Rule::OneOutcome, || "enqueued twice".into())?;
         let (newest, acknowledged) = old.map_or((Fence(0), false), |old| (old.newest, old.acknowledged));
-        let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0 };
+        let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0, noted: 0 };
         self.jobs.insert(came.id.clone(), job);
         self.enqueued += 1;
         Ok(())
@@ -203,6 +213,8 @@ impl Model<'_> {
         hold(numbers == expected, Rule::NumbersAreKept, || {
             format!("(failures, crashes, attempt) are {numbers:?}, should be {expected:?}")
         })?;
+        let (begins, noted) = (given.checkpoint.unwrap_or(0), job.noted);
+        hold(begins >= noted, Rule::CheckpointsHold, || format!("it begins at {begins}, and {noted} was noted"))?;
         job.newest = fence;
         job.at = At::Running(Hold { fence, server, sequence, renewed: now, until: now + lease, wished: None });
         Ok(())
@@ -281,6 +293,12 @@ impl Model<'_> {
             _ => At::Waiting,
         };
         hold(job.failures <= job.came.max_retry + 1, Rule::RetriesEnd, || format!("{} attempts failed", job.failures))
+    }
+
+    fn reported(&mut self, lease: &Lease, answer: Reported) -> Checked {
+        let (held, taken) = (self.held(lease).is_some(), answer == Reported::Applied);
+        hold(held || !taken, Rule::StaleIsRefused, || format!("what {lease:?} says was accepted"))?;
+        hold(!held || taken, Rule::NothingIsLost, || format!("what {lease:?} says was refused; it is the newest"))
     }
 
     fn rescued(&mut self, id: &JobId, fence: Fence, state: JobState) -> Checked {

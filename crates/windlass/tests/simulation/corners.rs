@@ -14,7 +14,7 @@ use crate::{history::Event, run::Ran};
 #[derive(Default)]
 pub(crate) struct Corners([u64; CORNERS.len()]);
 
-const CORNERS: [&str; 10] = [
+const CORNERS: [&str; 11] = [
     "jobs that ended well",
     "leases that lapsed and were rescued",
     "jobs buried as poison",
@@ -25,6 +25,7 @@ const CORNERS: [&str; 10] = [
     "enqueues that were repeated",
     "running jobs that were cancelled",
     "servers that left in good order",
+    "runs that went on from a checkpoint",
 ];
 
 impl Corners {
@@ -37,6 +38,7 @@ impl Corners {
                 Event::Rescued { .. } => 1,
                 Event::Claimed { server, sequence, .. } if !claims.insert((*server, *sequence)) => 6,
                 Event::Claimed { jobs, .. } if jobs.iter().any(|job| job.crashes == 2) => 3,
+                Event::Claimed { jobs, .. } if jobs.iter().any(|job| job.checkpoint.is_some()) => 10,
                 Event::Finished { answer: Finished::Stale, .. } => 4,
                 Event::Extended { lost, .. } if !lost.is_empty() => 5,
                 Event::Came { answer, .. } if !answer.is_new() => 7,

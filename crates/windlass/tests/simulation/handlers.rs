@@ -55,6 +55,15 @@ async fn play(script: &Script, place: &Place, ctx: &JobContext) -> windlass::Res
             _ = ctx.cancelled() => return Err("told to stop".into()),
             () = pause(30_000) => {}
         },
+        Script::Steps { steps, ms } => {
+            let lease = windlass::Lease { id: ctx.id().clone(), fence: ctx.fence() };
+            for step in ctx.last_checkpoint()?.unwrap_or(0)..steps {
+                pause(ms).await;
+                ctx.progress(f64::from(step) / f64::from(steps), "");
+                ctx.checkpoint(&(step + 1)).await?;
+                place.sim.history.note(Event::Noted { lease: lease.clone(), step: step + 1 });
+            }
+        }
         Script::Kills => {
             pause(50).await;
             place.sim.kill(place.place, &place.process);

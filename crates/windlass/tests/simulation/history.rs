@@ -4,12 +4,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use windlass::{
     Action, Fence, JobId, JobState, Lease, NewJob, QueueName, ServerId, StoreError, Verdict,
     store::{
         Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted, Prune, Pruned,
-        RescueRules, Rescued,
+        Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, World},
 };
@@ -37,6 +38,7 @@ pub(crate) struct Given {
     pub(crate) attempt: u32,
     pub(crate) failures: u32,
     pub(crate) crashes: u32,
+    pub(crate) checkpoint: Option<u32>,
 }
 
 /// One thing that happened.
@@ -48,6 +50,8 @@ pub(crate) enum Event {
     Claimed { server: ServerId, sequence: u64, lease: Duration, jobs: Vec<Given> },
     Extended { server: ServerId, lease: Duration, kept: Vec<Lease>, lost: Vec<Lease> },
     Finished { lease: Lease, verdict: Verdict, answer: Finished, then: Vec<Came> },
+    Reported { lease: Lease, checkpoint: Option<u32>, answer: Reported },
+    Noted { lease: Lease, step: u32 },
     Rescued { id: JobId, fence: Fence, state: JobState },
     Operated { id: JobId, action: Action, answer: Operated },
     Paused { queue: QueueName, paused: bool },
@@ -72,7 +76,10 @@ impl Event {
             Event::Claimed { jobs, .. } => jobs.iter().any(|job| job.lease.id == *wanted),
             Event::Extended { kept, lost, .. } => kept.iter().chain(lost).any(|lease| lease.id == *wanted),
             Event::Finished { lease, then, .. } => lease.id == *wanted || then.iter().any(|job| job.id == *wanted),
-            Event::Started { lease, .. } | Event::Ended { lease, .. } => lease.id == *wanted,
+            Event::Started { lease, .. }
+            | Event::Ended { lease, .. }
+            | Event::Reported { lease, .. }
+            | Event::Noted { lease, .. } => lease.id == *wanted,
             _ => true,
         }
     }
@@ -119,6 +126,11 @@ impl fmt::Debug for History {
     }
 }
 
+/// The step that a simulated job has come to.
+fn step_of(checkpoint: Option<&Bytes>) -> Option<u32> {
+    checkpoint.and_then(|bytes| serde_json::from_slice(bytes).ok())
+}
+
 /// Writes down what a store was asked and what it answered.
 pub(crate) struct Recorder {
     pub(crate) store: Arc<dyn Backend>,
@@ -150,6 +162,7 @@ impl Layer for Recorder {
                 attempt: job.attempt,
                 failures: job.failures,
                 crashes: job.crashes,
+                checkpoint: step_of(job.checkpoint.as_ref()),
             });
             self.history.note(Event::Claimed {
                 server: request.server,
@@ -179,6 +192,17 @@ impl Layer for Recorder {
         let answers = self.store.finish(batch).await?;
         for ((lease, verdict, then), answer) in asked.into_iter().zip(&answers) {
             self.history.note(Event::Finished { lease, verdict, answer: *answer, then });
+        }
+        Ok(answers)
+    }
+
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        self.history.step(9);
+        let said = |report: &Report| (report.lease.clone(), step_of(report.news.checkpoint.as_ref()));
+        let said: Vec<_> = reports.iter().map(said).collect();
+        let answers = self.store.report(reports).await?;
+        for ((lease, checkpoint), answer) in said.into_iter().zip(&answers) {
+            self.history.note(Event::Reported { lease, checkpoint, answer: *answer });
         }
         Ok(answers)
     }

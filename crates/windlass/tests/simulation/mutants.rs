@@ -16,7 +16,7 @@ use windlass::{
     Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, ServerId, StoreError,
     store::{
         Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated,
-        Promoted, RescueRules, Rescued,
+        Promoted, Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, Layered},
 };
@@ -83,6 +83,41 @@ mutant! {
             self.store.finish(batch).await
         }
     }
+}
+
+mutant! {
+    /// Takes what anybody says of a job.
+    UnfencedReport(store) {
+        async fn report(&self, mut reports: Vec<Report>) -> Result<Vec<Reported>> {
+            for report in &mut reports {
+                let now = self.store.get(&report.lease.id).await?.and_then(|job| job.fence);
+                report.lease.fence = now.unwrap_or(report.lease.fence);
+            }
+            self.store.report(reports).await
+        }
+    }
+}
+
+#[test]
+fn an_unfenced_report_is_caught() {
+    must_be_caught(&[Rule::StaleIsRefused], UnfencedReport::over);
+}
+
+mutant! {
+    /// Acknowledges checkpoints that it then does not have.
+    LosesCheckpoints(store, now: Now) {
+        async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+            if self.now.and_then(3) {
+                return Ok(reports.iter().map(|_| Reported::Applied).collect());
+            }
+            self.store.report(reports).await
+        }
+    }
+}
+
+#[test]
+fn a_lost_checkpoint_is_caught() {
+    must_be_caught(&[Rule::CheckpointsHold, Rule::StaleIsRefused], LosesCheckpoints::over);
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) enum Script {
     Chains { jobs: u32 },
     /// Runs until it is told to stop, for at most half a minute.
     Waits,
+    /// Takes so many steps, and makes a checkpoint after each.
+    Steps { steps: u32, ms: u64 },
     /// Takes its process down.
     Kills,
 }
@@ -215,7 +217,8 @@ fn server(dice: &mut Dice, first: bool) -> ServerPlan {
 fn script(dice: &mut Dice, weather: Weather) -> Script {
     match dice.between(0, 100) {
         0..35 => Script::Runs { ms: dice.between(0, 300) },
-        35..45 => Script::Runs { ms: dice.between(8_000, 25_000) },
+        35..42 => Script::Runs { ms: dice.between(8_000, 25_000) },
+        42..45 => Script::Steps { steps: dice.between(3, 12) as u32, ms: dice.between(100, 2_500) },
         45..60 => Script::Fails { times: dice.between(1, 5) as u32, ms: dice.between(0, 1_000) },
         60..65 => Script::Panics { times: dice.between(1, 3) as u32 },
         65..75 => Script::Snoozes { times: dice.between(1, 4) as u32, ms: dice.between(100, 3_000) },

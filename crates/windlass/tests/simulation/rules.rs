@@ -35,6 +35,8 @@ pub(crate) enum Rule {
     RecoveryInSeconds,
     /// A job that was cancelled does not start again, and a running one stops soon.
     CancelHolds,
+    /// No run begins behind a checkpoint that was acknowledged.
+    CheckpointsHold,
     /// The repeat of a claim gives what the claim gave.
     RepeatGivesTheSame,
     /// All is settled a while after the last fault.

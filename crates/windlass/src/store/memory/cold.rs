@@ -38,7 +38,8 @@ impl Inspect for MemoryStore {
                 break;
             }
             if filter.matches(&job.record) {
-                page.items.extend(self.shown(&inner, seq));
+                let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), ..record };
+                page.items.extend(self.shown(&inner, seq).map(listed));
             }
         }
         Ok(page)
@@ -131,6 +132,9 @@ impl Inner {
                 if let Action::Edit { payload } = action {
                     Arc::make_mut(&mut job.record.spec).payload = payload.clone();
                     job.record.updated_at = now;
+                    // They belong to the payload that was.
+                    job.record.progress = None;
+                    job.record.checkpoint = None;
                 }
                 if from == State::Aggregating {
                     self.renumber(seq);

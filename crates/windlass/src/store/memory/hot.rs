@@ -45,7 +45,7 @@ impl Inner {
             _ => {}
         }
         let record = JobRecord::new(spec, state, now);
-        self.jobs.push(Job { record, line, turn: 0, suspect: false, lease: 0, expires: None });
+        self.jobs.push(Job { record, line, turn: 0, suspect: false, lease: 0, expires: None, said: None });
         self.lines[line].by_state[state.code() as usize] += 1;
         self.ids.insert(id.clone(), seq);
         self.enqueued += 1;
@@ -174,7 +174,7 @@ impl Inner {
     }
 
     /// The job, if this lease is the one that holds it.
-    fn held(&self, lease: &Lease) -> Option<u64> {
+    pub(super) fn held(&self, lease: &Lease) -> Option<u64> {
         let seq = self.find(&lease.id)?;
         let record = &self.jobs.get(seq)?.record;
         (record.state == State::Running && record.fence == Some(lease.fence)).then_some(seq)
@@ -182,6 +182,7 @@ impl Inner {
 
     pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Finished {
         let Some(seq) = self.held(&finish.lease) else { return Finished::Stale };
+        finish.news.iter().for_each(|news| self.take_news(seq, news));
         let state = self.apply(seq, finish.verdict, finish.error, finish.result, finish.ran, now);
         self.enqueue(finish.then, now);
         Finished::Applied(state)
@@ -329,6 +330,7 @@ fn claimed(record: &JobRecord) -> Claimed {
         snoozes: record.snoozes,
         created_at: record.created_at,
         waited: started.since(record.pending_at.unwrap_or(started)),
+        checkpoint: record.checkpoint.clone(),
     }
 }
 

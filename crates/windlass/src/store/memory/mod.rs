@@ -2,13 +2,14 @@
 //! Everything is behind one lock; every call is one step. Indexes use a fast hash; leases are kept per claim.
 //!
 //! - `table.rs`: jobs by number. `line.rs`: the pending jobs of one queue and kind.
-//! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `cold.rs`: what people and servers look at and do.
-//!   `groups.rs`: jobs that wait to become one.
+//! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
+//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one.
 
 mod cold;
 mod groups;
 mod hot;
 mod line;
+mod report;
 mod table;
 
 use std::{
@@ -56,6 +57,8 @@ struct Job {
     suspect: bool,
     lease: u64,
     expires: Option<Timestamp>,
+    /// The run that last said something, and the number of what it said.
+    said: Option<(Fence, u64)>,
 }
 
 impl Job {
@@ -327,6 +330,15 @@ impl Store for MemoryStore {
         let answers = {
             let mut inner = self.inner.lock();
             batch.into_iter().map(|finish| inner.finish(finish, now)).collect()
+        };
+        self.waker.wake();
+        Ok(answers)
+    }
+
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        let answers = {
+            let mut inner = self.inner.lock();
+            reports.iter().map(|report| inner.report(report)).collect()
         };
         self.waker.wake();
         Ok(answers)

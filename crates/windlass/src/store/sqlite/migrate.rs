@@ -17,10 +17,11 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") },
     Migration { version: 2, min_compatible: 1, sql: sql!("0002_groups") },
+    Migration { version: 3, min_compatible: 1, sql: sql!("0003_reports") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,11 +151,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_each_earlier_version_is_brought_up_to_this_one() {
+        let schema = |conn: &Connection| -> Vec<String> {
+            let mut statement =
+                conn.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        for earlier in 1..VERSION {
+            let (conn, clock) = (Connection::open_in_memory().unwrap(), Clock::read(&Env::system()));
+            migrate_up_to(&conn, &clock, "a", earlier).unwrap();
+            assert!(!is_current(&conn).unwrap());
+            migrate(&conn, &clock, "b").unwrap();
+            assert!(is_current(&conn).unwrap());
+            assert_eq!((store_id(&conn).unwrap(), schema(&conn)), ("a".into(), schema(&migrated())));
+        }
+    }
+
+    #[test]
     fn a_newer_store_is_used_while_it_is_compatible_and_refused_when_it_is_not() {
         let conn = migrated();
         newer(&conn, VERSION);
         assert!(is_current(&conn).unwrap());
-        conn.execute("DELETE FROM windlass_migration WHERE version > 1", []).unwrap();
+        conn.execute("DELETE FROM windlass_migration WHERE version > ?1", [VERSION]).unwrap();
         newer(&conn, VERSION + 1);
         let refused = StoreError::from(is_current(&conn).unwrap_err());
         assert!(matches!(&refused, StoreError::Corrupt(text) if text.contains("newer windlass")), "{refused}");

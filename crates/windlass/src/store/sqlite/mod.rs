@@ -147,6 +147,11 @@ impl Store for SqliteStore {
         self.write(move |step| ops::finish::finish(step, &batch)).await
     }
 
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        let durable = reports.iter().any(|report| report.news.checkpoint.is_some());
+        self.call(false, durable, None, Box::new(move |step| ops::report::report(step, &reports))).await
+    }
+
     async fn promote(&self, limit: u32) -> Result<Promoted> {
         self.step(|conn, _, clock| ops::promote::peek(conn, clock), move |step| ops::promote::promote(step, limit))
             .await

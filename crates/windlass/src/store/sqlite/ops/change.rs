@@ -140,7 +140,7 @@ pub(super) fn settle(
     count(step, job, to, run);
     let keep = if to == State::Completed { job.retention } else { step.keep_failed };
     if keep.is_zero() {
-        return remove(step, job.seq, job.line, to);
+        return remove(step, job.seq, job.line, to, job.aside);
     }
     let expires = step.clock.now.after(keep).as_micros();
     let row = params![job.seq, to.code(), reason, step.now(), expires];
@@ -163,19 +163,39 @@ pub(super) fn count(step: &mut Step<'_>, job: &Known, to: State, run: Option<End
 }
 
 /// Removes a job that is in this state.
-pub(super) fn remove(step: &mut Step<'_>, seq: i64, line: i64, from: State) -> Done<()> {
+pub(super) fn remove(step: &mut Step<'_>, seq: i64, line: i64, from: State, aside: bool) -> Done<()> {
     step.conn.prepare_cached(sql!("remove"))?.execute([seq])?;
-    step.conn.prepare_cached(sql!("side_remove"))?.execute([seq])?;
+    if aside {
+        remove_aside(step, seq)?;
+    }
     step.moved(line, Some(from), None);
     Ok(())
 }
 
+/// Removes what a job has in other tables.
+pub(super) fn remove_aside(step: &Step<'_>, seq: i64) -> Done<()> {
+    for sql in [sql!("side_remove"), sql!("report_remove"), sql!("checkpoint_remove"), sql!("log_remove")] {
+        step.conn.prepare_cached(sql)?.execute([seq])?;
+    }
+    Ok(())
+}
+
+/// Notes in the job's row that it has more in other tables.
+pub(super) fn set_aside(step: &Step<'_>, seq: i64) -> Done<()> {
+    step.conn.prepare_cached(sql!("side_mark"))?.execute([seq])?;
+    Ok(())
+}
+
 /// Adds to a job's error history.
-pub(super) fn note_error(step: &Step<'_>, job: &Known, class: ErrorClass, message: &str) -> Done<()> {
+pub(super) fn note_error(step: &Step<'_>, job: &mut Known, class: ErrorClass, message: &str) -> Done<()> {
     let mut statement = step.conn.prepare_cached(sql!("errors_read"))?;
     let json: Option<Option<String>> = statement.query_row([job.seq], |row| row.get(0)).optional()?;
     let mut errors = errors_of(json.flatten().as_deref());
     ErrorEntry::push(&mut errors, ErrorEntry::new(step.clock.now, job.attempt, class, message));
     step.conn.prepare_cached(sql!("errors_write"))?.execute(params![job.seq, errors_json(&errors)])?;
+    if !job.aside {
+        set_aside(step, job.seq)?;
+        job.aside = true;
+    }
     Ok(())
 }

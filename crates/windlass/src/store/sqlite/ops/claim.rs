@@ -224,21 +224,24 @@ fn claimed(row: &Row<'_>, queue: QueueName, kind: Kind, fence: i64, started: Tim
         snoozes: row.get(15)?,
         created_at: Timestamp::from_micros(row.get(16)?),
         waited: started.since(pending),
+        checkpoint: None,
     };
     Ok(Taken { job, line: row.get(11)?, aside: row.get(12)? })
 }
 
-/// A big payload and its extras.
+/// What stands in other tables: a big payload and its extras, the checkpoint of an earlier run.
 fn fetch_aside(conn: &Connection, seq: i64, claimed: &mut Claimed) -> Done<()> {
     let spec = Arc::make_mut(&mut claimed.spec);
     let mut statement = conn.prepare_cached(sql!("side_read"))?;
-    let (payload, extras): (Option<Vec<u8>>, Option<String>) =
-        statement.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // An error history may be aside alone; then the payload stands in the row.
-    if let Some(payload) = payload {
+    let found = statement.query_row([seq], |row| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?))).optional()?;
+    // An error history or a checkpoint may be aside alone; then the payload stands in the row.
+    if let Some((Some(payload), extras)) = found {
         spec.payload = payload.into();
-        rows::set_extras(spec, extras.as_deref());
+        rows::set_extras(spec, Option::<String>::as_deref(&extras));
     }
+    let mut statement = conn.prepare_cached(sql!("checkpoint_read"))?;
+    let checkpoint: Option<Vec<u8>> = statement.query_row([seq], |row| row.get(0)).optional()?;
+    claimed.checkpoint = checkpoint.map(Into::into);
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::{
     Done, Step,
-    change::{Ended, Known, count, find, line_up, note_error, settle, wait_until},
+    change::{Ended, Known, count, find, line_up, note_error, remove_aside, settle, wait_until},
     enqueue::enqueue,
+    report::take_news,
     sql,
 };
 use crate::{
@@ -63,7 +64,7 @@ impl AtOnce<'_> {
         let Some((seq, line, waited, lifetime, tenant, aside, lease)) = found.optional()? else { return Ok(None) };
         self.remove.execute([seq])?;
         if aside {
-            step.conn.prepare_cached(sql!("side_remove"))?.execute([seq])?;
+            remove_aside(step, seq)?;
         }
         leases.extend(lease);
         step.wake();
@@ -77,13 +78,16 @@ impl AtOnce<'_> {
 }
 
 fn apply(step: &mut Step<'_>, report: &Finish, leases: &mut BTreeSet<i64>) -> Done<Finished> {
-    let Some(job) = find(step, &report.lease.id)? else { return Ok(Finished::Stale) };
+    let Some(mut job) = find(step, &report.lease.id)? else { return Ok(Finished::Stale) };
     if job.state != State::Running || job.fence != Some(report.lease.fence.0 as i64) {
         return Ok(Finished::Stale);
     }
     leases.extend(job.lease);
+    for news in &report.news {
+        take_news(step, &mut job, news)?;
+    }
     if let Some(error) = &report.error {
-        note_error(step, &job, error.class, &error.message)?;
+        note_error(step, &mut job, error.class, &error.message)?;
     }
     let verdict = match (&report.verdict, &job.cancel) {
         (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => Verdict::Cancel(reason.clone()),

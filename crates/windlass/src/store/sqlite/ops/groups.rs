@@ -151,7 +151,7 @@ pub(in super::super) fn delete_members(step: &mut Step<'_>, group: &GroupKey, li
     drop(statement);
     for seq in &found {
         if let Some(job) = by_seq(step, *seq)? {
-            remove(step, job.seq, job.line, job.state)?;
+            remove(step, job.seq, job.line, job.state, job.aside)?;
         }
     }
     left_group(step, Some(&name))?;

@@ -22,7 +22,7 @@ pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action
     match effect(action, job.state, job.grouped()) {
         Effect::Conflict => return Ok(Operated::Conflict { state: job.state, holder: None }),
         Effect::Remove => {
-            remove(step, job.seq, job.line, job.state)?;
+            remove(step, job.seq, job.line, job.state, job.aside)?;
             left_group(step, left)?;
             step.wake();
             return Ok(Operated::Removed);
@@ -85,6 +85,11 @@ fn edit(step: &mut Step<'_>, job: &Known, action: &Action) -> Done<()> {
     drop(statement);
     let aside = payload.len() + extras.as_ref().map_or(0, String::len) > INLINE;
     let now = step.now();
+    if job.aside {
+        // They belong to the payload that was.
+        step.conn.prepare_cached(sql!("report_clear"))?.execute([job.seq])?;
+        step.conn.prepare_cached(sql!("checkpoint_remove"))?.execute([job.seq])?;
+    }
     if aside {
         step.conn.prepare_cached(sql!("side_write"))?.execute(params![job.seq, &payload[..], extras])?;
         step.conn.prepare_cached(sql!("edit"))?.execute(params![job.seq, None::<&[u8]>, true, now, None::<&str>])?;

@@ -58,16 +58,17 @@ pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> 
     }
     let more = found.len() > limit;
     found.truncate(limit);
-    for (seq, line, state) in &found {
-        remove(step, *seq, *line, *state)?;
+    for (seq, line, state, aside) in &found {
+        remove(step, *seq, *line, *state, *aside)?;
     }
     Ok(Pruned { removed: found.len() as u64, more })
 }
 
-fn rows(step: &Step<'_>, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Done<Vec<(i64, i64, State)>> {
+fn rows(step: &Step<'_>, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Done<Vec<(i64, i64, State, bool)>> {
     let mut statement = step.conn.prepare_cached(sql)?;
-    let found =
-        statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?, super::super::rows::state(row, "state")?)))?;
+    let found = statement.query_map(params, |row| {
+        Ok((row.get(0)?, row.get(1)?, super::super::rows::state(row, "state")?, row.get("side")?))
+    })?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Done, groups::aggregates, sql};
+use super::{Done, groups::aggregates, report, sql};
 use crate::{
     job::{
         Cursor, Fence, JobFilter, JobId, JobPage, JobRecord, Kind, KindFilter, Lease, Pattern, QueueName, State,
@@ -25,7 +25,10 @@ const PAGE_LOOKS_AT: i64 = 10_000;
 
 pub(in super::super) fn get(conn: &Connection, clock: &Clock, id: &JobId) -> Done<Option<JobRecord>> {
     let mut statement = conn.prepare_cached(sql!("record_get"))?;
-    Ok(statement.query_row([IdColumn(id)], |row| record(row, clock)).optional()?)
+    let found = statement.query_row([IdColumn(id)], |row| Ok((row.get("seq")?, record(row, clock)?))).optional()?;
+    let Some((seq, mut job)) = found else { return Ok(None) };
+    report::read(conn, seq, &mut job, true)?;
+    Ok(Some(job))
 }
 
 pub(in super::super) fn list(
@@ -60,7 +63,10 @@ pub(in super::super) fn list(
             break;
         }
         let found = statement.query_row([seq], |row| record(row, clock)).optional()?;
-        page.items.extend(found.filter(|job| filter.matches(job)));
+        if let Some(mut job) = found.filter(|job| filter.matches(job)) {
+            report::read(conn, *seq, &mut job, false)?;
+            page.items.push(job);
+        }
     }
     Ok(page)
 }
@@ -76,8 +82,11 @@ fn list_all(conn: &Connection, clock: &Clock, filter: &JobFilter, from: i64, lim
             break;
         }
         looked += 1;
-        let job = record(row, clock)?;
-        page.items.extend(Some(job).filter(|job| filter.matches(job)));
+        let mut job = record(row, clock)?;
+        if filter.matches(&job) {
+            report::read(conn, row.get("seq")?, &mut job, false)?;
+            page.items.push(job);
+        }
     }
     Ok(page)
 }

@@ -58,10 +58,10 @@ fn lapsed(conn: &Connection, clock: &Clock, limit: u32) -> Done<Vec<i64>> {
 }
 
 fn rescue_one(step: &mut Step<'_>, seq: i64, rules: &RescueRules) -> Done<Option<RescuedJob>> {
-    let Some(job) = by_seq(step, seq)? else { return Ok(None) };
+    let Some(mut job) = by_seq(step, seq)? else { return Ok(None) };
     let crashes = job.crashes + 1;
     let server = job.server.map(|server| server.to_string()).unwrap_or_default();
-    note_error(step, &job, ErrorClass::Crash, &format!("the process that ran it vanished (server {server})"))?;
+    note_error(step, &mut job, ErrorClass::Crash, &format!("the process that ran it vanished (server {server})"))?;
     step.conn.prepare_cached(sql!("tally"))?.execute(params![seq, job.failures, crashes, 0, None::<&[u8]>])?;
     let (queue, kind) = names(step, job.line)?;
     let fate = fate(crashes, rules.poison_after, job.cancel.is_some());
@@ -121,8 +121,8 @@ fn bury_old(step: &mut Step<'_>, line: i64, after: Duration, limit: u32) -> Done
     let found = statement.query_map(params![line, until, limit], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     drop(statement);
     for seq in &found {
-        if let Some(job) = by_seq(step, *seq)? {
-            note_error(step, &job, ErrorClass::UnknownKind, "no live server has handled its kind for long")?;
+        if let Some(mut job) = by_seq(step, *seq)? {
+            note_error(step, &mut job, ErrorClass::UnknownKind, "no live server has handled its kind for long")?;
             let reason = DeadReason::UnknownKind.as_str();
             settle(step, &job, crate::job::State::Dead, Cause::Sweep, Some(reason), None)?;
         }

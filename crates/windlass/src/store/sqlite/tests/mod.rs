@@ -90,7 +90,15 @@ fn ids(claim: &Claim) -> Vec<String> {
 }
 
 fn report(lease: Lease, verdict: Verdict) -> Finish {
-    Finish { lease, verdict, error: None, result: None, then: Vec::new(), ran: Duration::from_millis(3) }
+    Finish {
+        lease,
+        verdict,
+        error: None,
+        result: None,
+        then: Vec::new(),
+        ran: Duration::from_millis(3),
+        news: Vec::new(),
+    }
 }
 
 fn renewal(leases: Vec<Lease>) -> ExtendRequest {

@@ -23,6 +23,7 @@ async fn hot_statements_use_their_indexes_and_sort_nothing() {
         (sql!("due"), "windlass_job_due"),
         (sql!("due_next"), "windlass_job_due"),
         (sql!("lease_find"), "windlass_job_id"),
+        (sql!("report_find"), "windlass_job_id"),
         (sql!("finish_read"), "windlass_job_id"),
         (sql!("lease_members"), "windlass_job_running"),
         (sql!("rescue_members"), "windlass_job_running"),

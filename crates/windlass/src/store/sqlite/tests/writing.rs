@@ -2,11 +2,16 @@
 
 use std::sync::mpsc;
 
+use bytes::Bytes;
+
 use super::{
     super::{fault::Fault, step::Step},
     *,
 };
-use crate::store::{Finished, StoreError};
+use crate::{
+    job::{ErrorClass, Line, News, Timestamp},
+    store::{Failure, Finished, Report, StoreError},
+};
 
 /// Keeps the writer busy until the answer is dropped, so that what is sent meanwhile makes one group.
 async fn hold(store: &Arc<SqliteStore>) -> mpsc::Sender<()> {
@@ -122,6 +127,31 @@ async fn a_large_payload_stands_apart_and_comes_back_whole() {
     let reports = taken.iter().map(|job| report(job.lease(), Verdict::Complete)).collect();
     assert!(store.finish(reports).await.unwrap().iter().all(|answer| matches!(answer, Finished::Applied(_))));
     assert_eq!(place.number("SELECT count(*) FROM windlass_side"), 0);
+}
+
+#[tokio::test]
+async fn what_stands_in_other_tables_goes_with_the_job() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.enqueue(vec![job("a")]).await.unwrap();
+    let lease = claim(&store, 1, 1).await.jobs[0].lease();
+    let news = News {
+        number: 1,
+        checkpoint: Some(Bytes::from_static(b"5")),
+        lines: vec![Line::new(Timestamp::default(), "line")],
+        ..News::default()
+    };
+    store.report(vec![Report { lease: lease.clone(), news }]).await.unwrap();
+    let error = Some(Failure { class: ErrorClass::Error, message: "no route".into() });
+    store.finish(vec![Finish { error, ..report(lease, Verdict::RetryIn(Duration::ZERO)) }]).await.unwrap();
+    store.promote(9).await.unwrap();
+    let rows = "SELECT (SELECT count(*) FROM windlass_side) + (SELECT count(*) FROM windlass_report)
+        + (SELECT count(*) FROM windlass_checkpoint) + (SELECT count(*) FROM windlass_log)";
+    assert_eq!(place.number(rows), 4);
+    let lease = claim(&store, 2, 1).await.jobs[0].lease();
+    store.finish(vec![report(lease, Verdict::Complete)]).await.unwrap();
+    assert_eq!(place.number("SELECT count(*) FROM windlass_job"), 0);
+    assert_eq!(place.number(rows), 0);
 }
 
 #[tokio::test]
