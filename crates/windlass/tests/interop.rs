@@ -146,7 +146,7 @@ impl Both {
     async fn finish(&self, lease: Lease, verdict: Verdict) -> Finished {
         let result = Some("done by rust".into());
         let ran = Duration::from_millis(5);
-        let finish = Finish { lease, verdict, error: None, result, then: Vec::new(), ran };
+        let finish = Finish { lease, verdict, error: None, result, then: Vec::new(), ran, news: Vec::new() };
         self.store.finish(vec![finish]).await.expect("finish").remove(0)
     }
 

@@ -189,6 +189,10 @@ impl Store for RedisStore {
         self.whole(async move |store| ops::finish::finish(&store, batch).await).await
     }
 
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        self.whole(async move |store| ops::report::report(&store, &reports).await).await
+    }
+
     async fn promote(&self, limit: u32) -> Result<Promoted> {
         self.whole(async move |store| ops::promote::promote(&store, limit).await).await
     }

@@ -11,7 +11,7 @@ use super::{
     wire::TaskMessage,
 };
 use crate::{
-    job::{ErrorClass, ErrorEntry, Fence, JobId, JobRecord, JobSpec, ServerId, State, Timestamp},
+    job::{ErrorClass, ErrorEntry, Fence, JobId, JobRecord, JobSpec, LogLine, Progress, ServerId, State, Timestamp},
     store::{Claimed, Result},
 };
 
@@ -75,6 +75,10 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
     record.errors = errors;
     record.updated_at = row.at("x:u").unwrap_or(created);
     record.pending_at = if state == State::Pending { since.or(row.at("x:p")) } else { row.at("x:p").or(since) };
+    let fraction = row.text("x:pf").and_then(|fraction| fraction.parse().ok());
+    record.progress = fraction.map(|fraction| Progress::new(fraction, row.text("x:pm").unwrap_or_default()));
+    record.checkpoint = row.0.get("x:ck").cloned().map(Into::into);
+    record.log = row.text("x:lg").unwrap_or_default().split('\0').filter_map(log_line).collect();
     record.flushed_into = row.text("x:in").map(encode::id).transpose()?;
     record.started_at = row.at("x:s");
     record.server = row.text("x:srv").and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
@@ -116,10 +120,18 @@ fn entry(text: &str) -> Option<ErrorEntry> {
     Some(ErrorEntry { at, attempt, class, message: parts.next()?.to_owned() })
 }
 
+fn log_line(text: &str) -> Option<LogLine> {
+    let mut parts = text.splitn(4, '\u{1}');
+    let at = Timestamp::from_micros(parts.next()?.parse().ok()?);
+    let (attempt, number) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(LogLine { number, at, attempt, line: parts.next()?.into() })
+}
+
 /// One job of a claim's answer: see `lua/claim.lua`.
 pub(super) fn claimed(row: Vec<Value>) -> Result<Claimed> {
-    let [id, message, fence, attempt, failures, crashes, snoozes, created, waited, options, ..] =
-        <[Value; 10]>::try_from(row.into_iter().take(10).collect::<Vec<_>>()).map_err(|_| odd("a job"))?;
+    let [id, message, fence, attempt, failures, crashes, snoozes, created, waited, options, checkpoint] =
+        <[Value; 11]>::try_from(row).map_err(|_| odd("a job"))?;
+    let checkpoint = bytes(checkpoint)?;
     let message = TaskMessage::decode(&*bytes(message)?).map_err(|_| odd("a message"))?;
     let count = |value: &Value| number(value).map(|number| u32::try_from(number).unwrap_or(0));
     let mut spec = encode::spec(message, &bytes(options)?)?;
@@ -134,6 +146,7 @@ pub(super) fn claimed(row: Vec<Value>) -> Result<Claimed> {
         snoozes: count(&snoozes)?,
         created_at: Timestamp::from_micros(number(&created)?),
         waited: Duration::from_micros(u64::try_from(number(&waited)?).unwrap_or(0)),
+        checkpoint: checkpoint.strip_prefix(b"1").map(|rest| rest.to_vec().into()),
     })
 }
 

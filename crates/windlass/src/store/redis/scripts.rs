@@ -58,6 +58,7 @@ scripts! {
     PRUNE "prune.lua" true,
     PULSE "pulse.lua" false,
     RECOVER "recover.lua" true,
+    REPORT "report.lua" true,
     RESCUE "rescue.lua" true,
     SCAN "scan.lua" true,
     SERVERS "servers.lua" false,

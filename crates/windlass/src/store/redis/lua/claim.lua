@@ -4,7 +4,7 @@
 --   rule: '=' (exact) or '^' (prefix), its text, how many jobs of its kinds may be taken (-1: any)
 -- returns: now, highest number given, how the claim stands (`new`, `again`: it had been made, `late`: a later one
 --   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, then each job: {id, message, fence,
---   attempt, failures, crashes, snoozes, created at, waited, options}, the last one with the rooms that are left
+--   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last one with the rooms that are left
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no
@@ -36,9 +36,9 @@ local function rule_of(kind)
   return found
 end
 
-local FIELDS = { 'msg', 'x:fx', 'x:cr', 'x:sn', 'x:c', 'x:p', 'x:o', 'pending_since', 'x:a', 'x:f', 'x:s', 'x:srv' }
+local FIELDS = { 'msg', 'x:fx', 'x:cr', 'x:sn', 'x:c', 'x:p', 'x:o', 'pending_since', 'x:a', 'x:f', 'x:s', 'x:srv', 'x:ck' }
 local function row(id, f, fence, attempt, waited)
-  return { id, f[1], fence, attempt, attempt - 1, f[3] or 0, f[4] or 0, f[5], waited, f[7] or '' }
+  return { id, f[1], fence, attempt, attempt - 1, f[3] or 0, f[4] or 0, f[5], waited, f[7] or '', f[13] and '1' .. f[13] or '' }
 end
 
 local function renewed(fences)
@@ -208,7 +208,7 @@ if #picked > 0 then
     answer[#answer + 1] = row(id, f, fence, failures + 1, int(math.max(0, now - since)))
   end
   for at, rule in ipairs(rules) do
-    answer[#answer][10 + at] = rule.room == math.huge and -1 or rule.room
+    answer[#answer][11 + at] = rule.room == math.huge and -1 or rule.room
   end
   call('EXPIRE', X .. 'claim:' .. fence, 3600)
   fences = fences .. (fences ~= '' and ',' or '') .. fence

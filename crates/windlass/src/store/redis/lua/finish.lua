@@ -1,7 +1,8 @@
 -- finish.lua: applies reports on runs of one queue's jobs, each fenced by its lease.
 -- ARGV: how many (at most 500), then for each: id, fence, verdict (complete, retry, snooze, release, bury, cancel),
 --   its number (microseconds to wait; bury: 1 counts as a failure) and text (reason), error class and message ('' and
---   '': none), 1 and the result or 0 and '', microseconds it ran, how many jobs follow in this queue and those (12
+--   '': none), 1 and the result or 0 and '', microseconds it ran, how many news and those (see
+--   report.lua), how many jobs follow in this queue and those (12
 --   values each, see take_job), how many letters to other queues and those (target, letter)
 -- returns: now, highest number given, for each the code of the job's new state or -1 (stale), then how many letters
 --   stand in the outbox
@@ -58,7 +59,10 @@ end
 local function finish()
   local id, fence, verdict, value, text = take(), take(), take(), take(), take()
   local class, message, has_result, result, ran = take(), take(), take() == '1', take(), take()
-  local followers, outgoing = {}, {}
+  local said, followers, outgoing = {}, {}, {}
+  for place = 1, tonumber(take()) do
+    said[place] = take_news()
+  end
   for place = 1, tonumber(take()) do
     followers[place] = take_job()
   end
@@ -67,6 +71,9 @@ local function finish()
   end
   local job = held(id, fence)
   if not job then return -1 end
+  for _, news in ipairs(said) do
+    note_news(id, fence, news)
+  end
   if class ~= '' then
     local e = call('HMGET', task(id), 'x:e', 'x:a')
     note(id, e[1], e[2] or '0', class, message)

@@ -12,6 +12,8 @@ local job = load(id)
 if action == 'edit' then
   local message = splice(job.message, { [2] = bytes_field('\18', text) })
   call('HSET', task(id), 'msg', message, 'x:u', int(now))
+  -- They belong to the payload that was.
+  call('HDEL', task(id), 'x:pf', 'x:pm', 'x:ck')
   if code == 3 then renumber(id) end
   return { code }
 elseif code == 4 then

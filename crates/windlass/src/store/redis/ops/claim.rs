@@ -115,7 +115,7 @@ impl<'c> Claiming<'c> {
         let mut held = self.store.held.lock();
         for row in answer {
             let mut row = list(row)?;
-            let rooms = row.split_off(10);
+            let rooms = row.split_off(11);
             if !rooms.is_empty() {
                 self.rooms = rooms.iter().map(number).collect::<Result<_>>()?;
             }

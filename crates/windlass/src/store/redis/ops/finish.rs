@@ -8,6 +8,7 @@ use super::{
     enqueue::{followers, look, register},
     lease::locate,
     reply::{bytes, list, number, odd, text},
+    report::news,
     scripts,
 };
 use crate::{
@@ -78,6 +79,8 @@ async fn report(store: &Shared, queue: &QueueName, finish: &Finish, args: &mut V
     args.extend([class.into_bytes(), message.into_bytes()]);
     args.extend([arg(u8::from(finish.result.is_some())), finish.result.as_deref().unwrap_or_default().to_vec()]);
     args.push(arg(micros(finish.ran)));
+    args.push(arg(finish.news.len()));
+    finish.news.iter().for_each(|said| args.extend(news(said)));
     let (here, there): (Vec<_>, Vec<_>) = finish.then.iter().cloned().partition(|job| job.spec.queue == *queue);
     args.push(arg(here.len()));
     if !here.is_empty() {

@@ -93,7 +93,8 @@ impl Walk<'_> {
             }
         }
         records.sort_by_key(|(_, place)| *place);
-        Ok(records.into_iter().map(|(record, _)| record).collect())
+        let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), ..record };
+        Ok(records.into_iter().map(|(record, _)| listed(record)).collect())
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) mod operate;
 pub(super) mod promote;
 pub(super) mod prune;
 pub(super) mod read;
+pub(super) mod report;
 pub(super) mod scan;
 pub(super) mod tallies;
 
