@@ -52,6 +52,10 @@ doc: ## Build the reference, without warnings
 check: ## Run all tests: unit, conformance, simulation, binary, examples, documents
 	$(CARGO) test --locked --workspace --all-features
 
+.PHONY: api
+api: ## Write the public surface down anew (crates/windlass/tests/api/api.txt)
+	WINDLASS_UPDATE_API=1 $(CARGO) test --locked -p windlass --all-features --test api the_public_surface
+
 .PHONY: outside
 outside: ## Hold a store from outside the workspace to the conformance suite
 	$(CARGO) test --locked --manifest-path $(OUTSIDE)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}

@@ -26,6 +26,7 @@ examples! {
     enqueue_stream
     events_and_hooks
     graceful_shutdown
+    groups
     hello
     job_queue
     many_workers_one_file

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{bench, completions, doctor, enqueue, job, man, prune, queue, stats, work},
+    commands::{bench, completions, doctor, enqueue, group, job, man, prune, queue, stats, work},
     demo::DemoArgs,
 };
 
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Job(job::Flags),
     /// Look at queues, pause and resume them
     Queue(queue::Flags),
+    /// Look at groups of jobs that wait to become one, flush and delete them
+    Group(group::Flags),
     /// Counts, waits and run times
     Stats(stats::Flags),
     /// Remove jobs that have ended

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde::Deserialize;
-use windlass::{Breaker, RetryBudget, RetryPolicy};
+use windlass::{Breaker, Kind, MAX_MEMBERS, QueueName, RetryBudget, RetryPolicy};
 
 use crate::{exit::Failure, handlers::builtin::Builtin, units::Span};
 
@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) queues: BTreeMap<String, u32>,
     #[serde(default)]
     pub(crate) kinds: BTreeMap<String, KindConfig>,
+    #[serde(default)]
+    pub(crate) groups: BTreeMap<String, GroupConfig>,
     schedules: Option<toml::Value>,
     pub(crate) http: Option<Http>,
 }
@@ -118,6 +120,19 @@ impl BudgetConfig {
     }
 }
 
+/// What becomes of groups of a name, or of all names under a pattern: a job of this kind, whose payload is the array of
+/// the members' payloads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupConfig {
+    pub(crate) kind: String,
+    /// Where that job goes; else into the queue of the group.
+    pub(crate) queue: Option<String>,
+    pub(crate) grace: Option<Span>,
+    pub(crate) max_delay: Option<Span>,
+    pub(crate) max_size: Option<u32>,
+}
+
 /// What runs a kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Runner<'a> {
@@ -152,9 +167,25 @@ impl Config {
         if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
             return Err(format!("the weight of queue `{queue}` is 0; give it at least 1, or leave the queue out"));
         }
+        self.groups.iter().try_for_each(|(group, config)| {
+            config.check().map_err(|problem| format!("groups.\"{group}\": {problem}"))
+        })?;
         self.kinds.iter().try_for_each(|(kind, config)| {
             config.runner().map(drop).map_err(|problem| format!("kinds.\"{kind}\": {problem}"))
         })
+    }
+}
+
+impl GroupConfig {
+    fn check(&self) -> Result<(), String> {
+        Kind::new(&self.kind).map_err(|error| error.to_string())?;
+        self.queue.as_ref().map(QueueName::new).transpose().map_err(|error| error.to_string())?;
+        match self.max_size {
+            Some(size) if !(1..=MAX_MEMBERS).contains(&size) => {
+                Err(format!("`max_size` is {size}; a job takes 1 to {MAX_MEMBERS} members"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -232,6 +263,9 @@ mod tests {
         assert!(refused("[kinds.a]\ncommand = []").contains("empty"));
         assert!(refused("[kinds.a]\nbuiltin = \"nap\"").contains("`nap`"));
         assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretry = \"fixed\"").contains("no retry policy"));
+        assert!(refused("[groups.a]").contains("missing field `kind`"));
+        assert!(refused("[groups.a]\nkind = \"b*\"").contains("groups.\"a\": the kind ends in `*`"));
+        assert!(refused("[groups.a]\nkind = \"b\"\nmax_size = 1001").contains("1 to 1000 members"));
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
         assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
         assert!(refused("[http]\nport = 1").contains("unknown field `port`"));

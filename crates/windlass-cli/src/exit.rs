@@ -87,7 +87,8 @@ impl From<&Error> for Failure {
             Error::Store(error) => error.into(),
             Error::Invalid(_) => Failure::new(Exit::Usage, "invalid", message),
             Error::Config(_) => Failure::config(message),
-            Error::NotFound(_) => Failure::not_found(message).help("`windlass job list` shows the jobs that are there"),
+            Error::NotFound(_) => Failure::not_found(message)
+                .help("`windlass job list` shows the jobs that are there; with --retention completed ones stay"),
             Error::Gone(_) => Failure::new(Exit::NotFound, "gone", message)
                 .help("enqueue with --retention, e.g. `--retention 1d`, and completed jobs stay readable that long"),
             Error::Conflict { id, .. } => Failure::new(Exit::Conflict, "conflict", message)
@@ -102,10 +103,15 @@ impl From<&StoreError> for Failure {
     fn from(error: &StoreError) -> Self {
         let message = error.to_string();
         match error {
+            StoreError::Unavailable(reason) if reason.contains("disk is full") => {
+                Failure::new(Exit::Unavailable, "unavailable", message)
+                    .help("make space on its file system; what was acknowledged is still there")
+            }
             StoreError::Unavailable(_) => Failure::new(Exit::Unavailable, "unavailable", message)
                 .help("check the address or the path, and that this user may read and write there"),
-            StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message)
-                .help("nothing was changed; use the version of windlass that wrote it, another path, or a backup"),
+            StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message).help(
+                "use the version of windlass that wrote it, another path, or a backup; opening it has changed nothing",
+            ),
             StoreError::Unsupported(_) => Failure::new(Exit::Usage, "unsupported", message),
             _ => Failure::new(Exit::Usage, "invalid", message),
         }

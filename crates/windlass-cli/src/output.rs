@@ -33,8 +33,14 @@ pub(crate) fn write(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        other => Ok(other.map_err(|error| unwritten(&error))?),
     }
+}
+
+/// An answer that nobody will read, although it was meant to be read.
+pub(crate) fn unwritten(error: &io::Error) -> Failure {
+    let message = format!("the answer cannot be written to stdout: {error}");
+    Failure::new(Exit::Failed, "failed", message).help("what was asked for is done; only the answer is lost")
 }
 
 /// A list, as every command gives it.

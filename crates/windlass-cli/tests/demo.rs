@@ -157,8 +157,11 @@ fn pictures_of_the_users_are_used_and_bad_ones_end_dead() {
     let summary = place.demo(&["--images", "mine", "--dir", "out", "--jobs", "24"]);
     let dead = summary["dead_jobs"].as_array().unwrap();
     for bad in ["mine/cut.jpeg", "mine/no picture.png"] {
-        assert!(dead.iter().any(|job| job["about"].as_str().unwrap().starts_with(bad)), "{bad}: {dead:?}");
+        let of_bad = |job: &&Value| job["about"].as_str().unwrap().starts_with(bad);
+        assert!(dead.iter().any(|job| of_bad(&job)), "{bad}: {dead:?}");
+        assert!(dead.iter().filter(of_bad).all(|job| job["unreadable"] != job["planned"]), "{bad}: {dead:?}");
     }
+    assert!(dead.iter().any(|job| job["unreadable"] == true), "{dead:?}");
     assert!(files(&summary, "images/my_cat-").len() > 1, "{summary}");
     assert_eq!(number(&summary["jobs"]), number(&summary["completed"]) + number(&summary["dead"]));
     assert_eq!(fs::read(folder.join("my cat.JPG")).unwrap(), whole, "the user's pictures stay as they are");

@@ -64,6 +64,22 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// A job and the options of one call; see [`Job::with`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Remind;
+/// # impl windlass::Job for Remind {
+/// #     const KIND: &'static str = "remind";
+/// # }
+/// use windlass::{Client, Job};
+/// let client = Client::open("memory:").await?;
+/// client.enqueue(Remind.with(|o| o.process_in(Duration::from_secs(3600)).tag("night"))).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct With<J> {
     job: J,
@@ -71,6 +87,16 @@ pub struct With<J> {
 }
 
 /// A job whose kind is known only at run time: bytes under a name.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, RawJob};
+/// let client = Client::open("memory:").await?;
+/// client.enqueue(RawJob::new("image:resize", r#"{"file":"cat.png"}"#).with(|o| o.queue("low"))).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RawJob {
     /// The name that chooses the handler.
@@ -152,6 +178,21 @@ struct Inner {
 }
 
 /// Sets up a [`Client`]; see [`Client::builder`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::{Client, JobOptions};
+/// let client = Client::builder()
+///     .defaults(JobOptions::new().retention(Duration::from_secs(3600)))
+///     .queue_defaults("low", JobOptions::new().max_retry(3))
+///     .open("memory:")
+///     .await?;
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     env: Env,

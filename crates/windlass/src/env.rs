@@ -48,6 +48,11 @@ pub trait Host: Send + Sync + 'static {
 }
 
 /// A handle to the [`Host`], cheap to clone.
+///
+/// ```
+/// let env = windlass::Env::system();
+/// assert_eq!(env.new_id().as_uuid().unwrap().get_version_num(), 7);
+/// ```
 #[derive(Clone)]
 pub struct Env(Arc<dyn Host>);
 

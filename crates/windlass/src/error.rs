@@ -27,6 +27,21 @@ pub struct FailedJob {
 }
 
 /// What goes wrong when a client or a server is asked for something.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, Error, JobId};
+/// let client = Client::open("memory:").await?;
+/// match client.cancel(&"report-7".parse::<JobId>()?, "no longer needed").await {
+///     Ok(state) => println!("it is {state} now"),
+///     Err(Error::NotFound(id)) => println!("there is no {id}"),
+///     Err(Error::Conflict { state, .. }) => println!("it had ended already: {state}"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -39,12 +54,12 @@ pub enum Error {
     /// A server or router is set up wrongly.
     #[error("{0}")]
     Config(String),
-    /// There is no job with this id.
-    #[error("there is no job `{0}`")]
+    /// There is no job with this id: it was removed, or never there.
+    #[error("job `{0}` is not in this store: it was removed, or never there")]
     NotFound(JobId),
-    /// The job was there and is no longer.
+    /// There is no job with this id, which is one that a client made: it was most likely removed.
     #[error(
-        "job `{0}` has been removed; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)"
+        "job `{0}` is not in this store: it was removed, or never there; a completed job stays readable only for its retention, so set one (JobOptions::retention, --retention)"
     )]
     Gone(JobId),
     /// The job's state does not allow it.

@@ -124,6 +124,7 @@ pub use self::{
         Health, Monitor, RunningServer, Server,
         context::{Extension, FromJob, FromRef, JobContext, State},
         events::{Event, EventKind},
+        group::Group,
         handler::{BlockingHandler, Decode, Handler},
         outcome::{BoxError, IntoOutcome, JobError, Json, MarkedError, Outcome, Output, Result, ResultExt},
         router::Router,

@@ -129,6 +129,8 @@ impl Both {
             server: self.server,
             sequence: self.claims,
             limit: 10,
+            slots: 10,
+            quick: Default::default(),
             shares: vec![QueueShare { queue: queue(), quota: 10 }],
             kinds: KindFilter::all(),
             lease: Duration::from_secs(10),

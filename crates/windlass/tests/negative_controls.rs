@@ -4,13 +4,16 @@
 
 mod broken;
 
+use std::sync::Arc;
+
 use windlass::{
     Env,
     conformance::{Bench, FACTS, Opened},
-    store::memory::MemoryStore,
+    store::{Backend, memory::MemoryStore},
+    testing::{Layer, Layered},
 };
 
-use self::broken::{Broken, Fault, WrongClock};
+use self::broken::{Broken, Fault, WrongClock, layers::*};
 
 /// Asserts that each of these facts (`area::name`) panics on a store of this factory.
 async fn caught(facts: &[&str], open: impl Fn(Env) -> Opened) {
@@ -25,6 +28,10 @@ async fn caught(facts: &[&str], open: impl Fn(Env) -> Opened) {
 
 async fn caught_with(fault: Fault, facts: &[&str]) {
     caught(facts, |env| Opened::new(Broken::new(MemoryStore::new(env), fault))).await;
+}
+
+async fn caught_over<L: Layer>(facts: &[&str], layer: fn(Arc<dyn Backend>) -> L) {
+    caught(facts, |env| Opened::new(Layered(layer(Arc::new(MemoryStore::new(env)))))).await;
 }
 
 #[tokio::test]
@@ -100,6 +107,11 @@ async fn a_suspect_in_company_is_caught() {
         "suspects::a_suspect_stays_one_through_a_retry_and_a_release",
     ];
     caught_with(Fault::SuspectsLikeOthers, &facts).await;
+}
+
+#[tokio::test]
+async fn a_claim_beyond_the_free_slots_is_caught() {
+    caught_with(Fault::IgnoresSlots, &["claim::what_is_not_quick_takes_no_more_than_the_slots"]).await;
 }
 
 #[tokio::test]
@@ -203,4 +215,84 @@ async fn leases_on_the_wall_clock_are_caught() {
 async fn blindness_to_a_reboot_is_caught() {
     let open = |right| WrongClock { right, one_clock: false };
     caught(&["leases::a_reboot_ends_all_leases"], |env| Opened::new(MemoryStore::new(Env::new(open(env))))).await;
+}
+
+#[tokio::test]
+async fn a_prune_without_a_limit_is_caught() {
+    let facts = [
+        "prune::a_prune_goes_in_chunks_and_says_when_there_is_more",
+        "prune::thousands_that_expire_at_once_go_in_steps_between_which_others_work",
+    ];
+    caught_over(&facts, PrunesAll).await;
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_knows_is_caught() {
+    let facts = [
+        "unique::a_key_is_held_while_its_job_waits_runs_retries_or_snoozes",
+        "unique::a_key_is_held_through_a_crash_and_a_release",
+        "unique::an_idempotency_key_outlives_a_delete",
+        "unique::a_redrive_gives_way_to_the_holder_of_its_key",
+        "unique::clients_that_race_for_a_key_make_one_job",
+    ];
+    caught_over(&facts, Keyless).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_never_free_is_caught() {
+    let facts = [
+        "unique::a_key_is_free_once_its_job_is_completed",
+        "unique::a_key_is_free_once_its_job_is_dead",
+        "unique::a_key_is_free_once_its_job_is_poison",
+        "unique::a_key_is_free_once_its_job_is_cancelled",
+        "unique::a_key_is_free_once_its_job_is_deleted",
+    ];
+    caught_over(&facts, HoldsKeys).await;
+}
+
+#[tokio::test]
+async fn a_promoter_that_a_key_stops_is_caught() {
+    caught_over(&["unique::a_unique_conflict_does_not_stop_the_promoter"], StopsAtKeys).await;
+}
+
+#[tokio::test]
+async fn a_rescue_in_spite_of_a_renewal_is_caught() {
+    let facts = ["rescue::a_rescuer_that_comes_after_a_renewal_does_nothing", "leases::a_renewed_lease_is_kept"];
+    caught_over(&facts, DeafToRenewals).await;
+}
+
+#[tokio::test]
+async fn a_crash_that_is_charged_twice_is_caught() {
+    caught_over(&["rescue::rescuers_at_once_charge_one_crash"], ChargesTwice).await;
+}
+
+#[tokio::test]
+async fn servers_under_one_name_are_caught() {
+    caught_over(&["claim::another_server_with_the_same_number_gets_its_own_jobs"], OneName).await;
+}
+
+#[tokio::test]
+async fn a_rescue_that_needs_the_register_is_caught() {
+    caught_over(&["leases::what_a_server_held_is_rescued_though_the_register_has_forgotten_it"], RescuesTheRegistered)
+        .await;
+}
+
+#[tokio::test]
+async fn a_snooze_that_counts_as_a_failure_is_caught() {
+    let facts = ["finish::a_snooze_burns_no_attempt", "finish::a_hundred_snoozes_then_an_error_is_a_first_failure"];
+    caught_over(&facts, SnoozeIsFailure).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_done_by_halves_when_dropped_is_caught() {
+    caught_with(Fault::HalfEnqueues, &["dropped::an_enqueue_dropped_at_any_await_is_there_whole_or_not_at_all"]).await;
+    caught_with(Fault::ForgetsClaims, &["dropped::a_claim_dropped_at_any_await_can_be_repeated"]).await;
+    let facts = ["dropped::a_finish_dropped_at_any_await_is_applied_whole_or_not_at_all"];
+    caught_over(&facts, FinishesInTwo).await;
+}
+
+#[tokio::test]
+async fn a_dropped_call_that_leaves_its_transaction_open_is_caught() {
+    let facts = ["dropped::a_dropped_call_keeps_nobody_else_from_the_store"];
+    caught_over(&facts, |store| LeaksTransactions(store, Default::default())).await;
 }

@@ -14,7 +14,7 @@ use windlass::{Client, DEFAULTS, Enqueued, Error, RawJob};
 use super::request::{self, Answer, Expected};
 use crate::{
     exit::{Exit, Failure},
-    output::ErrorDocument,
+    output::{ErrorDocument, unwritten},
     store::App,
 };
 
@@ -42,13 +42,20 @@ pub(crate) async fn run(app: &App, source: &str) -> anyhow::Result<Exit> {
     };
     let client = app.shared().await?;
     let mut chunks = read_ahead(reader)?;
-    let (mut refused, mut heard) = (0u64, true);
+    let (mut refused, mut heard) = (0u64, Ok(()));
     while let Some(chunk) = chunks.recv().await {
         let chunk = chunk.map_err(|error| Failure::usage(format!("{source} cannot be read further: {error}")))?;
         let answers = answer(&client, chunk).await?;
         refused += answers.iter().filter(|answer| answer.result.is_err()).count() as u64;
         // The jobs matter more than their answers: nobody has to listen.
-        heard = heard && print(&answers)?;
+        if heard.is_ok() {
+            heard = print(&answers);
+        }
+    }
+    let lost = heard.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+    if let Some(error) = &lost {
+        let help = format!("all lines were read; {refused} were refused, all others are enqueued");
+        return Err(unwritten(error).help(help).into());
     }
     if refused > 0 {
         let problem = format!("{refused} lines were refused; all others are enqueued");
@@ -187,8 +194,8 @@ struct Refused<'a> {
     document: ErrorDocument<'a>,
 }
 
-/// Prints the answers. False: nobody reads them any more.
-fn print(answers: &[LineAnswer]) -> anyhow::Result<bool> {
+/// Prints the answers.
+fn print(answers: &[LineAnswer]) -> io::Result<()> {
     let mut text = Vec::with_capacity(answers.len() * 128);
     for answer in answers {
         match &answer.result {
@@ -200,10 +207,7 @@ fn print(answers: &[LineAnswer]) -> anyhow::Result<bool> {
         text.push(b'\n');
     }
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(&text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        other => Ok(other.map(|()| true)?),
-    }
+    stdout.write_all(&text).and_then(|()| stdout.flush())
 }
 
 #[cfg(test)]

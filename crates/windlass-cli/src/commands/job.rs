@@ -215,7 +215,7 @@ fn words(job: &JobRecord) -> String {
         ("id", spec.id.to_string()),
         ("kind", spec.kind.to_string()),
         ("queue", spec.queue.to_string()),
-        ("state", job.reason.as_ref().map_or(job.state.to_string(), |reason| format!("{} ({reason})", job.state))),
+        ("state", job.state.to_string()),
         ("attempt", format!("{} (at most {} retries)", job.attempt, spec.max_retry)),
         ("payload", shown(&spec.payload)),
         ("priority", spec.priority.to_string()),
@@ -223,10 +223,18 @@ fn words(job: &JobRecord) -> String {
         ("retention", units::show(spec.retention)),
         ("created", job.created_at.to_string()),
     ];
+    let headers: Vec<String> = spec.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let optional = [
+        ("reason", job.reason.as_ref().map(ToString::to_string)),
+        ("asked to end", job.cancel_requested.as_ref().map(ToString::to_string)),
         ("tenant", spec.tenant.as_ref().map(ToString::to_string)),
         ("tags", (!spec.tags.is_empty()).then(|| spec.tags.join(", "))),
+        ("headers", (!headers.is_empty()).then(|| headers.join(", "))),
+        ("unique key", spec.unique.map(|unique| unique.key.to_string())),
+        ("group", spec.group.as_ref().map(ToString::to_string)),
+        ("went into", job.flushed_into.as_ref().map(ToString::to_string)),
         ("deadline", spec.deadline.map(|at| at.to_string())),
+        ("failures", (job.failures > 0).then(|| job.failures.to_string())),
         ("crashes", (job.crashes > 0).then(|| job.crashes.to_string())),
         ("snoozes", (job.snoozes > 0).then(|| job.snoozes.to_string())),
         ("due", job.run_at.map(|at| at.to_string())),

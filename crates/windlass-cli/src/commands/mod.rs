@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod enqueue;
 mod follow;
+pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod man;
 pub(crate) mod payload;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Work(flags) => work::run(&app, flags).await,
             Command::Job(flags) => job::run(&app, flags).await,
             Command::Queue(flags) => queue::run(&app, flags).await,
+            Command::Group(flags) => group::run(&app, flags).await,
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Doctor(flags) => doctor::run(&app, flags).await,

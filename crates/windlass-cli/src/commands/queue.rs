@@ -93,14 +93,21 @@ async fn list(app: &App, client: &Client) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-const HEADINGS: [&str; 9] =
-    ["QUEUE", "PAUSED", "WEIGHT", "OLDEST WAIT", "PENDING", "RUNNING", "SCHEDULED", "RETRYING", "DEAD"];
+const HEADINGS: [&str; 10] =
+    ["QUEUE", "PAUSED", "WEIGHT", "OLDEST WAIT", "PENDING", "RUNNING", "SCHEDULED", "AGGREGATING", "RETRYING", "DEAD"];
 
 fn row(queue: &Queue) -> Vec<String> {
     let wait = queue.oldest_wait_ms.map(|ms| units::show(std::time::Duration::from_millis(ms)));
     let paused = if queue.paused { "yes" } else { "no" };
     let facts = [queue.name.clone(), paused.into(), or_dash(queue.weight), or_dash(wait)];
-    let shown = [JobState::Pending, JobState::Running, JobState::Scheduled, JobState::Retrying, JobState::Dead];
+    let shown = [
+        JobState::Pending,
+        JobState::Running,
+        JobState::Scheduled,
+        JobState::Aggregating,
+        JobState::Retrying,
+        JobState::Dead,
+    ];
     let counts = shown.map(|state| queue.by_state[state.code() as usize].to_string());
     facts.into_iter().chain(counts).collect()
 }

@@ -67,9 +67,6 @@ pub(crate) struct Request {
 impl Request {
     /// The job, and what its answer says of it.
     pub(crate) fn into_job(self, env: &Env) -> Result<(RawJob, Expected), Failure> {
-        if self.group.is_some() {
-            return Err(Failure::usage("this version has no groups; leave `group` out"));
-        }
         let value = payload::parse(&self.payload)?;
         let start = match (self.process_at, self.process_in) {
             (None, None) => Start::Now,
@@ -77,7 +74,7 @@ impl Request {
             (None, Some(wait)) => Start::In(wait),
             (Some(_), Some(_)) => return Err(Failure::usage("`process_at` and `process_in` exclude each other")),
         };
-        let expected = Expected { queue: self.queue.clone(), state: state(start, env.wall()) };
+        let expected = Expected { queue: self.queue.clone(), state: state(start, env.wall(), self.group.is_some()) };
         let mut options = JobOptions::new();
         if let Some(rule) = self.unique {
             let key = payload::unique_value(value, &self.unique_by)?;
@@ -127,14 +124,18 @@ impl Request {
         if let Some(id) = &self.id {
             options = options.id(id);
         }
+        if let Some(group) = &self.group {
+            options = options.group(group);
+        }
         options
     }
 }
 
-fn state(start: Start, now: Timestamp) -> JobState {
+fn state(start: Start, now: Timestamp, grouped: bool) -> JobState {
     match start {
         Start::At(at) if at > now => JobState::Scheduled,
         Start::In(wait) if !wait.is_zero() => JobState::Scheduled,
+        _ if grouped => JobState::Aggregating,
         _ => JobState::Pending,
     }
 }

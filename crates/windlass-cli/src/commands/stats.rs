@@ -10,7 +10,7 @@ use windlass::{
 
 use crate::{
     exit::Exit,
-    output::{pairs, table},
+    output::{or_dash, pairs, table},
     store::App,
     units,
 };
@@ -76,7 +76,8 @@ fn words(stats: &Stats, groups: bool) -> String {
         let headings = ["NAME", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];
         let row = |group: &GroupStats| {
             let counts = [group.completed, group.failed, group.retried].map(|count| count.to_string());
-            let times = [group.avg_duration_ms, group.p99_wait_ms, group.p99_run_ms].map(millis);
+            let times = [Some(group.avg_duration_ms), group.p99_wait_ms, group.p99_run_ms]
+                .map(|time| or_dash(time.map(millis)));
             [group.name.clone()].into_iter().chain(counts).chain(times).collect()
         };
         let rows: Vec<Vec<String>> = stats.items.iter().map(row).collect();

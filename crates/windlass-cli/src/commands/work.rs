@@ -5,14 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use serde::Serialize;
 use tracing::{info, warn};
-use windlass::{Client, DEFAULTS, KindFilter, QueueName, RunningServer, Server, ServerId};
+use windlass::{Client, DEFAULTS, KindFilter, Pattern, QueueName, RunningServer, Server, ServerId, StoreError};
 
 use crate::{
     config::{Config, EXAMPLE},
     endpoints::Endpoints,
     events::EventLog,
     exit::{Exit, Failure},
-    handlers::{Groups, router},
+    handlers::{Groups, aggregators, router},
     notify::Notify,
     signals::{Signals, Wish},
     store::App,
@@ -35,6 +35,9 @@ A configuration:
   retry_budget = { ratio = 0.1 }      # for ten first runs one retry; what is over waits longer
   [kinds.ping]
   builtin = \"noop\"                # noop, sleep, fail, panic, abort
+  [groups.\"digest:*\"]             # jobs of a group become one, with the array of their payloads
+  kind = \"email:digest\"
+  grace = \"1m\"                    # or max_delay, max_size
 
 SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.
 Under systemd with Type=notify it says when it is ready and stops, and answers to WatchdogSec.";
@@ -94,11 +97,13 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     }
     let groups = Groups::default();
     let router = router(&app.config, &groups)?;
-    let mut signals = Signals::listen()?;
     let client = Client::open(url).await?;
     let queues = queues(&app.config, &flags);
+    // A FIFO waits here for its reader, and as long as nothing is held a signal may end us as it ends any process.
     let log = flags.events.as_deref().map(EventLog::open).transpose()?;
+    let mut signals = Signals::listen()?;
     let mut server = configure(Server::new(&client, router), &app.config, &flags).queues(queues.clone());
+    server = aggregators(server, &app.config);
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
@@ -116,13 +121,14 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     info!(server.id = %server.id(), store = %client.store().place(), ?queues, slots = server.health().slots, "working");
     notify.say("READY=1");
     let id = server.id();
-    let reason = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await?;
+    let ended = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await;
     notify.say("STOPPING=1");
-    shut_down(server, signals, groups).await;
+    shut_down(server, &mut signals, groups).await;
     drop(watchdog);
     if let Some(log) = log {
-        log.close();
+        close(log, &mut signals).await;
     }
+    let reason = ended?;
     app.out.document(&Summary { server: id, reason }, || format!("ended: {reason:?}").to_lowercase())?;
     Ok(Exit::Ok)
 }
@@ -191,15 +197,16 @@ async fn until_ended(
 ) -> anyhow::Result<Reason> {
     let kinds = KindFilter::of(config.kinds.keys().map(String::as_str))?;
     let queues = queues.iter().map(|(name, _)| QueueName::new(name)).collect::<Result<Vec<_>, _>>()?;
+    let groups = config.groups.keys().map(|name| Pattern::new(name)).collect::<Result<Vec<_>, _>>()?;
     let drained = async {
-        if flags.drain { drained(client, server, &queues, &kinds).await } else { std::future::pending().await }
+        if flags.drain { drained(client, server, &queues, &kinds, &groups).await } else { std::future::pending().await }
     };
     tokio::pin!(drained);
     loop {
         let wish = tokio::select! {
             biased;
             wish = signals.next() => wish,
-            () = &mut drained => return Ok(Reason::Drained),
+            drained = &mut drained => return Ok(drained.map(|()| Reason::Drained)?),
         };
         match wish {
             Wish::Stop => return Ok(Reason::Signal),
@@ -214,16 +221,27 @@ async fn until_ended(
 /// How often a drain looks at most, however busy the store is.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Resolves once the server holds nothing and the store has nothing for it.
-pub(crate) async fn drained(client: &Client, server: &RunningServer, queues: &[QueueName], kinds: &KindFilter) {
+/// Resolves once the server holds nothing and the store has nothing for it; or with what makes the store refuse to give
+/// jobs, such as damage, which would never come to an end.
+pub(crate) async fn drained(
+    client: &Client,
+    server: &RunningServer,
+    queues: &[QueueName],
+    kinds: &KindFilter,
+    groups: &[Pattern],
+) -> Result<(), StoreError> {
     let mut wakeups = client.store().wakeups();
     let mut pause = LOOK_EVERY;
     loop {
         wakeups.mark_seen();
+        if let Some(refusal) = server.refusal() {
+            return Err(refusal);
+        }
         if server.health().held == 0 {
-            match client.store().outstanding(queues, kinds, &[]).await {
-                Ok(0) => return,
+            match client.store().outstanding(queues, kinds, groups).await {
+                Ok(0) => return Ok(()),
                 Ok(_) => {}
+                Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => warn!(%error, "the store does not say what is left; asking again"),
             }
         }
@@ -239,7 +257,7 @@ pub(crate) async fn drained(client: &Client, server: &RunningServer, queues: &[Q
 }
 
 /// Shuts down; a second signal ends the process at once, and the commands that it runs.
-async fn shut_down(server: RunningServer, mut signals: Signals, groups: Groups) {
+async fn shut_down(server: RunningServer, signals: &mut Signals, groups: Groups) {
     info!("shutting down; a second SIGTERM or SIGINT ends it at once");
     tokio::select! {
         biased;
@@ -247,6 +265,19 @@ async fn shut_down(server: RunningServer, mut signals: Signals, groups: Groups) 
         () = signals.stop() => {
             warn!("second signal: ending at once; running jobs are rescued elsewhere");
             groups.kill_all();
+            std::process::exit(130);
+        }
+    }
+}
+
+/// Writes the events that are left; a signal ends a wait for a reader who does not read.
+async fn close(log: EventLog, signals: &mut Signals) {
+    let closed = tokio::task::spawn_blocking(|| log.close());
+    tokio::select! {
+        biased;
+        _ = closed => {}
+        () = signals.stop() => {
+            warn!("ending before all events are written: nobody reads them");
             std::process::exit(130);
         }
     }

@@ -68,6 +68,8 @@ struct DeadJob {
     attempts: u32,
     error: String,
     planned: bool,
+    /// A picture of the user's that could not be read.
+    unreadable: bool,
 }
 
 /// What the summary says beside the jobs.
@@ -101,7 +103,7 @@ impl Summary {
             seconds: (facts.seconds * 1000.0).round() / 1000.0,
             by_kind: by_kind(jobs, stats),
             dead_jobs: dead
-                .map(|job| DeadJob::new(job, planned(job) || account::is_unreadable(job, facts.own_pictures)))
+                .map(|job| DeadJob::new(job, planned(job), account::is_unreadable(job, facts.own_pictures)))
                 .collect(),
             missing: facts.missing,
             dir: facts.dir,
@@ -149,7 +151,11 @@ impl Summary {
         }
         let _ = writeln!(text, "\n{}", paint.bold("Dead letters"));
         for job in self.dead_jobs.iter().take(20) {
-            let how = if job.planned { "as expected" } else { "NOT PLANNED" };
+            let how = match (job.planned, job.unreadable) {
+                (true, _) => "as expected",
+                (_, true) => "unreadable",
+                _ => "NOT PLANNED",
+            };
             let _ = writeln!(text, "  {:<16}{}", job.kind, job.about);
             let attempts = if job.attempts == 1 { "1 attempt".into() } else { format!("{} attempts", job.attempts) };
             let more = format!("{} after {attempts}, {how}: {}", job.reason, first_line(&job.error));
@@ -183,9 +189,13 @@ impl Summary {
     fn write_verdict(&self, text: &mut String, paint: Paint) {
         let (jobs, seconds) = (self.jobs, self.seconds);
         if self.ok {
+            let unreadable = self.dead_jobs.iter().filter(|job| job.unreadable).count() as u64;
+            let bad = if unreadable > 0 { format!("{unreadable} unreadable, ") } else { String::new() };
             let line = format!(
-                "All {jobs} jobs are accounted for: {} completed, {} dead as expected, {} lost. {seconds:.1} s",
-                self.completed, self.dead, self.lost
+                "All {jobs} jobs are accounted for: {} completed, {} dead as expected, {bad}{} lost. {seconds:.1} s",
+                self.completed,
+                self.dead - unreadable,
+                self.lost
             );
             let _ = writeln!(text, "\n{}", paint.good(&line));
             return;
@@ -201,7 +211,7 @@ impl Summary {
 }
 
 impl DeadJob {
-    fn new(job: &JobRecord, planned: bool) -> Self {
+    fn new(job: &JobRecord, planned: bool, unreadable: bool) -> Self {
         Self {
             id: job.id().to_string(),
             kind: job.spec.kind.to_string(),
@@ -210,6 +220,7 @@ impl DeadJob {
             attempts: job.attempt,
             error: job.errors.last().map(|error| error.message.clone()).unwrap_or_default(),
             planned,
+            unreadable: unreadable && !planned,
         }
     }
 }

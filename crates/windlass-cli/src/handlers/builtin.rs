@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use windlass::{Decode, JobContext, JobError, ResultExt, Router};
+use windlass::{Decode, JobContext, JobError, Router};
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -59,7 +59,11 @@ fn default_nap() -> u64 {
 async fn sleep(_: Unread, ctx: JobContext) -> windlass::Result {
     let payload = ctx.payload();
     let is_object = payload.trim_ascii_start().starts_with(b"{");
-    let ms = if is_object { serde_json::from_slice::<Nap>(payload).or_bury()?.ms } else { default_nap() };
+    let ms = if is_object {
+        serde_json::from_slice::<Nap>(payload).map_err(|error| JobError::undecodable(&error))?.ms
+    } else {
+        default_nap()
+    };
     tokio::select! {
         biased;
         () = ctx.client().env().sleep(Duration::from_millis(ms)) => Ok(()),

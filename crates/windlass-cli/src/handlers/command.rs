@@ -108,12 +108,14 @@ impl Process {
                 tokio::select! {
                     biased;
                     () = &mut talk => {}
-                    // Processes that it left behind hold its output: they end with the run.
-                    () = self.env.sleep(LEFTOVERS) => self.group.kill(),
+                    // Processes that it left behind hold its output.
+                    () = self.env.sleep(LEFTOVERS) => {}
                 }
                 status?
             }
         };
+        // What it left behind ends with the run.
+        self.group.kill();
         self.group.over();
         Ok(status)
     }
@@ -138,7 +140,7 @@ impl Process {
         match status.code() {
             Some(0) => Ok(self.result(ctx)),
             Some(BURY) => Ok(Err(self.complaint(&format!("exit code {BURY}"))).or_bury()?),
-            Some(SNOOZE) => Ok(Err("the command asked for a snooze").or_snooze(self.snooze_time())?),
+            Some(SNOOZE) => Ok(Err("the command asked for a snooze").or_snooze(self.snooze_time(ctx))?),
             Some(code) => Err(self.complaint(&format!("exit code {code}")).into()),
             None => {
                 let signal = status.signal().unwrap_or_default();
@@ -155,10 +157,16 @@ impl Process {
         })
     }
 
-    fn snooze_time(&self) -> Duration {
+    fn snooze_time(&self, ctx: &JobContext) -> Duration {
         let line = self.written.last_line().ok().flatten().map(String::from_utf8_lossy);
-        let asked = line.as_deref().and_then(|line| line.trim().strip_prefix("retry-after "));
-        asked.and_then(|time| crate::units::duration(time.trim()).ok()).unwrap_or(SNOOZE_TIME)
+        let Some(asked) = line.as_deref().and_then(|line| line.trim().strip_prefix("retry-after ")) else {
+            return SNOOZE_TIME;
+        };
+        crate::units::duration(asked.trim()).unwrap_or_else(|_| {
+            warn!(job.id = %ctx.id(), job.kind = ctx.kind(), "the command's `retry-after` is no duration, so it is put \
+                off by 10s; write a whole number and a unit: 500ms, 10s, 5m, 1h or 2d");
+            SNOOZE_TIME
+        })
     }
 
     fn complaint(&self, end: &str) -> String {

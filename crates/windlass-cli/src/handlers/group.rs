@@ -1,4 +1,5 @@
-//! The process groups of commands that run now, so that none outlives the run that started it.
+//! The process groups of commands that run now, so that none outlives the run that started it. What is to live on
+//! needs a group of its own (`setsid`).
 
 use std::{
     collections::HashSet,

@@ -2,6 +2,7 @@
 
 pub(crate) mod builtin;
 pub(crate) mod command;
+mod gather;
 mod group;
 mod tail;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use windlass::{JobContext, RawJob, Router};
 
-pub(crate) use self::group::Groups;
+pub(crate) use self::{gather::aggregators, group::Groups};
 use crate::config::{Config, Runner};
 
 /// A router for all kinds of the configuration.

@@ -33,14 +33,35 @@ fn a_payload_that_is_no_json_too_big_or_too_deep_is_2_and_leaves_no_store() {
     assert!(answer.error()["message"].as_str().unwrap().contains("1048576"), "{answer:?}");
     let deep = "[".repeat(500_000) + &"]".repeat(500_000);
     place.feed(&["enqueue", "a", "--payload", "-"], deep.as_bytes()).expect(2);
+    place.feed(&["enqueue", "a", "--payload", "-"], "[".repeat(1_000_000).as_bytes()).expect(2);
     place.feed(&["enqueue", "a", "--payload", "@/dev/zero"], b"").expect(2);
     for flags in
-        [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", "g"], &["--header", "x"], &["--tag", ""]]
+        [&["--priority", "101"][..], &["--timeout", "0s"], &["--group", ""], &["--header", "x"], &["--tag", ""]]
     {
         place.run(&[&["enqueue", "a"], flags].concat()).expect(2);
     }
     place.run(&["enqueue", "a*"]).expect(2);
     assert!(!place.path("jobs.db").exists());
+}
+
+/// More bytes pass through a process than it may have memory for.
+#[cfg(target_os = "linux")]
+#[test]
+fn input_without_end_is_refused_in_bounded_memory() {
+    let place = Place::new();
+    let shell = |script: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("ulimit -v 1048576; {script}"), env!("CARGO_BIN_EXE_windlass")]);
+        command.env("WINDLASS_STORE", place.url());
+        feed(command, b"")
+    };
+    let answer = shell("exec \"$0\" --json enqueue a --payload @/dev/zero").expect(2);
+    assert_eq!(answer.error()["code"], "usage", "{answer:?}");
+    let long = "{ head -c 1300000000 /dev/zero; echo; echo '{\"kind\":\"a\"}'; } | \"$0\" --json enqueue --batch -";
+    let answers = shell(long).expect(2).lines();
+    assert_eq!((&answers[0]["line"], &answers[1]["state"]), (&1.into(), &"pending".into()), "{answers:?}");
+    // The control: the limit is felt.
+    assert_ne!(shell("exec head -c 1300000000 /dev/zero | sort >/dev/null").code, 0);
 }
 
 #[test]
@@ -79,7 +100,7 @@ fn a_batch_answers_in_order_with_bad_lines_in_their_place() {
         "",
         r#"{"kind":"a","id":"three","unique":"until_done","tag":"t","header":"k=v"}"#,
         r#"{"kind":"","id":"four"}"#,
-        r#"{"kind":"a","group":"g"}"#,
+        r#"{"kind":"a","group":""}"#,
     ];
     let answer = place.feed(&["enqueue", "--batch", "-"], lines.join("\n").as_bytes()).expect(2);
     let answers = answer.lines();

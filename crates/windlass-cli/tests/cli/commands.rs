@@ -1,6 +1,10 @@
 //! Commands as handlers: what they get, what their exit codes mean, and that nothing of them outlives the run.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 use rustix::process::{Pid, Signal, test_kill_process};
 
@@ -64,6 +68,33 @@ fn code_75_snoozes_as_long_as_the_last_line_says_and_burns_nothing() {
     worker.stop();
     let job = place.job(&id);
     assert_eq!((&job["state"], &job["snoozes"]), (&"scheduled".into(), &1.into()));
+}
+
+#[test]
+fn a_retry_after_that_cannot_be_read_is_told_and_ten_seconds() {
+    let place = Place::new();
+    let id = place.enqueue("c", &[]);
+    let config = place.file("config.toml", &shell("echo retry-after soon; exit 75"));
+    let mut worker = place.command(&["work", "--config", &config]).stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(worker.stderr.take().unwrap()).lines();
+    let told = log.map_while(Result::ok).find(|line| line.contains("retry-after")).unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert!(told.contains(&id) && told.contains("500ms, 10s, 5m, 1h or 2d"), "{told}");
+}
+
+#[test]
+fn what_a_command_leaves_behind_ends_with_its_run() {
+    let place = Place::new();
+    let child = place.path("child").display().to_string();
+    let id = place.enqueue("c", &[]);
+    // It holds nothing of the command's open.
+    place.drain(&shell(&format!(
+        "sh -c 'echo $$ > {child}.new; mv {child}.new {child}; exec sleep 3600' </dev/null >/dev/null 2>&1 & \
+         until test -e {child}; do :; done"
+    )));
+    assert_eq!(place.job(&id)["state"], "completed");
+    assert!(is_gone(&child));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::support::{Place, fields, has_fields};
 
 const JOB: &str = "id kind queue tenant state status payload headers tags priority max_retry timeout_ms deadline \
     retention_ms unique_key group attempt crashes snoozes fence progress \
-    progress_message log checkpoint result errors reason created_at updated_at \
+    progress_message log checkpoint result errors reason flushed_into created_at updated_at \
     run_at started_at completed_at lease_until server";
 const STATES: &str = "pending scheduled blocked aggregating running retrying completed dead cancelled";
 

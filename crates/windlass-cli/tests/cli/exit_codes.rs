@@ -1,6 +1,6 @@
 //! Every exit code and its word, and what the message says.
 
-use std::fs;
+use std::{fs, io::Write, process::Stdio};
 
 use crate::support::{Place, bare, feed, run};
 
@@ -122,8 +122,41 @@ fn a_job_that_never_was_is_4_and_one_that_was_removed_is_gone() {
     for action in ["inspect", "cancel", "wait", "redrive"] {
         let error = place.run(&["job", action, &kept]).expect(4).error();
         assert_eq!(error["code"], "gone");
+        assert!(error["message"].as_str().unwrap().contains("is not in this store"), "{error}");
         assert!(error["help"].as_str().unwrap().contains("--retention"), "{error}");
     }
+}
+
+#[test]
+fn a_removed_job_with_an_id_of_its_own_is_answered_with_the_same_advice() {
+    let place = Place::new();
+    place.run(&["enqueue", "a", "--id", "invoice-42"]).expect(0);
+    place.run(&["job", "delete", "invoice-42"]).expect(0);
+    let error = place.run(&["job", "inspect", "invoice-42"]).expect(4).error();
+    assert!(error["message"].as_str().unwrap().contains("is not in this store"), "{error}");
+    assert!(error["help"].as_str().unwrap().contains("--retention"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_cannot_be_written_is_named_and_the_jobs_are_enqueued() {
+    let place = Place::new();
+    let config = place.file("config.toml", "[kinds.a]\nbuiltin = \"noop\"\n");
+    for args in
+        [&["enqueue", "--batch", "-"][..], &["enqueue", "a"], &["stats"], &["work", "--config", &config, "--drain"]]
+    {
+        let mut command = place.command(args);
+        command.args(["--json"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(b"{\"kind\":\"a\"}\n");
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+        assert!(text.contains("the answer cannot be written to stdout"), "{args:?}: {text}");
+        assert!(!args.contains(&"--batch") || text.contains("are enqueued"), "{args:?}: {text}");
+    }
+    assert_eq!(place.run(&["stats"]).json()["enqueued"], 2, "the jobs were enqueued all the same");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod doctor;
 mod documents;
 mod exit_codes;
 mod full_disk;
+mod groups;
 mod operate;
 mod serving;
 mod support;

@@ -1,6 +1,6 @@
 //! What operators do to jobs by hand.
 
-use crate::support::Place;
+use crate::support::{Place, feed};
 
 #[test]
 fn a_job_goes_through_an_operators_hands() {
@@ -17,6 +17,25 @@ fn a_job_goes_through_an_operators_hands() {
     assert_eq!(state(&["cancel", &id, "--reason", "why not"]), "cancelled");
     let removed = place.run(&["job", "delete", &id]).expect(0).json();
     assert_eq!(removed, serde_json::json!({"id": id, "state": null, "removed": true}));
+}
+
+#[test]
+fn people_see_of_a_job_what_programs_see() {
+    let place = Place::new();
+    let flags = ["--header", "trace=abc", "--unique", "until_done", "--tenant", "acme", "--max-retry", "1"];
+    let id = place.enqueue("f", &flags);
+    place.drain("[kinds.f]\nbuiltin = \"fail\"\nretry = \"fixed 0s\"");
+    let words = |id: &str| feed(place.command(&["job", "inspect", id]), b"").expect(0).stdout;
+    let key = place.job(&id)["unique_key"].as_str().unwrap().to_owned();
+    let facts = [("state", "dead"), ("reason", "exhausted"), ("failures", "2"), ("headers", "trace=abc")];
+    for (name, value) in facts.into_iter().chain([("unique key", &*key), ("tenant", "acme")]) {
+        let line = words(&id).lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        assert_eq!(line.as_deref().and_then(|line| line[name.len()..].trim().into()), Some(value), "{}", words(&id));
+    }
+    let id = place.enqueue("a", &[]);
+    place.run(&["job", "cancel", &id, "--reason", "enough of it"]).expect(0);
+    let told = words(&id);
+    assert!(told.lines().any(|line| line.starts_with("reason ") && line.ends_with(" enough of it")), "{told}");
 }
 
 #[test]

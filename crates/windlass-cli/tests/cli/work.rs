@@ -1,10 +1,13 @@
 //! The worker: drain, signals, events, per-kind settings.
 
-use std::process::Stdio;
+use std::{
+    process::{Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Place, run};
+use crate::support::{PATIENCE, Place, run};
 
 const NOOP: &str = "[kinds.\"*\"]\nbuiltin = \"noop\"\n";
 
@@ -145,6 +148,88 @@ fn events_are_appended_to_a_file() {
     assert_eq!(text.lines().filter(|line| line.contains("\"finished\"")).count(), 2);
     let config = place.file("config.toml", NOOP);
     place.run(&["work", "--config", &config, "--drain", "--events", "/nowhere/events"]).expect(2);
+}
+
+/// A FIFO that somebody else is to read.
+fn fifo(place: &Place) -> String {
+    let path = place.path("events.fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path.display().to_string()
+}
+
+#[test]
+fn a_worker_that_waits_for_a_reader_of_its_events_still_ends_by_a_signal() {
+    let place = Place::new();
+    let (events, config) = (fifo(&place), place.file("config.toml", NOOP));
+    let worker = Apart::start(place.command(&["work", "--config", &config, "--events", &events]));
+    // The store is made before the events are opened, which waits for a reader.
+    while !place.path("jobs.db-wal").exists() {
+        std::thread::yield_now();
+    }
+    worker.ends_at(Signal::TERM);
+}
+
+#[test]
+fn a_worker_whose_events_nobody_reads_still_ends_by_a_signal() {
+    let place = Place::new();
+    let (events, config) = (fifo(&place), place.file("config.toml", NOOP));
+    // More events than a pipe holds.
+    let jobs = "{\"kind\":\"a\"}\n".repeat(400);
+    place.feed(&["enqueue", "--batch", "-"], jobs.as_bytes()).expect(0);
+    let args = ["work", "--config", &config, "--drain", "--events", &events];
+    let worker = Apart::start(place.command(&args));
+    let _reader = std::fs::File::open(&events).unwrap();
+    // The server has ended, and what is left is to write its events.
+    while place.run(&["stats"]).expect(0).json()["removed"] != 400
+        || place.run(&["stats"]).expect(0).json()["servers"] != serde_json::json!([])
+    {
+        assert!(worker.ended.try_recv().is_err(), "nobody has read its events");
+    }
+    worker.ends_at(Signal::TERM);
+}
+
+/// A worker without events to read.
+struct Apart {
+    pid: Pid,
+    ended: Receiver<()>,
+}
+
+impl Apart {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (pid, (sender, ended)) = (Pid::from_child(&child), channel());
+        std::thread::spawn(move || {
+            child.wait().unwrap();
+            let _ = sender.send(());
+        });
+        Self { pid, ended }
+    }
+
+    #[track_caller]
+    fn ends_at(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+        if self.ended.recv_timeout(PATIENCE).is_err() {
+            let _ = kill_process(self.pid, Signal::KILL);
+            panic!("the signal is swallowed");
+        }
+    }
+}
+
+#[test]
+fn a_drain_of_a_store_that_is_damaged_ends_with_6_and_says_so_once() {
+    let place = Place::new();
+    place.enqueue("a", &[]);
+    break_claims(&place);
+    let config = place.file("config.toml", NOOP);
+    let answer = place.run(&["work", "--config", &config, "--drain"]).expect(6);
+    assert_eq!(answer.error()["code"], "corrupt", "{answer:?}");
+    assert_eq!(answer.stderr.matches("the store refuses to give jobs").count(), 1, "{answer:?}");
+}
+
+/// Takes a column away that a claim needs, and nothing that opening or counting needs.
+fn break_claims(place: &Place) {
+    let database = rusqlite::Connection::open(place.path("jobs.db")).unwrap();
+    database.execute_batch("ALTER TABLE windlass_job RENAME COLUMN timeout_us TO patience").unwrap();
 }
 
 #[test]

@@ -147,6 +147,8 @@ impl Bench {
             server: self.server,
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
             limit,
+            slots: limit,
+            quick: Default::default(),
             shares: queues.iter().map(share).collect(),
             kinds: KindFilter::all(),
             lease: LEASE,

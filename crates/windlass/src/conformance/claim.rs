@@ -1,11 +1,11 @@
 //! Who gets which job, in which order, and never twice.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::bench::{Bench, HOUR, LEASE, MINUTE, SECOND, id, ids, queue};
 use crate::{
     decide::{operate::Action, queues::QueueShare},
-    job::{JobId, JobOptions, KindFilter, KindRule, Pattern, State, Verdict},
+    job::{JobId, JobOptions, Kind, KindFilter, KindRule, Pattern, State, Verdict},
     store::{ClaimRequest, Claimed},
 };
 
@@ -166,6 +166,27 @@ pub async fn a_rule_without_room_holds_up_nobody_else(bench: Bench) {
     let rules = vec![rule("full", Some(0)), rule("*", None)];
     let jobs = bench.take(&ClaimRequest { kinds: KindFilter { rules }, ..bench.request(2) }).await;
     assert_eq!(ids(&jobs), [free]);
+}
+
+pub async fn what_is_not_quick_takes_no_more_than_the_slots(bench: Bench) {
+    for kind in ["slow", "quick", "slow", "slower", "quick", "slow", "quick"] {
+        bench.add_of(kind, JobOptions::new()).await;
+    }
+    let quick = Arc::new([Kind::trusted("quick")].into());
+    let request = ClaimRequest { slots: 2, quick, ..bench.request(10) };
+    let kinds: Vec<_> = bench.take(&request).await.iter().map(|job| job.spec.kind.to_string()).collect();
+    assert_eq!(kinds, ["slow", "quick", "slow", "quick", "quick"], "in their order, and two that are not quick");
+    let quick = request.quick.clone();
+    assert!(bench.take(&ClaimRequest { slots: 0, quick, ..bench.request(10) }).await.is_empty());
+    assert_eq!(bench.claim(10).await.len(), 2, "the others stood in line untouched");
+}
+
+pub async fn the_limit_holds_for_quick_kinds_as_well(bench: Bench) {
+    for _ in 0..5 {
+        bench.add_of("quick", JobOptions::new()).await;
+    }
+    let quick = Arc::new([Kind::trusted("quick")].into());
+    assert_eq!(bench.take(&ClaimRequest { slots: 1, quick, ..bench.request(3) }).await.len(), 3);
 }
 
 pub async fn room_counts_across_queues(bench: Bench) {

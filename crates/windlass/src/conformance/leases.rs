@@ -233,6 +233,16 @@ pub async fn leases_do_not_depend_on_the_register_of_servers(bench: Bench) {
     assert_eq!(bench.rescue().await.len(), 2, "a living server that does not renew loses its jobs");
 }
 
+pub async fn what_a_server_held_is_rescued_though_the_register_has_forgotten_it(bench: Bench) {
+    let info = crate::store::ServerInfo::new(bench.server, bench.env.wall());
+    bench.store.beat(&info).await.expect("beat");
+    held(&bench, 2).await;
+    bench.store.leave(bench.server).await.expect("leave");
+    bench.lapse().await;
+    assert_eq!(bench.store.servers().await.expect("servers"), []);
+    assert_eq!(bench.rescue().await.len(), 2);
+}
+
 pub async fn finishing_and_rescuing_at_once_leaves_one_outcome(bench: Bench) {
     for _ in 0..20 {
         let (job, lease) = bench.start(JobOptions::new().retention(HOUR)).await;

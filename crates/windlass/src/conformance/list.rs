@@ -75,6 +75,8 @@ macro_rules! __conformance_facts {
                 a_queue_that_was_not_asked_for_gives_nothing,
                 a_paused_queue_gives_nothing_until_it_is_resumed,
                 a_claim_takes_only_the_kinds_it_names,
+                what_is_not_quick_takes_no_more_than_the_slots,
+                the_limit_holds_for_quick_kinds_as_well,
                 a_pattern_is_no_regular_expression,
                 unhandled_kinds_are_untouched_and_not_in_the_way,
                 the_room_of_a_rule_bounds_all_its_kinds_together,
@@ -128,6 +130,7 @@ macro_rules! __conformance_facts {
                 a_stale_renewal_does_not_prolong_the_newer_lease,
                 a_release_gives_the_lease_up_for_good,
                 leases_do_not_depend_on_the_register_of_servers,
+                what_a_server_held_is_rescued_though_the_register_has_forgotten_it,
                 finishing_and_rescuing_at_once_leaves_one_outcome,
                 a_shorter_lease_lapses_sooner,
             }
@@ -311,6 +314,7 @@ macro_rules! __conformance_facts {
                 older_jobs_go_by_state_and_by_when_they_ended,
                 older_than_nothing_is_all_that_ended,
                 a_prune_goes_in_chunks_and_says_when_there_is_more,
+                thousands_that_expire_at_once_go_in_steps_between_which_others_work,
                 what_was_pruned_counts_as_removed,
                 statistics_outlive_their_jobs,
                 statistics_do_not_grow_for_ever,
@@ -345,6 +349,12 @@ macro_rules! __conformance_facts {
                 a_wish_to_cancel_wakes_whoever_waits,
                 a_report_wakes_whoever_waits,
                 each_waiter_is_woken,
+            }
+            dropped {
+                an_enqueue_dropped_at_any_await_is_there_whole_or_not_at_all,
+                a_claim_dropped_at_any_await_can_be_repeated,
+                a_finish_dropped_at_any_await_is_applied_whole_or_not_at_all,
+                a_dropped_call_keeps_nobody_else_from_the_store,
             }
         }
     };

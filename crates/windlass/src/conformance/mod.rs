@@ -19,6 +19,7 @@ mod list;
 pub mod cancel;
 pub mod claim;
 pub mod cluster;
+pub mod dropped;
 pub mod enqueue;
 pub mod fields;
 pub mod finish;
@@ -65,6 +66,16 @@ macro_rules! table {
 crate::__conformance_facts!(table,);
 
 /// Makes one test of each fact, for the store that this factory makes: `Fn(Env) -> impl Future<Output = Opened>`.
+///
+/// ```
+/// use windlass::{Env, conformance::Opened, store::memory::MemoryStore};
+///
+/// async fn memory(env: Env) -> Opened {
+///     Opened::new(MemoryStore::new(env))
+/// }
+/// windlass::conformance_tests!(memory);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! conformance_tests {
     ($factory:expr) => {
@@ -119,6 +130,7 @@ mod tests {
         ("prune", include_str!("prune.rs")),
         ("cluster", include_str!("cluster.rs")),
         ("wakeups", include_str!("wakeups.rs")),
+        ("dropped", include_str!("dropped.rs")),
     ];
 
     #[test]

@@ -1,6 +1,6 @@
 //! Removing what retention lets go: in chunks, never a job whose life is not over.
 
-use super::bench::{Bench, DAY, HOUR, REACHABLE, SECOND};
+use super::bench::{Bench, DAY, HOUR, REACHABLE, SECOND, report};
 use crate::{
     job::{DeadReason, JobId, JobOptions, State, Verdict},
     store::{Prune, Pruned},
@@ -94,6 +94,24 @@ pub async fn a_prune_goes_in_chunks_and_says_when_there_is_more(bench: Bench) {
     bench.clock.advance(90 * DAY);
     assert_eq!(prune(&bench, &Prune::Expired, 10).await, Pruned { removed: 10, more: true });
     assert_eq!(prune(&bench, &Prune::Expired, 10).await, Pruned { removed: 5, more: false });
+}
+
+pub async fn thousands_that_expire_at_once_go_in_steps_between_which_others_work(bench: Bench) {
+    let (count, step) = (3000, 500);
+    let jobs = (0..count).map(|_| bench.job(JobOptions::new().retention(HOUR))).collect();
+    bench.enqueue(jobs).await;
+    let reports = bench.claim(count).await.iter().map(|job| report(job.lease(), Verdict::Complete)).collect();
+    bench.store.finish(reports).await.expect("finish");
+    bench.clock.advance(2 * HOUR);
+    for done in 1..=count / step {
+        let more = done < count / step;
+        assert_eq!(prune(&bench, &Prune::Expired, step).await, Pruned { removed: step.into(), more });
+        let fresh = bench.add(JobOptions::new()).await;
+        let claimed = bench.claim_one().await;
+        assert_eq!(claimed.spec.id, fresh);
+        bench.finish(claimed.lease(), Verdict::Complete).await;
+    }
+    assert_eq!(prune(&bench, &Prune::Expired, step).await, Pruned { removed: 0, more: false });
 }
 
 pub async fn what_was_pruned_counts_as_removed(bench: Bench) {

@@ -3,10 +3,14 @@
 pub mod breaker;
 pub mod budget;
 pub(crate) mod chance;
+pub mod entry;
 pub mod group;
 pub mod operate;
+pub(crate) mod pace;
 pub mod queues;
 pub mod rescue;
+pub mod retention;
 pub mod retry;
 pub mod ticks;
+pub mod unique;
 pub mod verdict;

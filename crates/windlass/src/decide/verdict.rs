@@ -79,9 +79,30 @@ pub fn verdict(job: Tally, ran: &Ran, policy: &RetryPolicy) -> Verdict {
     }
 }
 
+/// The verdict on a job that somebody has asked to be cancelled, with this reason, while it ran: it does not run again.
+/// What has ended it, for better or worse, stays.
+pub fn with_wish(verdict: Verdict, wish: Option<&Arc<str>>) -> Verdict {
+    match (verdict, wish) {
+        (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => Verdict::Cancel(reason.clone()),
+        (verdict, _) => verdict,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_was_to_be_cancelled_does_not_run_again_and_keeps_its_end() {
+        let wish: Arc<str> = "enough".into();
+        for again in [Verdict::RetryIn(Duration::ZERO), Verdict::Snooze(Duration::ZERO), Verdict::Release] {
+            assert_eq!(with_wish(again.clone(), Some(&wish)), Verdict::Cancel(wish.clone()));
+            assert_eq!(with_wish(again.clone(), None), again);
+        }
+        for end in [Verdict::Complete, Verdict::Bury(DeadReason::Exhausted)] {
+            assert_eq!(with_wish(end.clone(), Some(&wish)), end);
+        }
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -5,6 +5,24 @@ use serde::Serialize;
 use super::{JobRecord, Kind, QueueName, State, Status};
 
 /// What a listing is narrowed to. All conditions must hold; the empty filter is every job.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, JobFilter, JobState};
+/// let client = Client::open("memory:").await?;
+/// let (filter, mut after) = (JobFilter::default().state(JobState::Dead), None);
+/// loop {
+///     let page = client.list(&filter, after, 100).await?;
+///     page.items.iter().for_each(|job| println!("{} {:?}", job.id(), job.reason));
+///     after = page.next;
+///     if after.is_none() {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[allow(missing_docs)]

@@ -25,6 +25,10 @@ pub enum Verdict {
 }
 
 /// Why a job is dead.
+///
+/// ```
+/// assert_eq!(windlass::DeadReason::Exhausted.as_str(), "exhausted"); // as it stands in a record's `reason`
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

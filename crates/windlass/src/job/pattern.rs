@@ -6,6 +6,12 @@ use std::{fmt, sync::Arc};
 use super::{InvalidJob, id::check_name};
 
 /// A kind, or all kinds that begin with a prefix.
+///
+/// ```
+/// use windlass::Pattern;
+/// let images = Pattern::new("image:*").unwrap();
+/// assert!(images.matches("image:resize") && !images.matches("email:send"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pattern {
     /// This kind only.

@@ -122,6 +122,19 @@ pub struct NewJob {
 
 /// A job as a store knows it: what was asked for and all that happened since. Serializes as the `JOB` document of
 /// the command line.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, RawJob};
+/// let client = Client::open("memory:").await?;
+/// let queued = client.enqueue(RawJob::new("email:send", "{}").with(|o| o.priority(5))).await?;
+/// let job = client.inspect(queued.id()).await?;
+/// assert_eq!((job.state.as_str(), job.attempt, job.spec.priority), ("pending", 0, 5));
+/// println!("{}", serde_json::to_string_pretty(&job)?); // the document of `windlass job inspect --json`
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobRecord {

@@ -6,6 +6,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// Where a job is in its life.
+///
+/// ```
+/// use windlass::{JobState, Status};
+/// assert!(JobState::Dead.is_terminal());
+/// assert_eq!((JobState::Dead.as_str(), JobState::Dead.status()), ("dead", Status::Failed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -7,6 +7,7 @@ use super::{
     context::JobContext,
     core::Core,
     events::Event,
+    group::{self, Aggregator},
     router::{Router, Routes},
     rules::{Terms, kinds, terms},
 };
@@ -65,6 +66,9 @@ pub(crate) struct Config {
     pub(crate) blocking_threads: u32,
     pub(crate) timeouts: Vec<(Pattern, Duration)>,
     pub(crate) retries: Vec<(Pattern, RetryPolicy)>,
+    pub(crate) aggregators: Vec<Aggregator>,
+    /// The names of the groups of each aggregator.
+    pub(crate) groups: Vec<Pattern>,
     pub(crate) on_event: Vec<OnEvent>,
     pub(crate) on_error: Option<OnError>,
     pub(crate) is_failure: Option<IsFailure>,
@@ -89,6 +93,8 @@ impl Server {
             blocking_threads: env::cores(),
             timeouts: Vec::new(),
             retries: Vec::new(),
+            aggregators: Vec::new(),
+            groups: Vec::new(),
             on_event: Vec::new(),
             on_error: None,
             is_failure: None,
@@ -288,6 +294,7 @@ impl Server {
         check_queues(&queues)?;
         check_timeouts(&self.timeouts, self.config.timeout_cap)?;
         let mut config = self.config;
+        config.groups = group::patterns(&config.aggregators)?;
         config.kinds = kinds(&routes.patterns(), &self.limits)?;
         config.terms = terms(&mut config.kinds, &self.breakers, &self.budgets)?;
         for (terms, rule) in config.terms.iter_mut().zip(&config.kinds.rules) {

@@ -19,6 +19,21 @@ use crate::{
 };
 
 /// The run that a handler is part of. Cheap to clone.
+///
+/// ```
+/// use windlass::{JobContext, RawJob};
+/// async fn export(_: RawJob, ctx: JobContext) -> windlass::Result {
+///     println!("attempt {} of {}", ctx.attempt(), ctx.id());
+///     for page in 0..100 {
+///         if ctx.is_cancelled() {
+///             return Err(format!("stopped at page {page}").into());
+///         }
+///     }
+///     ctx.then(RawJob::new("export:mail", "{}"))?; // enqueued if and only if this run ends well
+///     Ok(())
+/// }
+/// # let _: windlass::Router = windlass::Router::new().at("export", export);
+/// ```
 #[derive(Clone)]
 pub struct JobContext(pub(crate) Arc<Run>);
 
@@ -263,6 +278,22 @@ pub(crate) fn checkpoint_bytes(value: &impl Serialize) -> Result<Bytes, Error> {
 }
 
 /// Something a handler can ask for after its job: [`State`], [`JobContext`], [`Extension`], or your own.
+///
+/// ```
+/// use windlass::{FromJob, JobContext, RawJob, Router};
+/// /// The user on whose behalf a job runs, out of a header.
+/// struct User(String);
+/// impl<S: Sync> FromJob<S> for User {
+///     async fn from_job(ctx: &JobContext, _: &S) -> windlass::Result<Self> {
+///         Ok(User(ctx.headers().get("user").ok_or("the job has no user")?.clone()))
+///     }
+/// }
+/// async fn report(_: RawJob, User(name): User) -> windlass::Result {
+///     println!("a report for {name}");
+///     Ok(())
+/// }
+/// let router: Router = Router::new().at("report", report);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler argument for a router with state `{S}`",
     note = "the first argument is the job; the others are `State<T>`, `JobContext`, `Extension<T>` or your own `FromJob`",
@@ -274,10 +305,38 @@ pub trait FromJob<S>: Sized {
 }
 
 /// The router's state, or a part of it.
+///
+/// ```
+/// use windlass::{RawJob, Router, State};
+/// async fn count(_: RawJob, State(limit): State<u32>) -> windlass::Result {
+///     println!("up to {limit}");
+///     Ok(())
+/// }
+/// let router: Router = Router::new().at("count", count).with_state(10);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct State<T>(pub T);
 
 /// How a part is taken out of a router's state. A state is a part of itself.
+///
+/// ```
+/// use windlass::{FromRef, RawJob, Router, State};
+/// #[derive(Clone)]
+/// struct App {
+///     greeting: String,
+/// }
+/// struct Greeting(String);
+/// impl FromRef<App> for Greeting {
+///     fn from_ref(app: &App) -> Self {
+///         Greeting(app.greeting.clone())
+///     }
+/// }
+/// async fn greet(_: RawJob, State(Greeting(text)): State<Greeting>) -> windlass::Result {
+///     println!("{text}");
+///     Ok(())
+/// }
+/// let router: Router = Router::new().at("greet", greet).with_state(App { greeting: "hello".into() });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a router's state `{T}` has no part `{Self}`",
     note = "implement `FromRef<{T}>` for `{Self}`, or give the router this state with `with_state`"
@@ -306,6 +365,17 @@ impl<S: Sync> FromJob<S> for JobContext {
 }
 
 /// A value that the router or a middleware has given under its type.
+///
+/// ```
+/// use windlass::{Extension, RawJob, Router};
+/// #[derive(Clone)]
+/// struct Version(u32);
+/// async fn show(_: RawJob, Extension(Version(number)): Extension<Version>) -> windlass::Result {
+///     println!("version {number}");
+///     Ok(())
+/// }
+/// let router: Router = Router::new().at("show", show).extension(Version(7));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Extension<T>(pub T);
 

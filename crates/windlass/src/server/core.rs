@@ -8,13 +8,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use super::{
     RunningServer, Tasks,
@@ -34,10 +35,10 @@ use super::{
 };
 use crate::{
     client::Client,
-    decide::queues::QueuePlan,
+    decide::{pace::Pace, queues::QueuePlan},
     env::Env,
     error::Error,
-    job::{QueueName, ServerId, State, Timestamp, Verdict},
+    job::{Pattern, QueueName, ServerId, State, Timestamp, Verdict},
     maintain,
     store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
@@ -79,9 +80,11 @@ pub(crate) struct Core {
     pub(crate) by_rule: Arc<[AtomicU32]>,
     pub(crate) guards: Guards,
     pub(crate) seats: Arc<Seats>,
-    /// The typical run in nanoseconds: an average that forgets by an eighth a run.
-    pub(crate) typical_run: AtomicU64,
+    /// How long runs take. The finisher notes it, batch by batch.
+    pub(crate) pace: Mutex<Pace>,
     pub(crate) store_up: AtomicBool,
+    /// Why the store refuses to give jobs, as long as it does.
+    refusal: Mutex<Option<StoreError>>,
     pub(crate) started_at: Timestamp,
     life: Course,
 }
@@ -107,8 +110,9 @@ impl Core {
             reports: Reports::default(),
             desk: Arc::default(),
             leaked: AtomicU32::new(0),
-            typical_run: AtomicU64::new(u64::MAX),
+            pace: Mutex::default(),
             store_up: AtomicBool::new(true),
+            refusal: Mutex::new(None),
             started_at: env.wall(),
             life: Course::default(),
             client,
@@ -149,6 +153,28 @@ impl Core {
 
     pub(crate) fn store(&self) -> &dyn Backend {
         &**self.client.store()
+    }
+
+    /// The store has answered a claim.
+    pub(crate) fn claimed(&self) {
+        self.store_up.store(true, Ordering::Relaxed);
+        if self.refusal.lock().take().is_some() {
+            info!("the store gives jobs again");
+        }
+    }
+
+    /// The store has refused a claim. Said once, not at each of the tries that follow.
+    pub(crate) fn refused(&self, error: &StoreError) {
+        self.store_up.store(false, Ordering::Relaxed);
+        let before = self.refusal.lock().replace(error.clone());
+        if before.is_none_or(|before| before.to_string() != error.to_string()) {
+            error!(%error, "the store refuses to give jobs; trying again until it gives some");
+        }
+    }
+
+    /// Why the store refuses to give jobs, if it does.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().clone()
     }
 
     pub(crate) fn life(&self) -> Life {
@@ -238,6 +264,7 @@ impl Core {
         info.pid = std::process::id();
         info.queues = self.queues.clone();
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
+        info.groups = self.config.groups.iter().map(Pattern::to_string).collect();
         info.slots = self.config.slots;
         info.busy = self.queue.busy();
         info.leaked = self.leaked();

@@ -2,6 +2,7 @@
 //! The suspect (a job whose next crash is its last) is claimed only when nothing else is held.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -15,14 +16,12 @@ use super::{
 };
 use crate::{
     decide::queues::QueuePlan,
-    job::{KindFilter, KindRule, Monotonic},
+    job::{Kind, KindFilter, KindRule, Monotonic},
     store::{Claim, ClaimRequest, WakeUps},
 };
 
 /// What has not started this long after its claim is given back.
 pub(crate) const RELEASE_AFTER: Duration = Duration::from_secs(1);
-/// How much expected run time may be held in advance.
-const PREFETCH_TIME: Duration = Duration::from_millis(50);
 /// How long a server that stops goes on asking what an unanswered claim gave it.
 const LAST_CLAIM: Duration = Duration::from_secs(3);
 /// No claims while this many reports wait: the store falls behind.
@@ -65,7 +64,8 @@ struct Dispatcher {
     /// When to look whether the suspect that this server makes itself free for still waits.
     look_again: Monotonic,
     no_prefetch_until: Monotonic,
-    /// The last request left out kinds that are at their limit: when one of their handlers ends, look again.
+    /// The last request left out kinds that are at their limit, or that only a free slot may take: when a handler ends,
+    /// look again.
     capped: bool,
 }
 
@@ -76,6 +76,21 @@ enum Suspect {
     /// One waits, and this server makes itself free for it.
     Awaited,
     Running,
+}
+
+/// What the server has room for.
+struct Room {
+    /// The most jobs to take.
+    want: u32,
+    /// Of them at most so many that are not quick.
+    free: u32,
+    quick: Arc<BTreeSet<Kind>>,
+}
+
+impl Room {
+    fn slots(free: u32) -> Self {
+        Self { want: free, free, quick: Arc::default() }
+    }
 }
 
 enum Turn {
@@ -101,11 +116,11 @@ impl Dispatcher {
             (Suspect::Running, true) => self.suspect = Suspect::None,
             (Suspect::None, _) => {}
         }
-        let want = self.want();
-        if want == 0 {
+        let room = self.room();
+        if room.want == 0 {
             return Turn::Full(RELEASE_AFTER);
         }
-        let request = self.request(want);
+        let request = self.request(room);
         let Some(claim) = self.claim(&request).await else { return Turn::Failed };
         let found = !claim.jobs.is_empty();
         match claim.suspect_waiting {
@@ -121,7 +136,7 @@ impl Dispatcher {
 
     /// Nothing else is held: takes the suspect.
     async fn claim_suspect(&mut self) -> Turn {
-        let request = ClaimRequest { suspect: true, ..self.request(1) };
+        let request = ClaimRequest { suspect: true, ..self.request(Room::slots(1)) };
         let Some(claim) = self.claim(&request).await else { return Turn::Failed };
         let found = !claim.jobs.is_empty();
         self.suspect = if found { Suspect::Running } else { Suspect::None };
@@ -134,7 +149,7 @@ impl Dispatcher {
         let now = self.core.env.monotonic();
         if now >= self.look_again {
             self.look_again = now.after(RELEASE_AFTER);
-            let request = self.request(0);
+            let request = self.request(Room::slots(0));
             match self.claim(&request).await {
                 None => return Turn::Failed,
                 Some(claim) if claim.suspect_waiting.is_none() => {
@@ -147,26 +162,38 @@ impl Dispatcher {
         Turn::Full(RELEASE_AFTER)
     }
 
-    /// How many jobs to ask for: the free slots, and a prefetch of about 50 ms of work.
-    fn want(&self) -> u32 {
+    /// How many jobs to ask for: as many as slots are free, and a prefetch of about 50 ms of work of kinds without a
+    /// limit of their own.
+    fn room(&self) -> Room {
         let core = &self.core;
         if core.reports.len() >= MAX_REPORTS {
-            return 0;
+            return Room::slots(0);
         }
-        let prefetch = if core.env.monotonic() < self.no_prefetch_until { 0 } else { prefetch(core) };
-        core.config.slots.saturating_add(prefetch).saturating_sub(core.queue.taken())
+        let (slots, taken) = (core.config.slots, core.queue.taken());
+        let most = if core.env.monotonic() < self.no_prefetch_until { 0 } else { core.config.prefetch };
+        let kinds = rooms(core);
+        let unlimited =
+            |kind: &Kind| kinds.rule_for(kind.as_str()).is_some_and(|rule| kinds.rules[rule].room.is_none());
+        let prefetch = core.pace.lock().prefetch(slots, most, unlimited);
+        let free = slots.saturating_sub(taken);
+        if prefetch.quick.is_empty() {
+            return Room::slots(free);
+        }
+        Room { want: slots.saturating_add(prefetch.jobs).saturating_sub(taken), free, quick: prefetch.quick }
     }
 
-    fn request(&mut self, want: u32) -> ClaimRequest {
+    fn request(&mut self, room: Room) -> ClaimRequest {
         self.sequence += 1;
         let core = &self.core;
         let kinds = rooms(core);
-        self.capped = kinds.rules.iter().any(|rule| rule.room == Some(0));
+        self.capped = room.free == 0 || kinds.rules.iter().any(|rule| rule.room == Some(0));
         ClaimRequest {
             server: core.id,
             sequence: self.sequence,
-            limit: want,
-            shares: self.plan.shares(want),
+            limit: room.want,
+            slots: room.free,
+            quick: room.quick,
+            shares: self.plan.shares(room.want),
             kinds,
             lease: core.config.lease,
             suspect: false,
@@ -182,7 +209,7 @@ impl Dispatcher {
             let before = core.env.monotonic();
             match core.store().claim(request).await {
                 Ok(claim) => {
-                    core.store_up.store(true, Ordering::Relaxed);
+                    core.claimed();
                     self.hand_out(&claim, before);
                     return Some(claim);
                 }
@@ -202,7 +229,7 @@ impl Dispatcher {
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
                 Err(error) => {
-                    warn!(%error, "the store refuses to give jobs");
+                    core.refused(&error);
                     return None;
                 }
             }
@@ -290,14 +317,4 @@ fn rooms(core: &Core) -> KindFilter {
         KindRule { pattern: rule.pattern.clone(), room: rooms.into_iter().flatten().min() }
     };
     KindFilter { rules: core.config.kinds.rules.iter().enumerate().map(room).collect() }
-}
-
-/// As many jobs as the slots get through in 50 ms; none before the first one has shown how long they take.
-fn prefetch(core: &Core) -> u32 {
-    let typical = core.typical_run.load(Ordering::Relaxed);
-    if typical == u64::MAX {
-        return 0;
-    }
-    let fits = u64::from(core.config.slots) * (PREFETCH_TIME.as_nanos() as u64) / typical.max(1);
-    u32::try_from(fits).unwrap_or(u32::MAX).min(core.config.prefetch)
 }

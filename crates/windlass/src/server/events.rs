@@ -35,6 +35,17 @@ pub enum EventKind {
 }
 
 /// One event of one job. Serializes as a line of `windlass work --events`.
+///
+/// ```
+/// use windlass::{EventKind, Server};
+/// # fn example(server: Server) -> Server {
+/// server.on_event(|event| {
+///     if event.event == EventKind::Finished {
+///         println!("{} {} is {:?}", event.kind, event.id, event.state);
+///     }
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[allow(missing_docs)]

@@ -59,7 +59,6 @@ impl Core {
         // Also what a dropped handler does when it is dropped must not take the slot with it.
         let called = AssertUnwindSafe(self.call_handler(&run)).catch_unwind().await;
         let ran = called.unwrap_or_else(|panic| failed(ErrorClass::Panic, panic_message(&*panic)));
-        self.note_duration(&run);
         if run.advance(Phase::Started, Phase::Ended) {
             // The breaker hears of it before there is room for the next job.
             self.report(run.clone(), ran);
@@ -289,13 +288,6 @@ impl Core {
             news,
         }
     }
-
-    fn note_duration(&self, run: &Run) {
-        let nanos = self.env.monotonic().since(run.started_at()).as_nanos() as u64;
-        let typical = self.typical_run.load(Ordering::Relaxed);
-        let next = if typical == u64::MAX { nanos } else { typical - typical / 8 + nanos / 8 };
-        self.typical_run.store(next, Ordering::Relaxed);
-    }
 }
 
 /// Calls what a user has given us. A panic in it is reported, and ends neither the job nor the server.
@@ -340,7 +332,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     format!("the handler panicked: {}", panic_text(panic))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message")
 }

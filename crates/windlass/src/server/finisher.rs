@@ -63,6 +63,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let batch = core.reports.take();
         if !batch.is_empty() {
+            core.note_pace(&batch);
             core.deliver(batch).await;
             core.reports.emptied.notify_one();
             continue;
@@ -76,6 +77,13 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 impl Core {
+    /// What was given back says nothing about how long it would have run.
+    fn note_pace(&self, batch: &[(Arc<Run>, Finish)]) {
+        let mut pace = self.pace.lock();
+        let ran = batch.iter().filter(|(_, finish)| finish.verdict != Verdict::Release);
+        ran.for_each(|(run, finish)| pace.note(&run.claimed.spec.kind, finish.ran));
+    }
+
     /// Tries until the store answers. A report that the store refuses for good is tried alone, and then as a plain
     /// failure without what it could not take, so that one bad job fails nobody else's report.
     async fn deliver(&self, batch: Vec<(Arc<Run>, Finish)>) {

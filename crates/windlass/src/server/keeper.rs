@@ -30,8 +30,15 @@ const BEAT: Duration = Duration::from_secs(5);
 pub(crate) async fn run(core: Arc<Core>, cancel_log: u64) {
     let now = core.env.monotonic();
     let early = VecDeque::new();
-    let mut keeper =
-        Keeper { last_extend: now, next_extend: now, next_beat: now, cancel_log, early, core: core.clone() };
+    let mut keeper = Keeper {
+        last_extend: now,
+        next_extend: now,
+        next_beat: now,
+        quiet: false,
+        cancel_log,
+        early,
+        core: core.clone(),
+    };
     loop {
         let wait = tokio::select! {
             biased;
@@ -39,7 +46,8 @@ pub(crate) async fn run(core: Arc<Core>, cancel_log: u64) {
             // A store that never answers must not keep the process from its end.
             () = ended_for(&core, Duration::from_secs(1)) => return,
         };
-        if core.sleep_until(Life::Ended, wait).await {
+        let news = if keeper.quiet { Life::Ended } else { Life::Quiet };
+        if core.sleep_until(news, wait).await && core.life() == Life::Ended {
             return;
         }
     }
@@ -55,6 +63,8 @@ struct Keeper {
     last_extend: Monotonic,
     next_extend: Monotonic,
     next_beat: Monotonic,
+    /// Whether the last sign of life said that it is.
+    quiet: bool,
     cancel_log: u64,
     /// Wishes that are about no run of ours, with the time of their reading. The reply to a claim may still be under
     /// way, so they are kept for a while.
@@ -67,8 +77,10 @@ const MAX_EARLY: usize = 4096;
 impl Keeper {
     /// One round; answers how long until the next.
     async fn turn(&mut self) -> Duration {
-        let now = self.core.env.monotonic();
-        if now >= self.next_beat || self.core.guards.take_news() {
+        let (now, quiet) = (self.core.env.monotonic(), self.core.life() >= Life::Quiet);
+        // A server that has stopped claiming is news for whoever looks at it.
+        if now >= self.next_beat || quiet != self.quiet || self.core.guards.take_news() {
+            self.quiet = quiet;
             self.next_beat = now.after(BEAT);
             if let Err(error) = self.core.store().beat(&self.core.info()).await {
                 debug!(%error, "no sign of life: the store is away");

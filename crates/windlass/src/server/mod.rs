@@ -8,6 +8,7 @@ mod dispatcher;
 pub(crate) mod events;
 mod executor;
 mod finisher;
+pub(crate) mod group;
 mod guards;
 pub(crate) mod handler;
 mod held;
@@ -35,13 +36,13 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::{decide::breaker::BreakerInfo, job::ServerId};
+use crate::{decide::breaker::BreakerInfo, job::ServerId, store::StoreError};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the store answered last time.
+    /// Whether the store answered last time, and gives jobs.
     pub store_up: bool,
     /// Whether it still claims jobs.
     pub claiming: bool,
@@ -58,6 +59,22 @@ pub struct Health {
 }
 
 /// A server that runs beside the caller. Dropping it begins the shutdown without waiting for it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, RawJob, Router, Server};
+/// async fn anything(_: RawJob) -> windlass::Result {
+///     Ok(())
+/// }
+/// let client = Client::open("memory:").await?;
+/// let server = Server::new(&client, Router::new().at("*", anything)).start().await?;
+/// assert!(server.health().claiming);
+/// server.quiet(); // what runs goes on, and nothing new is taken
+/// server.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the handle shuts the server down"]
 pub struct RunningServer {
     core: Arc<Core>,
@@ -93,6 +110,12 @@ impl RunningServer {
         Monitor(self.core.clone())
     }
 
+    /// Why the store refuses to give jobs although it can be reached: it is damaged, say. The server goes on asking;
+    /// whoever waits for the end of its work may stop waiting. None as soon as a claim is answered.
+    pub fn refusal(&self) -> Option<StoreError> {
+        self.core.refusal()
+    }
+
     /// Claims no more; what it has goes on.
     pub fn quiet(&self) {
         self.core.enter(Life::Quiet);
@@ -121,7 +144,7 @@ impl Monitor {
 
 fn health(core: &Core) -> Health {
     Health {
-        store_up: core.store_up.load(Ordering::Relaxed),
+        store_up: core.store_up.load(Ordering::Relaxed) && core.refusal().is_none(),
         claiming: core.life() == Life::Running,
         slots: core.config.slots,
         busy: core.queue.busy(),
@@ -198,6 +221,13 @@ async fn within(core: &Core, limit: Duration, task: impl Future<Output = ()>) ->
 }
 
 /// Resolves at SIGTERM or SIGINT (elsewhere: Ctrl-C). After that a second one ends the process at once.
+///
+/// ```no_run
+/// # async fn example(server: windlass::RunningServer) {
+/// windlass::shutdown_signal().await;
+/// server.shutdown().await;
+/// # }
+/// ```
 pub async fn shutdown_signal() {
     #[cfg(unix)]
     {

@@ -17,6 +17,16 @@ pub type Result<T = (), E = JobError> = std::result::Result<T, E>;
 /// A handler's error: any error at all, and what is to follow from it. Made by `?`.
 ///
 /// It is no `std::error::Error` itself, so that every error converts into it.
+///
+/// ```
+/// async fn parse(text: &str) -> windlass::Result<u32> {
+///     if text.is_empty() {
+///         return Err("there is nothing to parse".into());
+///     }
+///     Ok(text.parse()?) // any error
+/// }
+/// # fn main() {}
+/// ```
 pub struct JobError {
     pub(crate) then: Then,
     pub(crate) class: ErrorClass,
@@ -32,8 +42,9 @@ impl<E: Into<BoxError>> From<E> for JobError {
 }
 
 impl JobError {
-    /// What is wrong with a payload and where, without what stands in it: payloads are in no error text.
-    pub(crate) fn undecodable(error: &(dyn StdError + 'static)) -> Self {
+    /// The payload is not what the handler takes: the job is dead (`undecodable`). Says what is wrong and where, without
+    /// what stands in the payload, since payloads are in no error text.
+    pub fn undecodable(error: &(dyn StdError + 'static)) -> Self {
         Self { then: Then::Bury, class: ErrorClass::Undecodable, source: without_values(&error.to_string()).into() }
     }
 

@@ -24,6 +24,18 @@ use crate::{
 };
 
 /// Why a run is told to stop.
+///
+/// ```
+/// use windlass::{JobContext, RawJob, StopCause};
+/// async fn wait(_: RawJob, ctx: JobContext) -> windlass::Result {
+///     match ctx.cancelled().await {
+///         StopCause::Cancelled(reason) => println!("cancelled: {reason}"),
+///         other => println!("stopped: {other:?}"),
+///     }
+///     Ok(())
+/// }
+/// # let _: windlass::Router = windlass::Router::new().at("wait", wait);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopCause {

@@ -15,7 +15,7 @@ mod stats;
 pub(crate) mod tx;
 mod wakeups;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,8 +33,8 @@ use crate::{
     decide::{breaker::BreakerInfo, operate::Action, queues::QueueShare},
     env::Env,
     job::{
-        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, KindFilter, Lease, NewJob, News,
-        Pattern, QueueName, ServerId, State, Timestamp, Verdict,
+        Cursor, ErrorClass, Fence, JobFilter, JobId, JobPage, JobRecord, JobSpec, Kind, KindFilter, Lease, NewJob,
+        News, Pattern, QueueName, ServerId, State, Timestamp, Verdict,
     },
 };
 
@@ -67,6 +67,21 @@ impl StoreError {
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// What became of one job of an enqueue.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{Client, Enqueued, RawJob};
+/// let client = Client::open("memory:").await?;
+/// let job = || RawJob::new("report:make", "{}").with(|o| o.id("report-7"));
+/// assert!(client.enqueue(job()).await?.is_new());
+/// match client.enqueue(job()).await? {
+///     Enqueued::New(id) => println!("{id} is queued"),
+///     Enqueued::Duplicate(id, state) => println!("{id} is there already: {state:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is in the store.
@@ -101,6 +116,11 @@ pub struct ClaimRequest {
     pub sequence: u64,
     /// The most jobs to take.
     pub limit: u32,
+    /// The most jobs to take of kinds that are not in `quick`: more of them would wait here for a slot, while another
+    /// server may have one free.
+    pub slots: u32,
+    /// Kinds whose runs are known to be over in a moment: they may fill the claim up to `limit`.
+    pub quick: Arc<BTreeSet<Kind>>,
     /// How many each queue gives; what one cannot give, the others may, in this order.
     pub shares: Vec<QueueShare>,
     /// Which kinds to take. The others stay in line, untouched and not scanned past.
@@ -339,6 +359,17 @@ pub struct QueueCensus {
 }
 
 /// All counts of a store, in one snapshot, from counters: enqueued = sum of all states + removed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::Client;
+/// let client = Client::open("memory:").await?;
+/// let census = client.census().await?;
+/// census.queues.iter().for_each(|queue| println!("{} {:?}", queue.name, queue.by_state));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     /// Jobs that ever came in.
@@ -402,6 +433,19 @@ pub enum Operated {
 }
 
 /// What to prune.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::{Client, JobState, store::Prune};
+/// let client = Client::open("memory:").await?;
+/// let month = Duration::from_secs(30 * 24 * 3600);
+/// let removed = client.prune(Prune::Older { than: month, states: vec![JobState::Dead] }).await?;
+/// println!("{removed} dead jobs are gone");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prune {
     /// What retention lets go: completed jobs past theirs, dead and cancelled ones past 90 days, idempotency keys,
@@ -456,6 +500,9 @@ pub struct ServerInfo {
     pub queues: Vec<(QueueName, u32)>,
     /// The patterns of the kinds it handles.
     pub kinds: Vec<String>,
+    /// The patterns of the groups it aggregates.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// How many jobs it runs at once.
     pub slots: u32,
     /// How many it runs now.
@@ -480,6 +527,7 @@ impl ServerInfo {
             seen_at: started_at,
             queues: Vec::new(),
             kinds: Vec::new(),
+            groups: Vec::new(),
             slots: 0,
             busy: 0,
             leaked: 0,

@@ -208,6 +208,18 @@ pub enum Dimension {
 
 /// What people read: counts now, and what ended since a moment. Serializes as the `stats` document of the command
 /// line; durations are milliseconds.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::{Client, store::Dimension};
+/// let client = Client::open("memory:").await?;
+/// let stats = client.stats(Some(Duration::from_secs(3600)), Some(Dimension::Queue)).await?;
+/// println!("{} waiting, {} running", stats.pending, stats.running);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 #[allow(missing_docs)]
@@ -251,10 +263,11 @@ pub struct GroupStats {
     pub failed: u64,
     pub retried: u64,
     pub avg_duration_ms: f64,
-    pub p50_wait_ms: f64,
-    pub p99_wait_ms: f64,
-    pub p50_run_ms: f64,
-    pub p99_run_ms: f64,
+    /// None where no run was measured, and by tenant, whose minutes hold no histogram.
+    pub p50_wait_ms: Option<f64>,
+    pub p99_wait_ms: Option<f64>,
+    pub p50_run_ms: Option<f64>,
+    pub p99_run_ms: Option<f64>,
 }
 
 impl Stats {
@@ -283,10 +296,10 @@ impl Stats {
             failed: whole.failed,
             retried: whole.retried,
             avg_duration_ms: whole.avg_duration_ms,
-            p50_wait_ms: whole.p50_wait_ms,
-            p99_wait_ms: whole.p99_wait_ms,
-            p50_run_ms: whole.p50_run_ms,
-            p99_run_ms: whole.p99_run_ms,
+            p50_wait_ms: whole.p50_wait_ms.unwrap_or(0.0),
+            p99_wait_ms: whole.p99_wait_ms.unwrap_or(0.0),
+            p50_run_ms: whole.p50_run_ms.unwrap_or(0.0),
+            p99_run_ms: whole.p99_run_ms.unwrap_or(0.0),
             enqueued: census.enqueued,
             removed: census.removed,
             by_state,
@@ -311,9 +324,8 @@ fn groups(tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
 
 impl GroupStats {
     fn new(name: String, bucket: &Bucket) -> Self {
-        let millis = |histogram: &Histogram, part| {
-            histogram.quantile(part).map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
-        };
+        let millis =
+            |histogram: &Histogram, part| histogram.quantile(part).map(|duration| duration.as_secs_f64() * 1000.0);
         Self {
             name,
             completed: bucket.completed,

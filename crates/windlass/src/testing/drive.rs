@@ -23,6 +23,22 @@ use crate::{
 const MAX_RUNS: u32 = 100_000;
 
 /// What came of the runs of a [`Kit`](super::Kit).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use windlass::{RawJob, Router, testing::Kit};
+/// async fn fail(_: RawJob) -> windlass::Result {
+///     Err("not today".into())
+/// }
+/// let kit = Kit::new(Router::new().at("*", fail));
+/// kit.client().enqueue(RawJob::new("mail", "{}")).await?;
+/// let ran = kit.run_due().await;
+/// assert_eq!((ran.runs(), ran.retried), (1, 1), "{ran}");
+/// assert!(ran.errors[0].ends_with("not today"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {

@@ -79,6 +79,18 @@ struct Parts {
 }
 
 /// Sets a [`Kit`] up; see [`Kit::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use windlass::{RawJob, RetryPolicy, Router, testing::Kit};
+/// async fn anything(_: RawJob) -> windlass::Result {
+///     Ok(())
+/// }
+/// let kit = Kit::builder(Router::new().at("*", anything))
+///     .server(|server| server.concurrency(8).retry(RetryPolicy::fixed(Duration::from_secs(10))))
+///     .build();
+/// # let _ = kit;
+/// ```
 pub struct KitBuilder {
     router: Router,
     place: Option<(Arc<dyn Backend>, ManualClock)>,

@@ -1,6 +1,8 @@
 //! Stores with one guard taken out, for the negative controls: a test that passes on one of them proves nothing.
 //! Each is a sound store behind a layer that does one thing wrong.
 
+pub(crate) mod layers;
+
 use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -29,6 +31,8 @@ pub(crate) enum Fault {
     ForgetsCheckpoints,
     /// Forgets the last claim of each server, so that a repeat takes more jobs.
     ForgetsClaims,
+    /// A claim fills its limit with kinds that are not quick.
+    IgnoresSlots,
     /// Shows and hands out a crash as a failed attempt.
     CrashIsFailure,
     /// Rescues right after an outage.
@@ -115,6 +119,9 @@ impl Store for Broken {
         let mut request = request.clone();
         if self.is(Fault::ForgetsClaims) {
             request.sequence = self.claims.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        if self.is(Fault::IgnoresSlots) {
+            request.slots = request.limit;
         }
         let mut claim = self.inner.claim(&request).await?;
         if self.is(Fault::SuspectsLikeOthers) && claim.suspect_waiting.is_some() && !request.suspect {

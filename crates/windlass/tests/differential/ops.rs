@@ -71,6 +71,9 @@ pub(crate) enum Key {
 pub(crate) struct Ask {
     pub(crate) server: usize,
     pub(crate) limit: u32,
+    /// Of them at most so many that are not quick.
+    pub(crate) slots: u32,
+    pub(crate) quick: Option<usize>,
     /// The quota of each queue, and which of them comes first.
     pub(crate) quotas: [u32; 2],
     pub(crate) low_first: bool,
@@ -195,10 +198,13 @@ fn key() -> impl Strategy<Value = Key> {
 fn ask() -> impl Strategy<Value = Ask> {
     let lease = prop_oneof![Just(Duration::from_secs(10)), Just(Duration::from_secs(4))];
     let shares = ([0..6u32, 0..6u32], any::<bool>());
-    (0..2usize, 0..6u32, shares, 0..HANDLES.len(), option::of(0..3u32), 0..4u8, lease).prop_map(
-        |(server, limit, (quotas, low_first), handles, room, suspect, lease)| Ask {
+    let limits = (0..6u32, 0..8u32, option::of(0..KINDS.len()));
+    (0..2usize, limits, shares, 0..HANDLES.len(), option::of(0..3u32), 0..4u8, lease).prop_map(
+        |(server, (limit, slots, quick), (quotas, low_first), handles, room, suspect, lease)| Ask {
             server,
             limit: limit.max(u32::from(suspect == 0)),
+            slots: slots.max(u32::from(suspect == 0)),
+            quick,
             quotas,
             low_first,
             handles,

@@ -260,6 +260,8 @@ impl Pair {
             server: self.servers[ask.server],
             sequence: self.sequence,
             limit: ask.limit,
+            slots: ask.slots.min(ask.limit),
+            quick: Arc::new(ask.quick.iter().map(|place| Kind::trusted(KINDS[*place])).collect()),
             shares: if ask.low_first { vec![share(1), share(0)] } else { vec![share(0), share(1)] },
             kinds,
             lease: ask.lease,

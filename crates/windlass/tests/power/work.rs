@@ -195,6 +195,8 @@ pub fn request(sequence: u64, limit: u32) -> ClaimRequest {
         server: server(),
         sequence,
         limit,
+        slots: limit,
+        quick: Default::default(),
         shares: vec![QueueShare { queue: QueueName::new("default").unwrap(), quota: limit }],
         kinds: KindFilter::all(),
         lease: LEASE,
@@ -209,7 +211,7 @@ pub fn report(job: &Claimed, verdict: Verdict) -> Finish {
         error: None,
         result: None,
         then: Vec::new(),
-        ran: Duration::from_millis(3),
         news: Vec::new(),
+        ran: Duration::from_millis(3),
     }
 }

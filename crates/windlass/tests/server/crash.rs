@@ -47,14 +47,13 @@ impl Process {
     }
 }
 
-/// Lets a process vanish while it runs the job.
-async fn crash(place: &Place, id: &JobId, janitor: &Process) {
+/// Lets a process vanish while it runs the job. Somebody rescues it: the janitor, or another server that is there.
+async fn crash(place: &Place, id: &JobId, _janitor: &Process) {
     let before = place.record(id).await.crashes;
     let victim = Process::start(place, takes(24 * HOUR, "never"), |server| server.concurrency(1)).await;
     victim.log.wait(id, EventKind::Started).await;
     victim.line.cut(true);
     place.until(async || place.record(id).await.crashes == before + 1).await;
-    assert!(janitor.log.count(EventKind::Rescued) > 0);
     // Nobody waits for it.
     drop(victim.running);
 }

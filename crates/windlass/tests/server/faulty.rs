@@ -35,6 +35,7 @@ pub struct Faulty {
     threads: bool,
     away: AtomicBool,
     silent: AtomicBool,
+    refusing: AtomicBool,
     hints: AtomicBool,
     lost_replies: Mutex<HashMap<Op, u32>>,
     held_back: watch::Sender<Vec<Op>>,
@@ -49,6 +50,7 @@ impl Faulty {
             threads,
             away: AtomicBool::new(false),
             silent: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             hints: AtomicBool::new(true),
             lost_replies: Mutex::default(),
             held_back: watch::Sender::new(Vec::new()),
@@ -60,6 +62,11 @@ impl Faulty {
     /// Cuts the line, or mends it: every call answers that the store is away, and does nothing.
     pub fn cut(&self, cut: bool) {
         self.away.store(cut, Ordering::SeqCst);
+    }
+
+    /// Claims are refused from now on, as by a store that is damaged; or no longer.
+    pub fn refuse_claims(&self, refuse: bool) {
+        self.refusing.store(refuse, Ordering::SeqCst);
     }
 
     /// No call is answered, or done, any more.
@@ -144,6 +151,10 @@ impl Store for Faulty {
     }
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         self.claims.lock().unwrap().push(request.clone());
+        if self.refusing.load(Ordering::SeqCst) {
+            self.calls.send_modify(|calls| *calls.entry(Op::Claim).or_default() += 1);
+            return Err(StoreError::Corrupt("a page is damaged".into()));
+        }
         self.call(Op::Claim, self.inner.claim(request)).await
     }
     async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {

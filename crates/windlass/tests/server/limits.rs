@@ -158,30 +158,51 @@ async fn no_more_is_held_than_slots_and_prefetch(place: Place) {
     }
 }
 
-async fn what_was_prefetched_and_does_not_start_is_given_back_within_a_second(place: Place) {
-    let router = Router::new().at("*", |raw: RawJob, ctx: JobContext| async move {
-        ctx.client().env().sleep(if raw.kind == "slow" { 600 * SECOND } else { MS }).await;
+/// A handler whose runs take as long as their payload says, in milliseconds.
+fn by_payload() -> Router {
+    Router::new().at("*", |raw: RawJob, ctx: JobContext| async move {
+        let ms: u32 = std::str::from_utf8(&raw.payload).unwrap().parse().unwrap();
+        ctx.client().env().sleep(ms * MS).await;
         ok(())
-    });
+    })
+}
+
+async fn pending(place: &Place) -> u64 {
+    place.client().census().await.unwrap().queues[0].by_state[JobState::Pending.code() as usize]
+}
+
+async fn what_was_prefetched_and_does_not_start_is_given_back_within_a_second(place: Place) {
     let log = Log::new();
-    let running = server(&place.client(), router)
-        .concurrency(2)
-        .poll_interval(HOUR)
-        .on_event(log.listener())
-        .start()
-        .await
-        .unwrap();
-    fill(&place, 50, || job("fast")).await;
+    let set_up = server(&place.client(), by_payload()).concurrency(2).poll_interval(HOUR).on_event(log.listener());
+    let running = set_up.start().await.unwrap();
+    fill(&place, 50, || RawJob::new("x", "1")).await;
     drained(&place, 50).await;
     let begun = place.now();
-    fill(&place, 6, || job("slow")).await;
+    // The same kind, which has been quick so far.
+    fill(&place, 6, || RawJob::new("x", "600000")).await;
     log.wait_count(EventKind::Released, 4).await;
     assert!(place.now().since(begun) < 2 * SECOND);
-    let waiting = place.client().census().await.unwrap().queues[0].by_state[JobState::Pending.code() as usize];
-    assert_eq!(waiting, 4);
-    let second = server(&place.client(), Gauge::default().router(&["slow"], MS)).start().await.unwrap();
+    assert_eq!(pending(&place).await, 4);
+    let second = server(&place.client(), Gauge::default().router(&["x"], MS)).start().await.unwrap();
     drained(&place, 54).await;
     second.shutdown().await;
+    running.shutdown().await;
+}
+
+/// Else a process that is killed takes hundreds of jobs with it that it had not begun, and its neighbours stay idle.
+async fn a_kind_that_has_not_run_here_is_claimed_for_free_slots_alone(place: Place) {
+    let log = Log::new();
+    let set_up = server(&place.client(), by_payload()).concurrency(2).poll_interval(HOUR).on_event(log.listener());
+    let running = set_up.start().await.unwrap();
+    fill(&place, 50, || RawJob::new("quick", "1")).await;
+    drained(&place, 50).await;
+    fill(&place, 6, || RawJob::new("slow", "600000")).await;
+    log.wait_count(EventKind::Started, 52).await;
+    assert_eq!((log.count(EventKind::Claimed), pending(&place).await), (52, 4), "as many as there are slots");
+    // Quick ones are held in advance all the same, and overtake nobody.
+    fill(&place, 3, || RawJob::new("quick", "1")).await;
+    log.wait_count(EventKind::Claimed, 55).await;
+    assert_eq!(pending(&place).await, 4);
     running.shutdown().await;
 }
 
@@ -260,6 +281,7 @@ on_every_store! {
     a_limited_kind_goes_on_without_hints_from_the_store
     no_more_is_held_than_slots_and_prefetch
     what_was_prefetched_and_does_not_start_is_given_back_within_a_second
+    a_kind_that_has_not_run_here_is_claimed_for_free_slots_alone
     weights_are_shares_of_what_is_claimed
     strict_empties_the_heaviest_queue_first
     a_light_queue_may_use_all_slots_when_the_others_are_empty

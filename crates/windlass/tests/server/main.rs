@@ -3,6 +3,7 @@
 //! Tests run on tokio's paused time (`place.rs`), so that hours pass in milliseconds and the same thing happens in
 //! every run; those that block threads on purpose run on real time with short leases. Faults come from `faulty.rs`.
 
+#![cfg(feature = "testing")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 #[macro_use]
@@ -17,6 +18,7 @@ mod codec;
 mod crash;
 mod events;
 mod faulty;
+mod groups;
 mod limits;
 mod log;
 mod outcomes;
@@ -27,4 +29,5 @@ mod stream;
 mod timeouts;
 #[cfg(feature = "tower")]
 mod tower;
+mod trouble;
 mod waiting;

@@ -67,8 +67,14 @@ impl Place {
 
     #[cfg(feature = "sqlite")]
     pub async fn sqlite() -> Self {
+        Self::sqlite_with("").await
+    }
+
+    /// With parameters of its URL.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite_with(parameters: &str) -> Self {
         let (clock, dir) = (Clock::new(), tempfile::tempdir().unwrap());
-        let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
+        let url = format!("sqlite:{}{parameters}", dir.path().join("jobs.db").display());
         let store = windlass::store::open(&url, Create::IfMissing, &clock.env()).await.unwrap();
         Self { clock, store, threads: true, _dir: Some(dir) }
     }

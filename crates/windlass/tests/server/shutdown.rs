@@ -183,6 +183,32 @@ async fn a_store_that_is_away_is_no_mistake_of_start(place: Place) {
     running.shutdown().await;
 }
 
+async fn a_store_that_refuses_claims_is_no_store_that_is_up(place: Place) {
+    let (client, line) = place.line();
+    let running = server(&client, gated_open()).start().await.unwrap();
+    assert!(running.refusal().is_none());
+    line.refuse_claims(true);
+    let id = place.add(job("x")).await;
+    place.until(async || running.refusal().is_some()).await;
+    assert!(!running.health().store_up);
+    line.refuse_claims(false);
+    place.until_state(&id, JobState::Completed).await;
+    assert!(running.refusal().is_none() && running.health().store_up);
+    running.shutdown().await;
+}
+
+async fn others_see_at_once_that_a_server_is_quiet(place: Place) {
+    let client = place.client();
+    let running = server(&client, gated_open()).start().await.unwrap();
+    let quiet = async || client.servers().await.unwrap().iter().any(|server| server.quiet);
+    assert!(!quiet().await);
+    let begun = place.now();
+    running.quiet();
+    place.until(quiet).await;
+    assert!(place.now().since(begun) < 100 * MS, "{:?}", place.now().since(begun));
+    running.shutdown().await;
+}
+
 async fn mistakes_are_found_at_start_and_named(place: Place) {
     let client = place.client();
     let one = || Server::new(&client, Router::new().at("a:*", |_: RawJob| async { ok(()) }));
@@ -226,6 +252,8 @@ on_every_store! {
     a_shutdown_ends_though_the_store_is_away
     a_shutdown_ends_though_the_store_never_answers
     a_store_that_is_away_is_no_mistake_of_start
+    a_store_that_refuses_claims_is_no_store_that_is_up
+    others_see_at_once_that_a_server_is_quiet
     mistakes_are_found_at_start_and_named
 }
 

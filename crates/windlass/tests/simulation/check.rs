@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use windlass::{
     Action, Fence, JobId, JobState, Lease, ServerId, Verdict,
-    store::{Finished, Operated, Reported},
+    store::{Finished, Flushed, Operated, Reported},
 };
 
 use crate::{
@@ -45,6 +45,8 @@ struct Job {
     crashes: u32,
     /// The last step whose checkpoint was acknowledged.
     noted: u32,
+    /// The job that it became a part of.
+    into: Option<JobId>,
 }
 
 type Checked = Result<(), (Rule, String)>;
@@ -134,6 +136,12 @@ impl Model<'_> {
                 job.into_iter().for_each(|job| job.noted = job.noted.max(*step));
                 Ok(())
             }
+            Event::Flushed { members, into, answer: Flushed::Into(_) } => {
+                for member in members {
+                    self.flushed(member, &into.id).map_err(|broken| (of(member), broken))?;
+                }
+                self.came(into).map_err(|broken| (of(&into.id), broken))
+            }
             Event::Rescued { id, fence, state } => self.rescued(id, *fence, *state).map_err(|broken| (of(id), broken)),
             Event::Operated { id, action, answer } => {
                 self.operated(id, action, answer).map_err(|broken| (of(id), broken))
@@ -172,7 +180,16 @@ impl Model<'_> {
         let gone = old.is_none_or(|old| old.at == At::Gone || pruned(old));
         hold(gone, Rule::OneOutcome, || "enqueued twice".into())?;
         let (newest, acknowledged) = old.map_or((Fence(0), false), |old| (old.newest, old.acknowledged));
-        let job = Job { came: came.clone(), at: At::Waiting, acknowledged, newest, failures: 0, crashes: 0, noted: 0 };
+        let job = Job {
+            came: came.clone(),
+            at: At::Waiting,
+            acknowledged,
+            newest,
+            failures: 0,
+            crashes: 0,
+            noted: 0,
+            into: None,
+        };
         self.jobs.insert(came.id.clone(), job);
         self.enqueued += 1;
         Ok(())
@@ -301,6 +318,17 @@ impl Model<'_> {
         hold(!held || taken, Rule::NothingIsLost, || format!("what {lease:?} says was refused; it is the newest"))
     }
 
+    /// A member ends by becoming a part of one job.
+    fn flushed(&mut self, member: &JobId, into: &JobId) -> Checked {
+        let Some(job) = self.jobs.get_mut(member) else {
+            return Err((Rule::NothingIsLost, "flushed, and never enqueued".into()));
+        };
+        hold(job.at == At::Waiting, Rule::OneOutcome, || format!("flushed when it was {:?}", job.at))?;
+        job.at = if job.came.keeps { At::Ended(JobState::Completed) } else { At::Gone };
+        job.into = Some(into.clone());
+        Ok(())
+    }
+
     fn rescued(&mut self, id: &JobId, fence: Fence, state: JobState) -> Checked {
         let now = self.now;
         let lease = Lease { id: id.clone(), fence };
@@ -378,6 +406,9 @@ impl Model<'_> {
                 let (kept, expected) = ((record.failures, record.crashes), (job.failures, job.crashes));
                 let what = || format!("(failures, crashes) are {kept:?}, should be {expected:?}");
                 hold(kept == expected, Rule::NumbersAreKept, what).map_err(|broken| (Some(id.clone()), broken))?;
+                let what = || format!("it names {:?}, should be {:?}", record.flushed_into, job.into);
+                let named = record.flushed_into == job.into;
+                hold(named, Rule::NothingIsLost, what).map_err(|broken| (Some(id.clone()), broken))?;
             }
         }
         self.census().map_err(|broken| (None, broken))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use windlass::{
     Action, JobState,
-    store::{Finished, Operated},
+    store::{Finished, Flushed, Operated},
 };
 
 use crate::{history::Event, run::Ran};
@@ -14,7 +14,7 @@ use crate::{history::Event, run::Ran};
 #[derive(Default)]
 pub(crate) struct Corners([u64; CORNERS.len()]);
 
-const CORNERS: [&str; 11] = [
+const CORNERS: [&str; 13] = [
     "jobs that ended well",
     "leases that lapsed and were rescued",
     "jobs buried as poison",
@@ -26,6 +26,8 @@ const CORNERS: [&str; 11] = [
     "running jobs that were cancelled",
     "servers that left in good order",
     "runs that went on from a checkpoint",
+    "groups that became a job",
+    "flushes that came too late",
 ];
 
 impl Corners {
@@ -46,6 +48,8 @@ impl Corners {
                     action: Action::Cancel { .. }, answer: Operated::Done(JobState::Running), ..
                 } => 8,
                 Event::Left { .. } => 9,
+                Event::Flushed { answer: Flushed::Into(_), .. } => 11,
+                Event::Flushed { answer: Flushed::Changed, .. } => 12,
                 _ => continue,
             };
             self.0[corner] += 1;

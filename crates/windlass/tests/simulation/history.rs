@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use windlass::{
     Action, Fence, JobId, JobState, Lease, NewJob, QueueName, ServerId, StoreError, Verdict,
     store::{
-        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Operated, Promoted, Prune, Pruned,
-        Report, Reported, RescueRules, Rescued,
+        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed, Operated, Promoted,
+        Prune, Pruned, Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, World},
 };
@@ -52,6 +52,7 @@ pub(crate) enum Event {
     Finished { lease: Lease, verdict: Verdict, answer: Finished, then: Vec<Came> },
     Reported { lease: Lease, checkpoint: Option<u32>, answer: Reported },
     Noted { lease: Lease, step: u32 },
+    Flushed { members: Vec<JobId>, into: Came, answer: Flushed },
     Rescued { id: JobId, fence: Fence, state: JobState },
     Operated { id: JobId, action: Action, answer: Operated },
     Paused { queue: QueueName, paused: bool },
@@ -76,6 +77,7 @@ impl Event {
             Event::Claimed { jobs, .. } => jobs.iter().any(|job| job.lease.id == *wanted),
             Event::Extended { kept, lost, .. } => kept.iter().chain(lost).any(|lease| lease.id == *wanted),
             Event::Finished { lease, then, .. } => lease.id == *wanted || then.iter().any(|job| job.id == *wanted),
+            Event::Flushed { members, into, .. } => into.id == *wanted || members.contains(wanted),
             Event::Started { lease, .. }
             | Event::Ended { lease, .. }
             | Event::Reported { lease, .. }
@@ -231,6 +233,14 @@ impl Layer for Recorder {
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
         self.history.note(Event::Paused { queue: queue.clone(), paused });
         self.store.pause(queue, paused).await
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+        self.history.step(9);
+        let answer = self.store.flush(flush).await?;
+        let members = flush.members.iter().map(|(id, _)| id.clone()).collect();
+        self.history.note(Event::Flushed { members, into: Came::of(&flush.into), answer: answer.clone() });
+        Ok(answer)
     }
 
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use windlass::{
     Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, ServerId, StoreError,
     store::{
-        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Operated,
-        Promoted, Report, Reported, RescueRules, Rescued,
+        Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
+        Operated, Promoted, Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, Layered},
 };
@@ -157,6 +157,45 @@ mutant! {
 #[test]
 fn a_lost_outcome_is_caught() {
     must_be_caught(&[Rule::OneOutcome, Rule::NothingIsLost], LosesOutcomes::over);
+}
+
+mutant! {
+    /// Makes a job of what was read of a group, whatever became of it since.
+    FlushesBlindly(store) {
+        async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+            let flushed = self.store.flush(flush).await?;
+            if flushed != Flushed::Changed {
+                return Ok(flushed);
+            }
+            self.store.enqueue(vec![flush.into.clone()]).await?;
+            Ok(Flushed::Into(flush.into.spec.id.clone()))
+        }
+    }
+}
+
+#[test]
+fn a_flush_that_does_not_look_again_is_caught() {
+    must_be_caught(&[Rule::OneOutcome], FlushesBlindly::over);
+}
+
+mutant! {
+    /// Takes the members out of their group and forgets the job that they became.
+    ForgetsFlushes(store, now: Now) {
+        async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+            if self.now.and_then(5) {
+                for (id, _) in &flush.members {
+                    self.store.operate(id, &Action::Delete).await?;
+                }
+                return Ok(Flushed::Into(flush.into.spec.id.clone()));
+            }
+            self.store.flush(flush).await
+        }
+    }
+}
+
+#[test]
+fn a_flush_that_loses_its_job_is_caught() {
+    must_be_caught(&[Rule::OneOutcome, Rule::NothingIsLost, Rule::EverythingSettles], ForgetsFlushes::over);
 }
 
 mutant! {

@@ -12,6 +12,9 @@ pub(crate) const KEPT: Duration = Duration::from_secs(3600);
 /// The queues, of which the first server serves all.
 pub(crate) const QUEUES: [&str; 3] = ["critical", "default", "low"];
 
+/// The groups, in each queue.
+pub(crate) const GROUPS: [&str; 2] = ["sim:a", "sim:b"];
+
 /// A small generator with a stream of its own (SplitMix64), so that the plan does not depend on what runs.
 pub(crate) struct Dice(u64);
 
@@ -76,6 +79,7 @@ pub(crate) struct JobPlan {
     pub(crate) retention: Duration,
     pub(crate) wait: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) group: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,6 +245,7 @@ fn job(dice: &mut Dice, weather: Weather, number: u64, calm: Duration) -> JobPla
         retention: if dice.percent(50) { Duration::ZERO } else { KEPT },
         wait: if dice.percent(25) { dice.millis(100, 8_000) } else { Duration::ZERO },
         timeout: if dice.percent(20) { dice.millis(500, 6_000) } else { Duration::from_secs(1800) },
+        group: if dice.percent(25) { Some(GROUPS[dice.between(0, 2) as usize]) } else { None },
     }
 }
 

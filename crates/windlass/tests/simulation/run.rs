@@ -1,10 +1,16 @@
 //! Runs one plan: the production server, over a faulty network, on a memory store, in virtual time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use windlass::{
-    Client, Env, JobFilter, JobId, JobRecord, JobState, QueueName, RawJob, RetryPolicy, Server,
+    Client, Env, Group, GroupRules, JobFilter, JobId, JobRecord, JobState, QueueName, RawJob, RetryPolicy, Server,
     store::{Backend, Census, QueueCensus, memory::MemoryStore},
     testing::{Faults, FaultyStore, Layered, Network, Process, World},
 };
@@ -12,7 +18,7 @@ use windlass::{
 use crate::{
     handlers::{Place, router},
     history::{Event, History, Recorder},
-    plan::{Fault, JobPlan, LEASE, Plan, QUEUES, ServerPlan, Wish},
+    plan::{Fault, JobPlan, KEPT, LEASE, Plan, QUEUES, Script, ServerPlan, Wish},
 };
 
 /// What goes between the recorder and the memory store: nothing, or a mutant.
@@ -277,8 +283,23 @@ async fn serve(at: Place, client: Client, leave: Arc<tokio::sync::Notify>) {
 fn server(at: &Place, client: &Client) -> Server {
     let ServerPlan { slots, queues, strict, prefetch, killer_limit, .. } = at.sim.plan.servers[at.place].clone();
     let server = Server::new(client, router(at.clone())).concurrency(slots).queues(queues).strict(strict);
+    let server = aggregators(server);
     let server = server.prefetch(prefetch).lease(LEASE).retry(RetryPolicy::linear(Duration::from_secs(1)));
     if killer_limit { server.kind_concurrency("sim:*", slots as u32) } else { server }
+}
+
+/// Each group becomes a job that runs well; every fifth time the aggregator fails, one way or the other.
+fn aggregators(server: Server) -> Server {
+    let rules = GroupRules::new().grace(Duration::from_secs(2)).max_delay(Duration::from_secs(6)).max_size(3);
+    let times = AtomicU64::new(0);
+    server.aggregate("sim:*", rules, move |_: &Group| match times.fetch_add(1, Ordering::Relaxed) % 10 {
+        3 => Err("not now".into()),
+        8 => std::panic::resume_unwind(Box::new("scripted")),
+        _ => {
+            let script = serde_json::to_vec(&Script::Runs { ms: 10 })?;
+            windlass::Result::<RawJob>::Ok(RawJob::new("sim:digest", script).with(|options| options.retention(KEPT)))
+        }
+    })
 }
 
 /// Enqueues until the store says that it has the job.
@@ -288,7 +309,8 @@ async fn enqueue(sim: &Sim, client: &Client, plan: JobPlan) {
     loop {
         let job = RawJob::new("sim:job", payload.clone()).with(|options| {
             let options = options.id(&*plan.id).queue(plan.queue).priority(plan.priority).max_retry(plan.max_retry);
-            options.retention(plan.retention).process_in(plan.wait).timeout(plan.timeout)
+            let options = options.retention(plan.retention).process_in(plan.wait).timeout(plan.timeout);
+            if let Some(group) = plan.group { options.group(group) } else { options }
         });
         if let Ok(answer) = client.enqueue(job).await {
             sim.history.note(Event::Acknowledged { id: answer.id().clone() });

@@ -89,7 +89,7 @@ impl Site {
         }
         let router = Router::new().at(KIND, builtin::noop);
         let server = Server::new(&self.client, router).queues([(QUEUE, 1)]).concurrency(50).start().await?;
-        work::drained(&self.client, &server, &queues, &kinds).await;
+        work::drained(&self.client, &server, &queues, &kinds, &[]).await?;
         server.shutdown().await;
         Ok(())
     }

@@ -122,11 +122,12 @@ impl Numbers {
             running: count(JobState::Running),
             dead: count(JobState::Dead),
             retried: stats.map_or(0, |stats| stats.retried),
-            p50_wait: time(stats.map(|stats| stats.p50_wait_ms)),
-            p99_wait: time(stats.map(|stats| stats.p99_wait_ms)),
-            p50_run: time(stats.map(|stats| stats.p50_run_ms)),
-            p99_run: time(stats.map(|stats| stats.p99_run_ms)),
-            run_ms: stats.map_or((0.0, 0.0), |stats| (stats.p50_run_ms, stats.p99_run_ms)),
+            p50_wait: time(stats.and_then(|stats| stats.p50_wait_ms)),
+            p99_wait: time(stats.and_then(|stats| stats.p99_wait_ms)),
+            p50_run: time(stats.and_then(|stats| stats.p50_run_ms)),
+            p99_run: time(stats.and_then(|stats| stats.p99_run_ms)),
+            run_ms: stats
+                .map_or((0.0, 0.0), |stats| (stats.p50_run_ms.unwrap_or(0.0), stats.p99_run_ms.unwrap_or(0.0))),
         }
     }
 

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::{
-    decide::operate::{Effect, effect},
-    job::{ErrorEntry, Start, UniqueMode},
+    decide::{
+        entry::moment,
+        operate::{Effect, effect},
+        unique::needed_again,
+    },
+    job::ErrorEntry,
     store::SERVER_SILENT_AFTER,
 };
 
@@ -148,8 +152,8 @@ impl Inner {
                 return Operated::Done(from);
             }
             Effect::Become(to) => {
-                if from.is_terminal()
-                    && let Some(holder) = self.retake_key(seq)
+                if let Some(key) = needed_again(job.record.spec.unique, from, to)
+                    && let Some(holder) = self.retake_key(key, seq)
                 {
                     return Operated::Conflict { state: from, holder: Some(holder) };
                 }
@@ -177,21 +181,15 @@ impl Inner {
                 }
             }
             Action::Reschedule { start } => {
-                let at = match start {
-                    Start::Now => now,
-                    Start::At(at) => *at,
-                    Start::In(wait) => now.after(*wait),
-                };
-                self.wait_until(seq, at);
+                self.wait_until(seq, moment(*start, now));
             }
             _ => self.line_up(seq, false, now),
         }
     }
 
     /// Takes the unique key of a job that comes back to life; answers who holds it instead.
-    fn retake_key(&mut self, seq: u64) -> Option<JobId> {
-        let unique = self.jobs.get(seq)?.record.spec.unique.filter(|unique| unique.mode == UniqueMode::UntilDone)?;
-        let holder = *self.live_keys.entry(unique.key).or_insert(seq);
+    fn retake_key(&mut self, key: UniqueKey, seq: u64) -> Option<JobId> {
+        let holder = *self.live_keys.entry(key).or_insert(seq);
         (holder != seq).then(|| self.jobs.get(holder).map(|job| job.record.spec.id.clone())).flatten()
     }
 
@@ -206,33 +204,41 @@ impl Inner {
         }
     }
 
-    fn prune_expired(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> Vec<u64> {
-        while let Some((at, key)) = self.timed_keys_expire.first().copied().filter(|(at, _)| *at <= now) {
-            self.timed_keys_expire.remove(&(at, key));
-            self.timed_keys.remove(&key);
+    /// Forgets what is no job, at most so many of each; says whether there may be more.
+    fn prune_others(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> bool {
+        let keys: Vec<_> =
+            self.timed_keys_expire.iter().take_while(|(at, _)| *at <= now).take(limit).copied().collect();
+        for (at, key) in &keys {
+            self.timed_keys_expire.remove(&(*at, *key));
+            self.timed_keys.remove(key);
         }
         let oldest = now.minute() - KEEP_BUCKETS_MINUTES;
-        self.buckets = self.buckets.split_off(&(oldest, 0));
-        self.tenant_buckets = self.tenant_buckets.split_off(&(oldest, "".into()));
+        let lines: Vec<_> = self.buckets.range(..(oldest, 0)).take(limit).map(|(at, _)| *at).collect();
+        lines.iter().for_each(|at| drop(self.buckets.remove(at)));
+        let tenants = self.tenant_buckets.range(..(oldest, "".into())).take(limit);
+        let tenants: Vec<_> = tenants.map(|(at, _)| at.clone()).collect();
+        tenants.iter().for_each(|at| drop(self.tenant_buckets.remove(at)));
         self.servers.retain(|_, server| now.since(server.seen_at) <= Duration::from_secs(24 * 3600));
         let (servers, leases) = (&self.servers, &self.leases);
         self.last_claims.retain(|server, last| {
             let fresh = mono.since(last.at) < KEEP_CLAIM;
             fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
+        [keys.len(), lines.len(), tenants.len()].contains(&limit)
+    }
+
+    fn expired(&self, limit: usize, now: Timestamp) -> Vec<u64> {
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit).collect()
     }
 
     fn older(&self, than: Duration, states: &[State], limit: usize, now: Timestamp) -> Vec<u64> {
         let until = now.before(than);
-        let ended = |(seq, job): (u64, &Job)| {
-            let state = job.record.state;
-            let at = job.record.completed_at.filter(|at| state.is_terminal() && *at <= until)?;
-            states.contains(&state).then_some((state.code(), at, seq))
-        };
-        let mut ended: Vec<_> = self.jobs.iter_from(0).filter_map(ended).collect();
-        ended.sort_unstable();
-        ended.into_iter().map(|(.., seq)| seq).take(limit).collect()
+        let states = State::ALL.into_iter().filter(|state| states.contains(state));
+        let ended = states.flat_map(|state| {
+            let (first, last) = (Timestamp::from_micros(i64::MIN), until);
+            self.ended.range((state.code(), first, 0)..=(state.code(), last, u64::MAX))
+        });
+        ended.map(|(.., seq)| *seq).take(limit).collect()
     }
 
     fn sweep_unknown(&mut self, after: Duration, limit: usize, now: Timestamp) -> u32 {
@@ -298,12 +304,16 @@ impl Operate for MemoryStore {
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
         let now = self.env.wall();
         let mut inner = self.inner.lock();
-        let mut seqs = match what {
-            Prune::Expired => inner.prune_expired(limit as usize + 1, now, self.env.monotonic()),
-            Prune::Older { than, states } => inner.older(*than, states, limit as usize + 1, now),
+        let limit = limit as usize;
+        let (mut seqs, others_left) = match what {
+            Prune::Expired => {
+                let left = inner.prune_others(limit, now, self.env.monotonic());
+                (inner.expired(limit + 1, now), left)
+            }
+            Prune::Older { than, states } => (inner.older(*than, states, limit + 1, now), false),
         };
-        let more = seqs.len() > limit as usize;
-        seqs.truncate(limit as usize);
+        let more = seqs.len() > limit || others_left;
+        seqs.truncate(limit);
         seqs.iter().for_each(|seq| inner.remove(*seq));
         Ok(Pruned { removed: seqs.len() as u64, more })
     }

@@ -1,6 +1,6 @@
 //! Groups: the jobs that wait in them, and the step that makes one job of them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Bound};
 
 use super::*;
 use crate::job::{GroupInfo, GroupKey, GroupMember, MAX_MEMBERS, Pattern};
@@ -57,9 +57,10 @@ impl Inner {
 
     fn page(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32, now: Timestamp) -> GroupPage {
         let limit = limit.min(1000) as usize;
-        let past = |key: &GroupKey| after.as_ref().is_none_or(|after| key > after);
+        let first = queue.clone().map(|queue| GroupKey::new(queue, ""));
+        let past = after.max(first).map_or(Bound::Unbounded, Bound::Excluded);
         let of_queue = |key: &GroupKey| queue.as_ref().is_none_or(|queue| *queue == key.queue);
-        let found = self.groups.iter().filter(|(key, _)| past(key) && of_queue(key));
+        let found = self.groups.range((past, Bound::Unbounded)).take_while(|(key, _)| of_queue(key));
         let mut items: Vec<_> = found.filter_map(|(key, members)| members.info(key)).take(limit + 1).collect();
         let more = items.len() > limit;
         items.truncate(limit);

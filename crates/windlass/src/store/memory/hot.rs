@@ -4,8 +4,13 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
 use crate::{
-    decide::rescue::{fate, is_suspect},
-    job::{ErrorEntry, Monotonic, Start, Unique, UniqueMode},
+    decide::{
+        entry::{first_state, moment},
+        rescue::{Fate, fate, is_suspect},
+        unique::holds,
+        verdict::with_wish,
+    },
+    job::{ErrorEntry, Monotonic, Unique, UniqueMode},
 };
 
 impl Inner {
@@ -18,16 +23,8 @@ impl Inner {
             return duplicate;
         }
         let spec = new.spec;
-        let run_at = match new.start {
-            Start::Now => now,
-            Start::At(at) => at,
-            Start::In(wait) => now.after(wait),
-        };
-        let state = match run_at > now {
-            true => State::Scheduled,
-            false if spec.group.is_some() => State::Aggregating,
-            false => State::Pending,
-        };
+        let run_at = moment(new.start, now);
+        let state = first_state(run_at, now, spec.group.is_some());
         let line = self.line(&spec.queue, &spec.kind);
         let id = spec.id.clone();
         let seq = self.jobs.next();
@@ -71,7 +68,7 @@ impl Inner {
             UniqueMode::Idempotency { .. } => {
                 let (id, expires) = self.timed_keys.get(&unique.key)?;
                 let state = self.find(id).and_then(|seq| self.jobs.get(seq)).map(|job| job.record.state);
-                (*expires > now).then(|| Enqueued::Duplicate(id.clone(), state))
+                holds(*expires, now).then(|| Enqueued::Duplicate(id.clone(), state))
             }
         }
     }
@@ -204,12 +201,7 @@ impl Inner {
         }
         record.result = result.or(record.result.take());
         let waited = record.started_at.unwrap_or(now).since(record.pending_at.unwrap_or(now));
-        let verdict = match (verdict, &record.cancel_requested) {
-            (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => {
-                Verdict::Cancel(reason.clone())
-            }
-            (verdict, _) => verdict,
-        };
+        let verdict = with_wish(verdict, record.cancel_requested.as_ref());
         let run = Some((waited, ran));
         match verdict {
             Verdict::Complete => {
@@ -266,14 +258,13 @@ impl Inner {
         if !self.pulse.may_rescue(mono) {
             return Rescued::default();
         }
+        // There are as many leases as claims that somebody holds now.
         let lapsed = self.leases.iter().filter(|(_, batch)| batch.until <= mono || *batch.boot != *boot);
-        let keys: Vec<u64> = lapsed.map(|(key, _)| *key).collect();
         // In the order in which they were claimed, whatever renewals have done to the leases since.
-        let mut members: Vec<_> = keys
-            .iter()
-            .flat_map(|key| {
-                let held = |seq: &u64| self.jobs.get(*seq).filter(|job| holds(job, *key)).map(|job| (job, *seq));
-                self.leases[key].members.iter().filter_map(held)
+        let mut members: Vec<_> = lapsed
+            .flat_map(|(key, batch)| {
+                let held = |seq: &u64| self.jobs.get(*seq).filter(|job| is_held(job, *key)).map(|job| (job, *seq));
+                batch.members.iter().filter_map(held)
             })
             .map(|(job, seq)| (job.record.fence, job.order(), seq))
             .collect();
@@ -307,15 +298,15 @@ impl Inner {
         job.suspect = is_suspect(record.crashes, rules.poison_after);
         self.change(seq, fate.state(), Cause::Rescue, now);
         match fate {
-            crate::decide::rescue::Fate::Pending => self.line_up(seq, true, now),
-            crate::decide::rescue::Fate::Dead(reason) => self.settle(seq, Some(reason.as_str().into()), now, None),
-            crate::decide::rescue::Fate::Cancelled => self.settle(seq, wish, now, None),
+            Fate::Pending => self.line_up(seq, true, now),
+            Fate::Dead(reason) => self.settle(seq, Some(reason.as_str().into()), now, None),
+            Fate::Cancelled => self.settle(seq, wish, now, None),
         }
         rescued
     }
 }
 
-fn holds(job: &Job, lease: u64) -> bool {
+fn is_held(job: &Job, lease: u64) -> bool {
     job.record.state == State::Running && job.lease == lease
 }
 
@@ -336,9 +327,11 @@ fn claimed(record: &JobRecord) -> Claimed {
 
 /// Picks the jobs of one claim: merges the heads of the lines that the request may take from.
 struct Picker {
-    /// Per share: the lines it may take from, each with its rule.
-    lines: Vec<Vec<(usize, usize)>>,
+    /// Per share: the lines it may take from, each with its rule and whether its kind is quick.
+    lines: Vec<Vec<(usize, usize, bool)>>,
     room: Vec<u32>,
+    /// The room for kinds that are not quick.
+    slots: u32,
     picked: Vec<u64>,
 }
 
@@ -347,12 +340,19 @@ impl Picker {
         let lines_of = |share: &QueueShare| {
             let queue = inner.queue_names.get(&share.queue).map(|place| &inner.queues[*place]);
             let lines = queue.filter(|queue| !queue.paused).map_or(&[][..], |queue| &queue.lines);
-            let ruled = |line: &usize| Some((*line, request.kinds.rule_for(inner.lines[*line].kind.as_str())?));
+            let ruled = |at: &usize| {
+                let line = &inner.lines[*at];
+                if line.pending.is_empty() && line.suspects.is_empty() {
+                    return None;
+                }
+                Some((*at, request.kinds.rule_for(line.kind.as_str())?, request.quick.contains(&line.kind)))
+            };
             lines.iter().filter_map(ruled).collect()
         };
         Self {
             lines: request.shares.iter().map(lines_of).collect(),
             room: request.kinds.rules.iter().map(|rule| rule.room.unwrap_or(u32::MAX)).collect(),
+            slots: request.slots,
             picked: Vec::new(),
         }
     }
@@ -370,32 +370,33 @@ impl Picker {
 
     /// Takes up to `limit` jobs of one queue, by priority and turn over all its lines.
     fn take_from(&mut self, inner: &mut Inner, place: usize, limit: u32) -> u32 {
-        let open = self.lines[place].iter().filter(|(_, rule)| self.room[*rule] > 0);
+        let open = self.lines[place].iter().filter(|(_, rule, _)| self.room[*rule] > 0);
         let head = |inner: &Inner, line: usize| inner.lines[line].pending.first_key_value().map(|(order, _)| *order);
-        let mut heads: BinaryHeap<Reverse<(Order, usize, usize)>> =
-            open.filter_map(|&(line, rule)| Some(Reverse((head(inner, line)?, line, rule)))).collect();
+        let mut heads: BinaryHeap<Reverse<(Order, usize, usize, bool)>> =
+            open.filter_map(|&(line, rule, quick)| Some(Reverse((head(inner, line)?, line, rule, quick)))).collect();
         let mut taken = 0;
         while taken < limit
-            && let Some(Reverse((_, line, rule))) = heads.pop()
+            && let Some(Reverse((_, line, rule, quick))) = heads.pop()
         {
-            if self.room[rule] == 0 {
+            if self.room[rule] == 0 || (self.slots == 0 && !quick) {
                 continue;
             }
             // Out of the line at once, so that the next head is the next job.
             let Some((_, seq)) = inner.lines[line].pending.pop_first() else { continue };
             self.picked.push(seq);
+            self.slots -= u32::from(!quick);
             self.room[rule] = self.room[rule].saturating_sub(u32::from(self.room[rule] != u32::MAX));
             taken += 1;
             if let Some(next) = head(inner, line) {
-                heads.push(Reverse((next, line, rule)));
+                heads.push(Reverse((next, line, rule, quick)));
             }
         }
         taken
     }
 
     fn suspects(&self, inner: &Inner) -> impl Iterator<Item = (Timestamp, u64)> {
-        let open = self.lines.iter().flatten().filter(|(_, rule)| self.room[*rule] > 0);
-        open.filter_map(|(line, _)| {
+        let open = self.lines.iter().flatten().filter(|(_, rule, _)| self.room[*rule] > 0);
+        open.filter_map(|(line, ..)| {
             let (_, seq) = inner.lines[*line].suspects.first_key_value()?;
             Some((inner.jobs.get(*seq)?.record.pending_at.unwrap_or_default(), *seq))
         })

@@ -31,7 +31,7 @@ use self::{
 };
 use super::*;
 use crate::{
-    decide::{group::joins, rescue::Pulse},
+    decide::{group::joins, rescue::Pulse, retention::keep},
     env::Env,
     job::{
         Cause, DEFAULTS, DeadReason, GroupKey, JobId, JobRecord, Kind, Monotonic, QueueName, State, Timestamp,
@@ -44,6 +44,13 @@ use crate::{
 type Order = (Reverse<i8>, i64);
 
 /// A store in the memory of this process.
+///
+/// ```
+/// use std::sync::Arc;
+/// use windlass::{Client, Env, store::memory::MemoryStore};
+/// let client = Client::builder().on(Arc::new(MemoryStore::new(Env::system()))); // Client::open("memory:") does the same
+/// # let _ = client;
+/// ```
 pub struct MemoryStore {
     inner: Mutex<Inner>,
     env: Env,
@@ -101,11 +108,13 @@ struct Inner {
     queue_names: FxHashMap<QueueName, usize>,
     lines: Vec<Line>,
     line_names: FxHashMap<(usize, Kind), usize>,
-    leases: FxHashMap<u64, LeaseBatch>,
+    leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
+    /// By state and when they ended: what has ended and is kept.
+    ended: BTreeSet<(u8, Timestamp, u64)>,
     live_keys: FxHashMap<UniqueKey, u64>,
     timed_keys: FxHashMap<UniqueKey, (JobId, Timestamp)>,
     timed_keys_expire: BTreeSet<(Timestamp, UniqueKey)>,
@@ -134,11 +143,12 @@ impl MemoryStore {
             queue_names: FxHashMap::default(),
             lines: Vec::new(),
             line_names: FxHashMap::default(),
-            leases: FxHashMap::default(),
+            leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
+            ended: BTreeSet::new(),
             live_keys: FxHashMap::default(),
             timed_keys: FxHashMap::default(),
             timed_keys_expire: BTreeSet::new(),
@@ -222,6 +232,7 @@ impl Inner {
             _ => {
                 if let Some(at) = job.expires.take() {
                     self.expiring.remove(&(at, seq));
+                    self.ended.remove(&(job.record.state.code(), job.record.completed_at.unwrap_or_default(), seq));
                 }
             }
         }
@@ -258,12 +269,13 @@ impl Inner {
         {
             self.live_keys.remove(&unique.key);
         }
-        let keep = if state == State::Completed { job.record.spec.retention } else { DEFAULTS.keep_failed };
+        let keep = keep(state, job.record.spec.retention, DEFAULTS.keep_failed);
         let expires = now.after(keep);
         let (lifetime, tenant) = (now.since(job.record.created_at), job.record.spec.tenant.clone());
         if !keep.is_zero() {
             job.expires = Some(expires);
             self.expiring.insert((expires, seq));
+            self.ended.insert((state.code(), now, seq));
         }
         self.count(line, tenant, state, now, run, lifetime);
         if keep.is_zero() {

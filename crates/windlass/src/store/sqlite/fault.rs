@@ -48,14 +48,16 @@ impl Fault {
     }
 }
 
+/// What to say of a full disk.
+pub(super) const DISK_FULL: &str =
+    "the disk is full; nothing was written, and the store goes on working once there is space";
+
 fn explain(error: &SqlError) -> StoreError {
     let Some(code) = error.sqlite_error() else {
         return StoreError::Corrupt(format!("the store holds a value that this program cannot read: {error}"));
     };
     match code.code {
-        ErrorCode::DiskFull => StoreError::Unavailable(
-            "the disk is full; nothing was written, and the store goes on working once there is space".into(),
-        ),
+        ErrorCode::DiskFull => StoreError::Unavailable(DISK_FULL.into()),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
             StoreError::Unavailable(format!("the file or its directory cannot be written: {error}"))
         }

@@ -7,13 +7,10 @@ use rustc_hash::FxHashMap;
 use super::{fault::Done, step::sql};
 use crate::job::{Kind, QueueName};
 
-/// A line: its number and its kind.
-pub(super) type Line = (i64, Kind);
-
 #[derive(Default)]
 pub(super) struct Lines {
     ids: FxHashMap<QueueName, FxHashMap<Kind, i64>>,
-    listed: FxHashMap<QueueName, Vec<Line>>,
+    names: FxHashMap<i64, (QueueName, Kind)>,
     listed_up_to: i64,
 }
 
@@ -48,19 +45,14 @@ impl Lines {
             let queue = QueueName::trusted(row.get::<_, String>(1)?);
             let kind = Kind::trusted(row.get::<_, String>(2)?);
             self.ids.entry(queue.clone()).or_default().insert(kind.clone(), id);
-            self.listed.entry(queue).or_default().push((id, kind));
+            self.names.insert(id, (queue, kind));
             self.listed_up_to = self.listed_up_to.max(id);
         }
         Ok(())
     }
 
-    /// The lines of a queue, as of the last [`refresh`](Self::refresh).
-    pub(super) fn of(&self, queue: &QueueName) -> &[Line] {
-        self.listed.get(queue).map_or(&[], Vec::as_slice)
-    }
-
     /// The queue and kind of a line, as of the last [`refresh`](Self::refresh).
-    pub(super) fn all(&self) -> impl Iterator<Item = (&QueueName, &Line)> {
-        self.listed.iter().flat_map(|(queue, lines)| lines.iter().map(move |line| (queue, line)))
+    pub(super) fn names(&self, line: i64) -> Option<&(QueueName, Kind)> {
+        self.names.get(&line)
     }
 }

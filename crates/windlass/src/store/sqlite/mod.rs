@@ -1,7 +1,7 @@
 //! The SQLite store: one file, shared by any number of processes of one host.
 //!
 //! - `writer.rs`: the one thread that writes, in groups. `readers.rs`: looking, apart from it. `watch.rs`: wake-ups
-//!   between processes. `open.rs` and `migrate.rs`: the file and its tables. `address.rs`: the URL.
+//!   between processes. `identity.rs`: whether the file is still in its place. `open.rs` and `migrate.rs`: the file and its tables. `address.rs`: the URL.
 //! - `ops/`: the operations over a `step.rs` (one transaction); their SQL is in `sql/`. `tx.rs` runs them in the
 //!   caller's own transaction.
 
@@ -11,6 +11,7 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
 mod fault;
+mod identity;
 mod lines;
 mod migrate;
 mod open;
@@ -18,7 +19,7 @@ mod ops;
 mod readers;
 mod rows;
 mod step;
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;
 mod tx;
 mod watch;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::{
     address::{Address, Synchronous},
     clock::Clock,
-    fault::Done,
+    fault::{DISK_FULL, Done},
     migrate,
 };
 use crate::{
@@ -24,9 +24,11 @@ const STATEMENTS: usize = 128;
 pub(super) fn writer(address: &Address, create: Create, env: &Env) -> Result<Connection> {
     assert_version(rusqlite::version_number())?;
     place(&address.path, create)?;
-    let opened = connect(address).map_err(StoreError::from)?;
-    prepare(&opened, address, create, env).map_err(|fault| named(StoreError::from(fault), &address.path))?;
-    Ok(opened)
+    let opened = connect(address).and_then(|conn| {
+        prepare(&conn, address, create, env)?;
+        Ok(conn)
+    });
+    opened.map_err(|fault| named(StoreError::from(fault), &address.path))
 }
 
 /// Opens a connection that only reads.
@@ -51,6 +53,8 @@ fn assert_version(version: i32) -> Result<()> {
 fn named(error: StoreError, path: &Path) -> StoreError {
     let at = |text: String| format!("{}: {text}", path.display());
     match error {
+        // Of a full disk SQLite says `disk I/O error` when it cannot even make its -shm file.
+        StoreError::Unavailable(_) if is_full(path) => StoreError::Unavailable(at(DISK_FULL.into())),
         StoreError::Unavailable(text) => StoreError::Unavailable(at(text)),
         StoreError::Corrupt(text) => StoreError::Corrupt(at(text)),
         other => other,
@@ -90,6 +94,17 @@ fn place(path: &Path, create: Create) -> Result<()> {
         return Err(StoreError::Corrupt(format!("{}: is no SQLite database; name another file", path.display())));
     }
     Ok(())
+}
+
+/// Whether there is no space left where the file is.
+#[cfg(unix)]
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|space| space.f_bavail.saturating_mul(space.f_frsize) < 64 * 1024)
+}
+
+#[cfg(not(unix))]
+fn is_full(_: &Path) -> bool {
+    false
 }
 
 /// Asks by the name: opening the file and closing it again would take away all locks that this process has on it, for
@@ -153,8 +168,10 @@ fn prepare(conn: &Connection, address: &Address, create: Create, env: &Env) -> D
         conn.query_row("PRAGMA page_count", [], |row| row.get(0))?,
         conn.query_row("PRAGMA page_size", [], |row| row.get(0))?,
     );
-    let wal = fs::metadata(wal_of(&address.path)).map_or(0, |wal| wal.len());
-    let length = fs::metadata(&address.path).map_or(0, |file| file.len());
+    // SQLite puts the WAL beside the file itself, whatever link led to it.
+    let path = address.path.canonicalize().unwrap_or_else(|_| address.path.clone());
+    let wal = fs::metadata(wal_of(&path)).map_or(0, |wal| wal.len());
+    let length = fs::metadata(&path).map_or(0, |file| file.len());
     if wal == 0 && length < pages.saturating_mul(size) {
         return Err(StoreError::Corrupt("the file is truncated; restore it from a backup".into()).into());
     }

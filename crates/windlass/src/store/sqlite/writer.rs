@@ -21,6 +21,7 @@ use super::{
     address::{Address, Synchronous},
     clock::Clock,
     fault::{Done, Fault},
+    identity::Identity,
     lines::Lines,
     open::set_synchronous,
     step::Step,
@@ -117,6 +118,7 @@ impl Writer {
         let (queue, ops) = channel();
         let mut thread = Thread {
             conn,
+            identity: Identity::of(&address.path),
             lines: Lines::default(),
             busy_timeout: address.busy_timeout,
             keep_failed: address.keep_failed,
@@ -159,6 +161,7 @@ impl Drop for Writer {
 
 struct Thread {
     conn: Connection,
+    identity: Identity,
     lines: Lines,
     busy_timeout: Duration,
     keep_failed: Duration,
@@ -187,14 +190,21 @@ impl Thread {
             self.gather(ops);
             let mut group = std::mem::take(&mut self.left);
             self.last_group = group.len();
+            if let Err(lost) = self.identity.check() {
+                group.into_iter().for_each(|op| op.answer(Some(lost.clone())));
+                continue;
+            }
             group.sort_by_key(|op| !op.is_urgent());
             let group = self.peek(group);
             if !group.is_empty() {
                 self.commit(group);
             }
         }
-        // Leaves a small file behind, and no -wal that somebody could forget to copy.
-        let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        // Leaves a small file behind, and no -wal that somebody could forget to copy. The -wal beside another file is
+        // not ours.
+        if self.identity.check().is_ok() {
+            let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
     }
 
     /// Takes what has come. While the callers of the last group come back with more, they run first: the larger the

@@ -1,23 +1,34 @@
 -- claim.lua: takes pending jobs of one queue for a server.
 -- ARGV: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers), the most
---   jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, how many rules, then for each
---   rule: '=' (exact) or '^' (prefix), its text, how many jobs of its kinds may be taken (-1: any)
+--   jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds that are
+--   not quick, how many quick kinds and those, how many rules, then for each rule: '=' (exact) or '^' (prefix), its
+--   text, how many jobs of its kinds may be taken (-1: any)
 -- returns: now, highest number given, how the claim stands (`new`, `again`: it had been made, `late`: a later one
 --   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, then each job: {id, message, fence,
---   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last one with the rooms that are left
+--   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last
+--   one with the slots and the rooms that are left
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no
 --   more than WINDOW jobs are looked at for them.
 local WINDOW = 500
 local server, number, pass, limit = take(), tonumber(take()), tonumber(take()), tonumber(take())
-local lease, want_suspect, many = tonumber(take()), take() == '1', tonumber(take())
-local rules, everything = {}, false
+local lease, want_suspect, slots = tonumber(take()), take() == '1', tonumber(take())
+local quick, rules, everything = {}, {}, false
+for _ = 1, tonumber(take()) do
+  quick[take()] = true
+end
+local many = tonumber(take())
 for at = 1, many do
   local how, text, room = take(), take(), tonumber(take())
   rules[at] = { exact = how == '=', text = text, room = room < 0 and math.huge or room }
 end
 everything = many == 1 and not rules[1].exact and rules[1].text == '' and rules[1].room == math.huge
+
+-- More jobs of a kind that is not quick than there are slots would only wait there.
+local function has_room(kind, rule)
+  return rule.room > 0 and (slots > 0 or quick[kind])
+end
 
 -- The rule for a kind: an exact one, else the longest prefix; of equal ones the last.
 local known = {}
@@ -114,9 +125,10 @@ if not paused then
 end
 
 local picked = {}
-local function pick(id, rule)
+local function pick(id, kind, rule)
   picked[#picked + 1] = id
-  if rule then rule.room = rule.room - 1 end
+  rule.room = rule.room - 1
+  if not quick[kind] then slots = slots - 1 end
 end
 
 -- Takes from a line of ours as long as its heads stand before (or behind) the list.
@@ -126,11 +138,11 @@ local function take_lines(front)
   while #picked < limit do
     local best
     for _, head in pairs(lines) do
-      if head.rule.room > 0 and (not front or head.score <= STEP / 2) and (not best or head.score < best.score) then best = head end
+      if has_room(head.kind, head.rule) and (not front or head.score <= STEP / 2) and (not best or head.score < best.score) then best = head end
     end
     if not best then return end
     leave_line(best.kind, false, best.id)
-    if call('HGET', task(best.id), 'state') == 'queued' then pick(best.id, best.rule) end
+    if call('HGET', task(best.id), 'state') == 'queued' then pick(best.id, best.kind, best.rule) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -149,35 +161,55 @@ local function pending_kind(id)
   return message and kind_in(message)
 end
 
-local function take_list()
-  local asked = 0
-  while everything and #picked < limit and asked < 4 do
-    asked = asked + 1
-    local popped = call('RPOP', P .. 'pending', limit - #picked)
+-- As many as there are slots for, whatever their kinds: straight off the end of the list.
+local function take_any()
+  for _ = 1, 4 do
+    local room = math.min(limit - #picked, slots)
+    local popped = room > 0 and call('RPOP', P .. 'pending', room)
     if not popped then return end
     for _, id in ipairs(popped) do
-      if pending_kind(id) then pick(id, nil) end
+      local kind = pending_kind(id)
+      if kind then pick(id, kind, rules[1]) end
     end
   end
-  if everything then return end
+end
+
+-- Looks through the end of the list, takes what it may, and leaves the others as they stood.
+local function take_some()
   local ids = call('LRANGE', P .. 'pending', -WINDOW, -1)
+  local passed, kept, through, left = 0, {}, 0, 0
   for at = #ids, 1, -1 do
-    if #picked >= limit then return end
+    if #picked >= limit then break end
+    passed = passed + 1
     local kind = pending_kind(ids[at])
     local rule = kind and rule_of(kind)
-    if not kind then
-      call('LREM', P .. 'pending', -1, ids[at])
-    elseif rule and rule.room > 0 then
-      call('LREM', P .. 'pending', -1, ids[at])
-      pick(ids[at], rule)
+    if rule and has_room(kind, rule) then
+      pick(ids[at], kind, rule)
+      through, left = passed, #kept
+    elseif kind then
+      kept[#kept + 1] = ids[at]
+    else
+      through, left = passed, #kept
     end
   end
+  if through == 0 then return end
+  call('RPOP', P .. 'pending', through)
+  local back = {}
+  for at = left, 1, -1 do
+    back[#back + 1] = kept[at]
+  end
+  if left > 0 then call('RPUSH', P .. 'pending', unpack(back)) end
+end
+
+local function take_list()
+  if everything then take_any() end
+  if #picked < limit and (not everything or next(quick)) then take_some() end
 end
 
 if not paused and want_suspect then
   if oldest and limit > 0 then
     leave_line(oldest.kind, true, oldest.id)
-    pick(oldest.id, nil)
+    picked = { oldest.id }
   end
 elseif not paused and limit > 0 then
   if call('EXISTS', X .. 'lines') == 1 then take_lines(true) end
@@ -207,8 +239,9 @@ if #picked > 0 then
     call('SADD', X .. 'claim:' .. fence, id)
     answer[#answer + 1] = row(id, f, fence, failures + 1, int(math.max(0, now - since)))
   end
+  answer[#answer][12] = slots
   for at, rule in ipairs(rules) do
-    answer[#answer][11 + at] = rule.room == math.huge and -1 or rule.room
+    answer[#answer][12 + at] = rule.room == math.huge and -1 or rule.room
   end
   call('EXPIRE', X .. 'claim:' .. fence, 3600)
   fences = fences .. (fences ~= '' and ',' or '') .. fence

@@ -50,6 +50,8 @@ struct Claiming<'c> {
     request: &'c ClaimRequest,
     /// How many jobs of each rule's kinds may still be taken; -1: any number.
     rooms: Vec<i64>,
+    /// How many jobs of kinds that are not quick may still be taken.
+    slots: i64,
     jobs: Vec<Claimed>,
     /// Whether this claim has not been made before.
     fresh: bool,
@@ -66,6 +68,7 @@ impl<'c> Claiming<'c> {
             store,
             request,
             rooms: request.kinds.rules.iter().map(|rule| room(rule.room)).collect(),
+            slots: i64::from(request.slots),
             jobs: Vec::new(),
             fresh: true,
             full: vec![false; request.shares.len()],
@@ -81,7 +84,9 @@ impl<'c> Claiming<'c> {
         let request = self.request;
         let limit = limit.min(MOST);
         let mut args = vec![arg(request.server), arg(request.sequence), arg(pass), arg(limit)];
-        args.extend([arg(micros(request.lease)), arg(u8::from(suspect)), arg(self.rooms.len())]);
+        args.extend([arg(micros(request.lease)), arg(u8::from(suspect)), arg(self.slots), arg(request.quick.len())]);
+        args.extend(request.quick.iter().map(|kind| kind.as_str().into()));
+        args.push(arg(self.rooms.len()));
         for (rule, room) in std::iter::zip(&request.kinds.rules, &self.rooms) {
             let (how, text) = match &rule.pattern {
                 Pattern::Exact(kind) => ("=", kind),
@@ -115,8 +120,9 @@ impl<'c> Claiming<'c> {
         let mut held = self.store.held.lock();
         for row in answer {
             let mut row = list(row)?;
-            let rooms = row.split_off(11);
-            if !rooms.is_empty() {
+            let left = row.split_off(11);
+            if let Some((slots, rooms)) = left.split_first() {
+                self.slots = number(slots)?;
                 self.rooms = rooms.iter().map(number).collect::<Result<_>>()?;
             }
             let job = claimed(row)?;

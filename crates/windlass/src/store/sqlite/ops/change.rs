@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Done, Step, sql};
 use crate::{
-    decide::group::joins,
+    decide::{group::joins, retention::keep},
     job::{Cause, ErrorClass, ErrorEntry, JobId, ServerId, State, Timestamp, UniqueKey},
     store::{
         Bucket,
@@ -138,7 +138,7 @@ pub(super) fn settle(
     moves(step, job, to, cause);
     step.wake();
     count(step, job, to, run);
-    let keep = if to == State::Completed { job.retention } else { step.keep_failed };
+    let keep = keep(to, job.retention, step.keep_failed);
     if keep.is_zero() {
         return remove(step, job.seq, job.line, to, job.aside);
     }

@@ -10,11 +10,7 @@ use crate::{
     job::{Fence, Kind, QueueName, State, Timestamp},
     store::{
         Claim, ClaimRequest, Claimed, ExtendRequest,
-        sqlite::{
-            clock::Clock,
-            lines::{Line, Lines},
-            rows,
-        },
+        sqlite::{clock::Clock, lines::Lines, rows},
     },
 };
 
@@ -23,6 +19,7 @@ struct Open {
     line: i64,
     kind: Kind,
     rule: usize,
+    quick: bool,
 }
 
 struct OpenShare {
@@ -51,7 +48,8 @@ pub(in super::super) fn peek(
     }
     let mut heads = conn.prepare_cached(sql!("claim_heads"))?;
     for open in shares.iter().flat_map(|share| &share.lines) {
-        if request.kinds.rules[open.rule].room != Some(0) && heads.exists(params![open.line, 1])? {
+        let has_room = request.kinds.rules[open.rule].room != Some(0) && (open.quick || request.slots > 0);
+        if has_room && heads.exists(params![open.line, 1])? {
             return Ok(None);
         }
     }
@@ -135,18 +133,20 @@ fn open(conn: &Connection, lines: &mut Lines, request: &ClaimRequest) -> Done<Ve
     lines.refresh(conn)?;
     let mut statement = conn.prepare_cached(sql!("paused"))?;
     let paused = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    let lines = &*lines;
-    let ruled = |(line, kind): &Line| {
-        let rule = request.kinds.rule_for(kind.as_str())?;
-        Some(Open { line: *line, kind: kind.clone(), rule })
-    };
-    let opened = |share: &QueueShare| {
-        let closed = paused.iter().any(|name| name == share.queue.as_str());
-        let lines = if closed { &[] } else { lines.of(&share.queue) };
-        let lines = lines.iter().filter_map(ruled).collect();
-        OpenShare { queue: share.queue.clone(), quota: share.quota, lines }
-    };
-    Ok(request.shares.iter().map(opened).collect())
+    let opened = |share: &QueueShare| OpenShare { queue: share.queue.clone(), quota: share.quota, lines: Vec::new() };
+    let mut shares: Vec<_> = request.shares.iter().map(opened).collect();
+    // From the lines that have jobs, and not from the shares: a store remembers every kind that it has ever seen.
+    let mut filled = conn.prepare_cached(sql!("claim_lines"))?;
+    let filled = filled.query_map([], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?;
+    for line in filled {
+        let Some((queue, kind)) = lines.names(line) else { continue };
+        let Some(share) = shares.iter_mut().find(|share| share.queue == *queue) else { continue };
+        let Some(rule) = request.kinds.rule_for(kind.as_str()) else { continue };
+        if !paused.iter().any(|name| name == queue.as_str()) {
+            share.lines.push(Open { line, kind: kind.clone(), rule, quick: request.quick.contains(kind) });
+        }
+    }
+    Ok(shares)
 }
 
 type Suspect = (Timestamp, i64, usize, usize);
@@ -169,8 +169,9 @@ fn oldest_suspect(conn: &Connection, shares: &[OpenShare], request: &ClaimReques
 
 /// The jobs to take, as (seq, share, line of the share): quotas first, then whatever fills the limit.
 fn pick(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done<Vec<(i64, usize, usize)>> {
-    let mut heads = shares.iter().map(|share| heads(conn, share, request.limit)).collect::<Done<Vec<_>>>()?;
+    let mut heads = shares.iter().map(|share| heads(conn, share, request)).collect::<Done<Vec<_>>>()?;
     let mut room: Vec<u32> = request.kinds.rules.iter().map(|rule| rule.room.unwrap_or(u32::MAX)).collect();
+    let mut slots = request.slots;
     let mut picked = Vec::new();
     let quotas = shares.iter().map(|share| share.quota).chain(shares.iter().map(|_| request.limit));
     for (turn, quota) in quotas.enumerate() {
@@ -180,9 +181,11 @@ fn pick(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done
         while wanted > 0
             && let Some(Reverse((_, _, seq, place))) = heads[at].pop()
         {
-            let room = &mut room[shares[at].lines[place].rule];
-            if *room > 0 {
+            let open = &shares[at].lines[place];
+            let room = &mut room[open.rule];
+            if *room > 0 && (open.quick || slots > 0) {
                 *room -= u32::from(*room != u32::MAX);
+                slots -= u32::from(!open.quick);
                 picked.push((seq, at, place));
                 wanted -= 1;
             }
@@ -194,11 +197,12 @@ fn pick(conn: &Connection, shares: &[OpenShare], request: &ClaimRequest) -> Done
 /// The first jobs of all lines of a share: by priority, then place in line.
 type Heads = BinaryHeap<Reverse<(Reverse<i8>, i64, i64, usize)>>;
 
-fn heads(conn: &Connection, share: &OpenShare, limit: u32) -> Done<Heads> {
+fn heads(conn: &Connection, share: &OpenShare, request: &ClaimRequest) -> Done<Heads> {
     let mut heads = Heads::new();
     let mut statement = conn.prepare_cached(sql!("claim_heads"))?;
     for (place, open) in share.lines.iter().enumerate() {
-        let mut rows = statement.query(params![open.line, limit])?;
+        let most = if open.quick { request.limit } else { request.limit.min(request.slots) };
+        let mut rows = statement.query(params![open.line, most])?;
         while let Some(row) = rows.next()? {
             heads.push(Reverse((Reverse(row.get(0)?), row.get(1)?, row.get(2)?, place)));
         }
@@ -252,8 +256,7 @@ fn still_held(step: &mut Step<'_>, request: &ClaimRequest, fence: i64) -> Done<V
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {
         let (line, seq): (i64, i64) = (row.get(11)?, row.get(20)?);
-        let names = step.lines.all().find(|(_, (id, _))| *id == line);
-        let Some((queue, (_, kind))) = names else { continue };
+        let Some((queue, kind)) = step.lines.names(line) else { continue };
         let started = row.get::<_, Option<i64>>(19)?.map_or(step.clock.now, Timestamp::from_micros);
         let mut taken = claimed(row, queue.clone(), kind.clone(), fence, started)?;
         if taken.aside {

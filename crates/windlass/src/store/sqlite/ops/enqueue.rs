@@ -4,7 +4,8 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::{Done, Step, sql};
 use crate::{
-    job::{JobId, NewJob, Start, State, UniqueMode, micros},
+    decide::entry::{first_state, moment},
+    job::{JobId, NewJob, State, UniqueMode, micros},
     store::{
         Enqueued,
         sqlite::rows::{INLINE, IdColumn, extras, member_of},
@@ -28,16 +29,8 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         return Ok(duplicate);
     }
     let now = step.now();
-    let run_at = match new.start {
-        Start::Now => now,
-        Start::At(at) => at.as_micros(),
-        Start::In(wait) => step.clock.now.after(wait).as_micros(),
-    };
-    let state = match run_at > now {
-        true => State::Scheduled,
-        false if spec.group.is_some() => State::Aggregating,
-        false => State::Pending,
-    };
+    let run_at = moment(new.start, step.clock.now);
+    let state = first_state(run_at, step.clock.now, spec.group.is_some());
     let line = match step.lines.find(step.conn, &spec.queue, &spec.kind)? {
         Some(line) => line,
         // A duplicate makes no queue.
@@ -61,7 +54,7 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         micros(spec.retention),
         now,
         (!waits_for_time).then_some(now),
-        waits_for_time.then_some(run_at),
+        waits_for_time.then_some(run_at.as_micros()),
         spec.deadline.map(|deadline| deadline.as_micros()),
         aside,
         spec.tenant.as_deref(),

@@ -12,6 +12,7 @@ use super::{
     sql,
 };
 use crate::{
+    decide::verdict::with_wish,
     job::{Cause, DeadReason, State, Timestamp, Verdict},
     store::{Finish, Finished, sqlite::rows::IdColumn},
 };
@@ -89,10 +90,7 @@ fn apply(step: &mut Step<'_>, report: &Finish, leases: &mut BTreeSet<i64>) -> Do
     if let Some(error) = &report.error {
         note_error(step, &mut job, error.class, &error.message)?;
     }
-    let verdict = match (&report.verdict, &job.cancel) {
-        (Verdict::RetryIn(_) | Verdict::Snooze(_) | Verdict::Release, Some(reason)) => Verdict::Cancel(reason.clone()),
-        (verdict, _) => verdict.clone(),
-    };
+    let verdict = with_wish(report.verdict.clone(), job.cancel.as_ref());
     tally(step, &job, &verdict, report)?;
     let started = job.started.unwrap_or(step.clock.now);
     let waited = started.since(job.pending.unwrap_or(started));

@@ -8,8 +8,12 @@ use super::{
     sql,
 };
 use crate::{
-    decide::operate::{Action, Effect, effect},
-    job::{Cause, DeadReason, JobId, QueueName, Start, State},
+    decide::{
+        entry::moment,
+        operate::{Action, Effect, effect},
+        unique::needed_again,
+    },
+    job::{Cause, DeadReason, JobId, QueueName, State, Unique, UniqueMode},
     store::{
         Operated,
         sqlite::rows::{INLINE, IdColumn},
@@ -57,11 +61,7 @@ fn change(step: &mut Step<'_>, job: &Known, to: State, action: &Action) -> Done<
             line_up(step, job, Cause::Operate, false, false)
         }
         Action::Reschedule { start } => {
-            let at = match start {
-                Start::Now => step.clock.now,
-                Start::At(at) => *at,
-                Start::In(wait) => step.clock.now.after(*wait),
-            };
+            let at = moment(*start, step.clock.now);
             wait_until(step, job, to, Cause::Operate, at)
         }
         _ => {
@@ -73,7 +73,8 @@ fn change(step: &mut Step<'_>, job: &Known, to: State, action: &Action) -> Done<
 
 /// Who holds the unique key of a job that would come back to life.
 fn key_holder(step: &Step<'_>, job: &Known, to: State) -> Done<Option<JobId>> {
-    let Some(key) = job.live_key.filter(|_| job.state.is_terminal() && !to.is_terminal()) else { return Ok(None) };
+    let unique = job.live_key.map(|key| Unique { key, mode: UniqueMode::UntilDone });
+    let Some(key) = needed_again(unique, job.state, to) else { return Ok(None) };
     let mut statement = step.conn.prepare_cached(sql!("key_holder_live"))?;
     Ok(statement.query_row([&key.0[..]], |row| row.get(0)).optional()?)
 }

@@ -43,9 +43,10 @@ pub(in super::super) fn peek(
 pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> Done<Pruned> {
     let limit = limit as usize;
     let mut found = Vec::new();
+    let mut others_left = false;
     match what {
         Prune::Expired => {
-            prune_others(step, limit)?;
+            others_left = prune_others(step, limit)?;
             found = rows(step, sql!("expired"), params![step.now(), limit as i64 + 1])?;
         }
         Prune::Older { than, states } => {
@@ -56,7 +57,7 @@ pub(in super::super) fn prune(step: &mut Step<'_>, what: &Prune, limit: u32) -> 
             }
         }
     }
-    let more = found.len() > limit;
+    let more = found.len() > limit || others_left;
     found.truncate(limit);
     for (seq, line, state, aside) in &found {
         remove(step, *seq, *line, *state, *aside)?;
@@ -72,15 +73,20 @@ fn rows(step: &Step<'_>, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Done<Vec
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn prune_others(step: &Step<'_>, limit: usize) -> Done<()> {
-    let (now, limit) = (step.clock.now, limit as i64);
+/// What is no job. Says whether there may be more of it.
+fn prune_others(step: &Step<'_>, limit: usize) -> Done<bool> {
+    let now = step.clock.now;
     let oldest = now.minute() - KEEP_BUCKETS_MINUTES;
-    let drop = |sql: &str, until: i64| step.conn.prepare_cached(sql)?.execute(params![until, limit]);
+    let mut more = false;
+    let mut drop = |sql: &str, until: i64| -> Done<()> {
+        more |= step.conn.prepare_cached(sql)?.execute(params![until, limit as i64])? >= limit;
+        Ok(())
+    };
     drop(sql!("prune_keys"), now.as_micros())?;
     drop(sql!("prune_buckets"), oldest)?;
     drop(sql!("prune_tenant_buckets"), oldest)?;
     drop(sql!("prune_wishes"), step.counters.wish - KEEP_WISHES)?;
     drop(sql!("prune_servers"), now.before(KEEP_SERVERS).as_micros())?;
     drop(sql!("prune_claims"), step.clock.mono.0.saturating_sub(crate::job::micros(KEEP_CLAIM)))?;
-    Ok(())
+    Ok(more)
 }

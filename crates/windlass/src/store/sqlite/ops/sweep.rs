@@ -82,9 +82,10 @@ fn rescue_one(step: &mut Step<'_>, seq: i64, rules: &RescueRules) -> Done<Option
 
 fn names(step: &mut Step<'_>, line: i64) -> Done<(QueueName, Kind)> {
     step.lines.refresh(step.conn)?;
-    let found = step.lines.all().find(|(_, (id, _))| *id == line);
-    let named = found.map(|(queue, (_, kind))| (queue.clone(), kind.clone()));
-    named.ok_or_else(|| crate::store::sqlite::fault::Fault::damaged("a job stands in a line that is not there"))
+    step.lines
+        .names(line)
+        .cloned()
+        .ok_or_else(|| crate::store::sqlite::fault::Fault::damaged("a job stands in a line that is not there"))
 }
 
 pub(in super::super) fn sweep_unknown(step: &mut Step<'_>, after: Duration, limit: u32) -> Done<u32> {

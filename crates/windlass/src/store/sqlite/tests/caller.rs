@@ -33,6 +33,22 @@ async fn a_job_exists_if_and_only_if_its_transaction_commits() {
 }
 
 #[tokio::test]
+async fn a_key_taken_in_a_transaction_that_is_rolled_back_is_free() {
+    let (_place, store, mut app) = place_with_orders().await;
+    let keyed = |id: &str| {
+        let options = JobOptions::new().id(id).unique(crate::job::UniqueBy::until_done("key"));
+        options.resolve(&Kind::new("k").unwrap(), b"{}".to_vec().into(), || unreachable!("it has an id"), 64).unwrap()
+    };
+    for (id, commits) in [("loser", false), ("winner", true)] {
+        let mut tx = app.transaction().unwrap();
+        assert!(tx.enqueue_in(&*store, Ok(keyed(id))).unwrap().is_new(), "{id}");
+        if commits { tx.commit().unwrap() } else { tx.rollback().unwrap() }
+    }
+    let answers = store.enqueue(vec![keyed("late")]).await.unwrap();
+    assert_eq!((answers[0].is_new(), answers[0].id().to_string()), (false, "winner".into()), "the control");
+}
+
+#[tokio::test]
 async fn two_calls_in_one_transaction_and_the_writers_own_agree_on_all_numbers() {
     let (place, store, mut app) = place_with_orders().await;
     store.enqueue(vec![job("a")]).await.unwrap();

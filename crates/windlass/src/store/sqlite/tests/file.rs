@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::store::StoreError;
+use crate::store::{Cluster, StoreError};
 
 async fn refusal(place: &Place, create: Create) -> StoreError {
     place.try_open(create).await.err().expect("it should be refused")
@@ -45,6 +45,23 @@ async fn what_is_no_database_or_cut_short_is_corrupt_and_stays_as_it_was() {
     fs::write(place.path(), &whole[..whole.len() / 2]).unwrap();
     let refused = refusal(&place, Create::IfMissing).await;
     assert!(matches!(&refused, StoreError::Corrupt(_)), "{refused}");
+}
+
+/// SQLite puts the WAL beside the file that a link leads to, so a short file behind a link is no truncated one.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_behind_a_link_whose_wal_is_not_folded_in_is_whole() {
+    let place = Place::new();
+    let store = place.open().await;
+    let jobs = (0..500).map(|n| job_of(&n.to_string(), vec![b'x'; 500])).collect();
+    store.enqueue(jobs).await.unwrap();
+    let link = place.dir.path().join("link.db");
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    let pages = place.number("PRAGMA page_count") as u64 * 4096;
+    assert!(fs::metadata(place.path()).unwrap().len() < pages, "part of the store is in the WAL alone");
+    let linked = SqliteStore::open(link.to_str().unwrap(), Create::Never, Env::system()).await.unwrap();
+    assert_eq!(claim(&store, 1, 1).await.jobs.len(), 1);
+    drop(linked);
 }
 
 #[tokio::test]
@@ -126,6 +143,31 @@ async fn opening_a_second_time_leaves_the_locks_of_the_first_in_place() {
     drop(fs::File::open(place.path()).unwrap());
     assert!(!is_locked(), "the control: this is what must not be done");
     drop(first);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_acknowledged_in_a_file_that_was_deleted_or_replaced() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let store = place.open().await;
+    store.enqueue(vec![job("a")]).await.unwrap();
+    let aside = place.dir.path().join("aside.db");
+    let refused = async |what: &str| {
+        let beat = store.beat(&crate::store::ServerInfo::new(ServerId(uuid::Uuid::nil()), Default::default())).await;
+        let enqueued = store.enqueue(vec![job("b")]).await.map(drop);
+        let looked = store.claim(&request(1, 9)).await.map(drop);
+        for answer in [beat, enqueued, looked] {
+            let told = matches!(&answer, Err(StoreError::Unavailable(text)) if text.contains("deleted or replaced"));
+            assert!(told, "{what}: {answer:?}");
+        }
+    };
+    fs::rename(place.path(), &aside).unwrap();
+    refused("deleted").await;
+    drop(elsewhere.open().await);
+    fs::copy(elsewhere.path(), place.path()).unwrap();
+    refused("replaced").await;
+    fs::rename(&aside, place.path()).unwrap();
+    assert_eq!(ids(&claim(&store, 2, 9).await), ["a"], "it goes on where it was");
 }
 
 #[tokio::test]

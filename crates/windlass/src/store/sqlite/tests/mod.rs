@@ -74,6 +74,8 @@ fn request(sequence: u64, limit: u32) -> ClaimRequest {
         server: ServerId(uuid::Uuid::from_u128(7)),
         sequence,
         limit,
+        slots: limit,
+        quick: Default::default(),
         shares: vec![QueueShare { queue: QueueName::new("default").unwrap(), quota: limit }],
         kinds: KindFilter::all(),
         lease: LEASE,

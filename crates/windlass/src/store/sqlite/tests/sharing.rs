@@ -114,3 +114,40 @@ async fn stores_on_one_file_take_no_job_twice_and_lose_none() {
     let census = stores[1].census().await.unwrap();
     assert_eq!((census.enqueued, census.removed), (JOBS as u64, JOBS as u64));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_applications_own_pool_writes_at_the_same_time_and_nobody_loses() {
+    use crate::store::tx::EnqueueIn;
+    const ORDERS: usize = 60;
+    let place = Arc::new(Place::new());
+    let store = place.open().await;
+    place.raw().execute_batch("CREATE TABLE orders (id)").unwrap();
+    // Two connections of the application, each writing its own rows and a job with each; every third is rolled back.
+    let write = |connection: usize, store: Arc<SqliteStore>, place: Arc<Place>| {
+        move || {
+            let mut app = place.raw();
+            for order in 0..ORDERS {
+                let tx = rusqlite::TransactionBehavior::Immediate;
+                let mut tx = app.transaction_with_behavior(tx).unwrap();
+                let id = format!("{connection}-{order}");
+                tx.execute("INSERT INTO orders VALUES (?1)", [&id]).unwrap();
+                assert!(tx.enqueue_in(&*store, Ok(job(&id))).unwrap().is_new());
+                if order % 3 == 2 { tx.rollback().unwrap() } else { tx.commit().unwrap() }
+            }
+        }
+    };
+    let pool = [0, 1].map(|n| tokio::task::spawn_blocking(write(n, store.clone(), place.clone())));
+    for number in 0..ORDERS {
+        assert!(store.enqueue(vec![job(&format!("own-{number}"))]).await.unwrap()[0].is_new());
+        claim(&store, number as u64 + 1, 1).await;
+    }
+    for connection in pool {
+        connection.await.unwrap();
+    }
+    let orders = place.number("SELECT count(*) FROM orders");
+    assert_eq!(orders as usize, 2 * ORDERS * 2 / 3);
+    assert_eq!(place.number("SELECT count(*) FROM windlass_job j JOIN orders o ON j.id = o.id"), orders);
+    assert_eq!(store.census().await.unwrap().enqueued as usize, orders as usize + ORDERS);
+    let check: String = place.raw().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}

@@ -9,8 +9,9 @@ use super::{
     *,
 };
 use crate::{
-    job::{ErrorClass, Line, News, Timestamp},
-    store::{Failure, Finished, Report, StoreError},
+    job::{ErrorClass, Line, News, Timestamp, UniqueBy},
+    store::{Failure, Finished, Operate, Prune, Report, StoreError},
+    testing::ManualClock,
 };
 
 /// Keeps the writer busy until the answer is dropped, so that what is sent meanwhile makes one group.
@@ -199,4 +200,28 @@ async fn many_callers_at_once_are_all_answered() {
         assert!(call.await.unwrap());
     }
     assert_eq!(place.number("SELECT pending FROM windlass_line"), 500);
+}
+
+#[tokio::test]
+async fn a_prune_says_that_there_is_more_until_keys_and_minutes_are_gone_as_well() {
+    let place = Place::new();
+    let clock = ManualClock::new();
+    let store = SqliteStore::open(&place.url(""), Create::IfMissing, clock.env()).await.unwrap();
+    for n in 0..25 {
+        let options = JobOptions::new().tenant(format!("t{n}")).unique(UniqueBy::idempotency(&n, LEASE));
+        let id = || format!("{n}").parse().unwrap();
+        let new = options.resolve(&Kind::new("k").unwrap(), "{}".into(), id, 100).unwrap();
+        store.enqueue(vec![new]).await.unwrap();
+        let lease = claim(&store, n + 1, 1).await.jobs[0].lease();
+        store.finish(vec![report(lease, Verdict::Complete)]).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(36 * 24 * 3600));
+    let mut steps = 0;
+    while store.prune(&Prune::Expired, 10).await.unwrap().more {
+        steps += 1;
+    }
+    assert_eq!(steps, 2);
+    for table in ["windlass_key", "windlass_tenant_bucket", "windlass_bucket"] {
+        assert_eq!(place.number(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
 }

@@ -1,0 +1,162 @@
+//! More stores with one guard taken out, each a few calls done wrong over a sound one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use windlass::{
+    JobFilter, JobId, JobRecord, JobState as State, Lease, NewJob, ServerId, StoreError, Unique, UniqueMode, Verdict,
+    store::{
+        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Promoted, Prune, Pruned, RescueRules,
+        Rescued, Result,
+    },
+    testing::Layer,
+};
+
+/// A sound store, and what is done wrong with it.
+macro_rules! broken {
+    ($($(#[$doc:meta])* $name:ident { $($body:tt)* })*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) Arc<dyn Backend>);
+
+        #[async_trait]
+        impl Layer for $name {
+            fn inner(&self) -> &dyn Backend {
+                &*self.0
+            }
+            $($body)*
+        }
+    )*};
+}
+
+/// The jobs with another unique key, or none.
+fn rekeyed(mut jobs: Vec<NewJob>, rekey: impl Fn(Unique) -> Option<Unique>) -> Vec<NewJob> {
+    for job in &mut jobs {
+        let unique = job.spec.unique.and_then(&rekey);
+        Arc::make_mut(&mut job.spec).unique = unique;
+    }
+    jobs
+}
+
+broken! {
+    /// Removes all that may go, whatever the limit.
+    PrunesAll {
+        async fn prune(&self, what: &Prune, _: u32) -> Result<Pruned> {
+            self.0.prune(what, u32::MAX).await
+        }
+    }
+
+    /// Knows no unique keys.
+    Keyless {
+        async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+            self.0.enqueue(rekeyed(jobs, |_| None)).await
+        }
+    }
+
+    /// Holds a key though its job is done.
+    HoldsKeys {
+        async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+            let mode = UniqueMode::Idempotency { ttl: Duration::from_secs(86_400) };
+            self.0.enqueue(rekeyed(jobs, |unique| Some(Unique { mode, ..unique }))).await
+        }
+    }
+
+    /// Stops promoting where a job with a unique key is due.
+    StopsAtKeys {
+        async fn promote(&self, limit: u32) -> Result<Promoted> {
+            let mut scheduled = JobFilter::default();
+            scheduled.states = vec![State::Scheduled];
+            let waiting = self.0.list(&scheduled, None, 100).await?;
+            if waiting.items.iter().any(|job| job.spec.unique.is_some()) {
+                return Err(StoreError::Unavailable("a unique key is in the way".into()));
+            }
+            self.0.promote(limit).await
+        }
+    }
+
+    /// Answers renewals and renews nothing.
+    DeafToRenewals {
+        async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {
+            self.0.extend(&ExtendRequest { leases: Vec::new(), ..request.clone() }).await
+        }
+    }
+
+    /// Charges a crash for each of two rescuers.
+    ChargesTwice {
+        async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
+            let mut found = self.0.get(id).await?;
+            if let Some(job) = &mut found {
+                job.crashes *= 2;
+            }
+            Ok(found)
+        }
+    }
+
+    /// Takes all servers for one, as where they have a name and no id.
+    OneName {
+        async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+            self.0.claim(&ClaimRequest { server: ServerId(uuid::Uuid::nil()), ..request.clone() }).await
+        }
+    }
+
+    /// Rescues only what registered servers hold.
+    RescuesTheRegistered {
+        async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
+            match self.0.servers().await?.is_empty() {
+                true => Ok(Rescued::default()),
+                false => self.0.rescue(rules).await,
+            }
+        }
+    }
+
+    /// Takes a snooze for a failure.
+    SnoozeIsFailure {
+        async fn finish(&self, mut batch: Vec<Finish>) -> Result<Vec<Finished>> {
+            for finish in &mut batch {
+                if let Verdict::Snooze(wait) = finish.verdict {
+                    finish.verdict = Verdict::RetryIn(wait);
+                }
+            }
+            self.0.finish(batch).await
+        }
+    }
+
+    /// Enqueues what follows in a step of its own, before the outcome.
+    FinishesInTwo {
+        async fn finish(&self, mut batch: Vec<Finish>) -> Result<Vec<Finished>> {
+            self.0.enqueue(batch.iter_mut().flat_map(|finish| std::mem::take(&mut finish.then)).collect()).await?;
+            tokio::task::yield_now().await;
+            self.0.finish(batch).await
+        }
+    }
+}
+
+/// Keeps its transaction open when the call that opened it is dropped.
+pub(crate) struct LeaksTransactions(pub(crate) Arc<dyn Backend>, pub(crate) AtomicBool);
+
+#[async_trait]
+impl Layer for LeaksTransactions {
+    fn inner(&self) -> &dyn Backend {
+        &*self.0
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Promoted> {
+        self.1.store(true, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        let promoted = self.0.promote(limit).await;
+        self.1.store(false, Ordering::Relaxed);
+        promoted
+    }
+
+    async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable("another transaction is open".into())),
+            false => self.0.enqueue(jobs).await,
+        }
+    }
+}
