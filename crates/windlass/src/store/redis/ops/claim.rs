@@ -26,17 +26,17 @@ pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> R
     let mut claiming = Claiming::new(store, request);
     let limit = if request.suspect { 0 } else { request.limit };
     for place in 0..request.shares.len() {
-        claiming.take(place, 1, request.shares[place].quota.min(claiming.left(limit)), false).await?;
+        claiming.take(place, 1, request.shares[place].quota.min(claiming.left(limit))).await?;
     }
     if claiming.fresh && request.suspect && request.limit > 0 {
         if let Some((_, _, place)) = claiming.suspect {
-            claiming.take(place, 2, 1, true).await?;
+            claiming.look(place, 2, 1, true).await?;
         }
     } else if claiming.fresh {
         for place in 0..request.shares.len() {
             // A queue that gave less than its quota has no more to give.
             if claiming.left(limit) > 0 && claiming.full[place] {
-                claiming.take(place, 2, claiming.left(limit), false).await?;
+                claiming.take(place, 2, claiming.left(limit)).await?;
             }
         }
     }
@@ -80,9 +80,21 @@ impl<'c> Claiming<'c> {
         limit.saturating_sub(u32::try_from(self.jobs.len()).unwrap_or(u32::MAX))
     }
 
-    async fn take(&mut self, place: usize, pass: u8, limit: u32, suspect: bool) -> Result<()> {
+    /// Takes up to so many jobs of a share, as many looks as that needs. A share of nothing is looked at once, for its
+    /// suspects.
+    async fn take(&mut self, place: usize, mut pass: u8, mut limit: u32) -> Result<()> {
+        loop {
+            let taken = self.look(place, pass, limit.min(MOST), false).await?;
+            limit -= taken.min(limit);
+            if !self.full[place] || limit == 0 || !self.fresh {
+                return Ok(());
+            }
+            pass = 2;
+        }
+    }
+
+    async fn look(&mut self, place: usize, pass: u8, limit: u32, suspect: bool) -> Result<u32> {
         let request = self.request;
-        let limit = limit.min(MOST);
         let mut args = vec![arg(request.server), arg(request.sequence), arg(pass), arg(limit)];
         args.extend([arg(micros(request.lease)), arg(u8::from(suspect)), arg(self.slots), arg(request.quick.len())]);
         args.extend(request.quick.iter().map(|kind| kind.as_str().into()));
@@ -98,7 +110,7 @@ impl<'c> Claiming<'c> {
         let answer = list(self.store.on(&queue, &scripts::CLAIM, args).await?)?;
         let taken = self.read(place, &queue, answer)?;
         self.full[place] = taken >= limit;
-        Ok(())
+        Ok(taken)
     }
 
     /// Reads one queue's answer and gives the number of its jobs.
