@@ -35,28 +35,55 @@ fn server() -> &'static str {
     URL.get_or_init(|| std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| OWN.get_or_init(start).clone()))
 }
 
-/// Starts a server that goes when this program does, however that ends: a shell holds it and waits for our pipe to
-/// close.
+/// Starts a server that goes when this program does.
 fn start() -> String {
-    for _ in 0..20 {
-        let port = free_port();
-        let script = format!(
-            "redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --daemonize no \
-             --databases 64 --loglevel warning >/dev/null 2>&1 & server=$!; read _; kill $server; wait $server"
-        );
-        let shell = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().expect("a shell");
-        if answers(port) {
-            keep(shell);
-            return format!("redis://127.0.0.1:{port}/0");
-        }
-    }
-    panic!("no redis-server starts; install it (`make setup`) or set TEST_REDIS_URL");
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(Server::start).url(0)
 }
 
-/// Holds the pipe open until the program ends.
-fn keep(shell: Child) {
-    static SHELL: OnceLock<Child> = OnceLock::new();
-    let _ = SHELL.set(shell);
+/// A server of a test's own. It goes when its owner or this program does, however that ends: a shell holds it and waits
+/// for our pipe to close.
+pub(crate) struct Server {
+    shell: Child,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with("--save '' --appendonly no")
+    }
+
+    /// With these arguments of `redis-server` beside the port.
+    pub(crate) fn start_with(arguments: &str) -> Self {
+        for _ in 0..20 {
+            if let Some(server) = Self::try_start(free_port(), arguments) {
+                return server;
+            }
+        }
+        panic!("no redis-server starts; install it (`make setup`) or set TEST_REDIS_URL");
+    }
+
+    /// On a port that may be another's by now.
+    pub(crate) fn try_start(port: u16, arguments: &str) -> Option<Self> {
+        let script = format!(
+            "redis-server --port {port} --bind 127.0.0.1 --daemonize no --databases 64 --loglevel warning {arguments} \
+             >/dev/null 2>&1 & server=$!; read _; kill $server; wait $server"
+        );
+        let shell = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().expect("a shell");
+        let server = Self { shell, port };
+        answers(port).then_some(server)
+    }
+
+    pub(crate) fn url(&self, database: u32) -> String {
+        format!("redis://127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
 }
 
 fn free_port() -> u16 {

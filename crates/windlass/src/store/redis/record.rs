@@ -115,7 +115,7 @@ fn entry(text: &str) -> Option<ErrorEntry> {
     let mut parts = text.splitn(4, '\u{1}');
     let at = Timestamp::from_micros(parts.next()?.parse().ok()?);
     let attempt = parts.next()?.parse().ok()?;
-    let class = parts.next().map(|class| serde_json::Value::from(class))?;
+    let class = parts.next().map(serde_json::Value::from)?;
     let class = serde_json::from_value(class).unwrap_or(ErrorClass::Error);
     Some(ErrorEntry { at, attempt, class, message: parts.next()?.to_owned() })
 }
