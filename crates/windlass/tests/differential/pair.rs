@@ -107,7 +107,7 @@ impl Pair {
     }
 
     /// For a store whose clock is its own: which of the pending jobs is the oldest once the clock was set back is not
-    /// compared, nor is a reboot, which is that of a client.
+    /// compared, nor is a reboot, which is that of a client, nor an order between queues, each of which is apart.
     pub(crate) fn apart(mut self) -> Self {
         self.apart = true;
         self
@@ -277,7 +277,13 @@ impl Pair {
 
     async fn claim_again(&mut self, server: usize) -> Outcome {
         let Some(request) = self.last_claims[server].clone() else { return Ok(()) };
-        let (model, subject) = both!(self, |side| side.store.claim(&request));
+        let (mut model, mut subject) = both!(self, |side| side.store.claim(&request));
+        if self.apart {
+            // A repeat goes queue by queue.
+            [&mut model, &mut subject]
+                .into_iter()
+                .for_each(|claim| claim.jobs.sort_by(|a, b| a.spec.queue.cmp(&b.spec.queue)));
+        }
         let known = self.leases.len();
         self.learn_fences(&model, &subject)?;
         if self.leases.len() > known { Err("a repeated claim took a job".into()) } else { Ok(()) }
@@ -417,7 +423,13 @@ impl Pair {
     }
 
     async fn compare_list(&self, filter: &JobFilter, limit: u32) -> Outcome {
-        let (model, subject) = both!(self, |side| walk(&*side.store, filter, limit));
+        let (mut model, mut subject) = both!(self, |side| walk(&*side.store, filter, limit));
+        if self.apart {
+            // Jobs that follow into another queue come in after those of the same finish that do not.
+            [&mut model, &mut subject]
+                .into_iter()
+                .for_each(|jobs| jobs.sort_by(|a, b| a.spec.queue.cmp(&b.spec.queue)));
+        }
         let shown = |jobs: Vec<JobRecord>, subject| jobs.into_iter().map(move |job| self.shown(job, subject));
         same("listing", &shown(model, false).collect::<Vec<_>>(), &shown(subject, true).collect())
     }

@@ -99,16 +99,17 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
     Ok((record, row.number("place").unwrap_or(i64::MAX)))
 }
 
-/// Our history of errors; of a job that only Go has run, the one error that Asynq keeps.
+/// Our history of errors, and the one error that Asynq keeps if Go has written it.
 fn errors(row: &Row, message: &TaskMessage) -> Vec<ErrorEntry> {
     let entries = row.text("x:e").unwrap_or_default().split('\0').filter(|entry| !entry.is_empty());
-    let errors: Vec<_> = entries.filter_map(entry).collect();
-    if !errors.is_empty() || message.error_msg.is_empty() || row.0.contains_key("x:d") {
+    let mut errors: Vec<_> = entries.filter_map(entry).collect();
+    if message.error_msg.is_empty() || row.number("x:em") == Some(message.last_failed_at) {
         return errors;
     }
     let at = Timestamp::from_micros(message.last_failed_at.saturating_mul(1_000_000));
     let attempt = u32::try_from(message.retried).unwrap_or(0).max(1);
-    vec![ErrorEntry::new(at, attempt, ErrorClass::Error, message.error_msg.clone())]
+    errors.push(ErrorEntry::new(at, attempt, ErrorClass::Error, message.error_msg.clone()));
+    errors
 }
 
 fn entry(text: &str) -> Option<ErrorEntry> {

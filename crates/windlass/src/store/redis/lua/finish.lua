@@ -32,8 +32,7 @@ local function apply(id, job, verdict, value, text, failure, ran)
     settle(id, 6, job, nil, run)
     return 6
   elseif verdict == 'retry' then
-    local retried = retried_in(job.message) + 1
-    call('HSET', task(id), 'msg', rewrite(job.message, retried, failure, math.max(0, seconds), nil))
+    blame(id, job.message, retried_in(job.message) + 1, failure)
     wait_until(id, 'retry', int(now + tonumber(value)))
     count(job.kind, job.tenant, 5, run.waited, run.ran)
     processed, failures = processed + 1, failures + 1

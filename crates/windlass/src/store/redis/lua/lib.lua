@@ -176,6 +176,12 @@ local function rewrite(message, retried, failure, failed_at, completed_at)
   return splice(message, put)
 end
 
+-- Writes a failure into the message, for Go's eyes, and when we did: one of another moment is Go's.
+local function blame(id, message, retried, failure)
+  local at = math.max(0, seconds)
+  call('HSET', task(id), 'msg', rewrite(message, retried, failure, at, nil), 'x:em', at)
+end
+
 -- States ---------------------------------------------------------------------------------------------------------
 
 local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7 }
@@ -474,7 +480,7 @@ local function settle(id, code, job, reason, run, failure)
   else
     call('ZADD', P .. 'archived', seconds, id)
     call('HSET', task(id), 'state', 'archived', 'x:why', reason)
-    if failure then call('HSET', task(id), 'msg', rewrite(job.message, nil, failure, math.max(0, seconds), nil)) end
+    if failure then blame(id, job.message, nil, failure) end
   end
   call('ZADD', X .. 'ended:' .. code, now, id)
 end

@@ -1,8 +1,8 @@
 -- promote.lua: puts due jobs of one queue into line, at its end, the earliest first; a scheduled member of a group that
 -- has never run goes into its group instead.
 -- ARGV: the most to move (at most 500), 1: move them, 0: only look
--- returns: how many were moved, microseconds until the next one is due (0: now; -1: nothing waits), and (looking) the
---   due times of those that are due
+-- returns: how many were moved, microseconds until the next one is due (0: now; -1: nothing waits), and (looking) for
+--   each that is due its time and its place in the order of enqueueing
 -- guarantee: each job moves once; what Go moved, ran or deleted meanwhile is left alone.
 local limit, moving, moved = tonumber(take()), take() == '1', 0
 
@@ -57,7 +57,12 @@ end
 
 local answer = {}
 for at = 1, math.min(limit, #due) do
-  if moving then promote(due[at].id, due[at].word) else answer[#answer + 1] = int(due[at].at) end
+  if moving then
+    promote(due[at].id, due[at].word)
+  else
+    answer[#answer + 1] = int(due[at].at)
+    answer[#answer + 1] = int(due[at].place)
+  end
 end
 local next_due = -1
 for name, unit in pairs({ [X .. 'due'] = 1, [P .. 'scheduled'] = 1000000, [P .. 'retry'] = 1000000 }) do

@@ -17,11 +17,12 @@ local function recover(id)
   end
   local retried, failure = retried_in(job.message), 'asynq: task lease expired'
   processed, failures = processed + 1, failures + 1
+  note(id, call('HGET', task(id), 'x:e'), int(retried + 1), 'error', failure)
   if retried >= retry_in(job.message) then
     settle(id, 7, job, 'exhausted', nil, failure)
   else
     local wait = retried ^ 4 + 15 + 15 * (retried + 1)
-    call('HSET', task(id), 'msg', rewrite(job.message, retried + 1, failure, math.max(0, seconds), nil))
+    blame(id, job.message, retried + 1, failure)
     wait_until(id, 'retry', int(now + wait * 1000000))
     count(job.kind, job.tenant, 5)
   end

@@ -1,5 +1,7 @@
 //! Brings jobs in: one script for each stretch of jobs of the same queue.
 
+use std::collections::HashSet;
+
 use redis::Value;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{NewJob, QueueName, UniqueMode},
+    job::{JobId, NewJob, QueueName, State, UniqueMode},
     store::{Enqueued, Result, StoreError},
 };
 
@@ -26,24 +28,36 @@ pub(in super::super) async fn enqueue(store: &Shared, jobs: &[NewJob]) -> Result
         answers.extend(enqueue_chunk(store, &first.spec.queue, chunk).await?);
         left = rest;
     }
+    for answer in &mut answers {
+        if let Enqueued::Duplicate(id, state @ None) = answer {
+            *state = state_anywhere(store, id).await?;
+        }
+    }
     store.waker.wake();
     Ok(answers)
 }
 
-/// How many jobs from the first on go into one script.
+/// How many jobs from the first on go into one script. An id that comes again waits for the next one, since what is in
+/// its way by then shows only after this.
 fn stretch(jobs: &[NewJob]) -> usize {
-    let mut bytes = 0;
-    let fits = |job: &&NewJob| {
+    let (mut bytes, mut ids) = (0, HashSet::new());
+    for (at, job) in jobs.iter().enumerate().take(MOST) {
         bytes += job.spec.payload.len();
-        job.spec.queue == jobs[0].spec.queue && bytes <= MOST_BYTES
-    };
-    jobs.iter().take(MOST).take_while(fits).count().max(1)
+        let again = is_foreign(job) && !ids.insert(&job.spec.id);
+        if at > 0 && (again || job.spec.queue != jobs[0].spec.queue || bytes > MOST_BYTES) {
+            return at;
+        }
+    }
+    jobs.len().min(MOST)
 }
 
 async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let elsewhere = in_the_way_elsewhere(store, queue, jobs).await?;
-    register(store, queue).await?;
     let fresh: Vec<_> = std::iter::zip(jobs, &elsewhere).filter(|(_, other)| other.is_none()).collect();
+    // A queue comes to be by its first job, not by one that is elsewhere already.
+    if !fresh.is_empty() {
+        register(store, queue).await?;
+    }
     let mut args = vec![arg(fresh.len())];
     for (job, _) in &fresh {
         args.extend(encode::values(job)?);
@@ -93,10 +107,25 @@ pub(super) async fn in_the_way_elsewhere(
     for other in store.all_queues().await?.iter().filter(|other| *other != queue) {
         let looked = look(store, other, asked.iter().map(|at| key_of(&jobs[*at]))).await?;
         for (at, there) in std::iter::zip(&asked, looked) {
-            found[*at] = found[*at].take().or(there);
+            found[*at] = nearer(&jobs[*at], found[*at].take(), there);
+        }
+    }
+    // Whose key is held elsewhere may have its very id in this queue.
+    let by_key = |at: &usize| found[*at].as_ref().is_some_and(|other| *other.id() != jobs[*at].spec.id);
+    let asked: Vec<usize> = asked.into_iter().filter(by_key).collect();
+    if !asked.is_empty() {
+        let ids = asked.iter().map(|at| [arg(&jobs[*at].spec.id), Vec::new(), Vec::new()]);
+        for (at, here) in std::iter::zip(&asked, look(store, queue, ids).await?) {
+            found[*at] = nearer(&jobs[*at], found[*at].take(), here);
         }
     }
     Ok(found)
+}
+
+/// Who is in the way of a job: one with its id before one with its key, else the first that was found.
+fn nearer(job: &NewJob, first: Option<Enqueued>, second: Option<Enqueued>) -> Option<Enqueued> {
+    let same = |other: &Option<Enqueued>| other.as_ref().is_some_and(|other| *other.id() == job.spec.id);
+    if first.is_none() || (same(&second) && !same(&first)) { second } else { first }
 }
 
 /// Asks one queue who is in the way of jobs, given as id, mode and key.
@@ -111,6 +140,17 @@ pub(super) async fn look(
     let duplicate =
         |value: Value| Ok::<_, StoreError>(holder(value)?.map(|(id, state)| Enqueued::Duplicate(id, state)));
     answers.into_iter().map(duplicate).collect()
+}
+
+/// The state of a job that an idempotency key names and that its queue no longer has: it may have come again in another.
+pub(super) async fn state_anywhere(store: &Shared, id: &JobId) -> Result<Option<State>> {
+    for queue in store.all_queues().await? {
+        let asked = std::iter::once([arg(id), Vec::new(), Vec::new()]);
+        if let Some(Enqueued::Duplicate(_, state)) = look(store, &queue, asked).await?.pop().flatten() {
+            return Ok(state);
+        }
+    }
+    Ok(None)
 }
 
 /// Whether another queue could hold the job's id or key.

@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{
     Shared, arg, encode,
-    enqueue::{in_the_way_elsewhere, register},
+    enqueue::{in_the_way_elsewhere, register, state_anywhere},
     finish::carry,
     record,
     reply::{list, number, odd, text},
@@ -127,8 +127,12 @@ async fn run(store: &Shared, flush: &Flush, mut args: Vec<Vec<u8>>) -> Result<Fl
     store.note_top(number(&answer.next().ok_or_else(|| odd("a flush"))?)?);
     match (answer.next(), answer.next()) {
         (Some(holder), Some(state)) => {
-            let state = u8::try_from(number(&state)?).ok().and_then(State::from_code);
-            Ok(Flushed::Taken(encode::id(&text(holder)?)?, state))
+            let holder = encode::id(&text(holder)?)?;
+            let state = match u8::try_from(number(&state)?).ok().and_then(State::from_code) {
+                None => state_anywhere(store, &holder).await?,
+                known => known,
+            };
+            Ok(Flushed::Taken(holder, state))
         }
         (Some(Value::Int(0)), None) => Ok(Flushed::Changed),
         (Some(_), None) => {

@@ -38,7 +38,7 @@ async fn promote_round(store: &Shared, limit: u32) -> Result<Promoted> {
     let (mut due, mut nexts) = (Vec::new(), Vec::new());
     for queue in store.all_queues().await? {
         let looked = ask(store, &queue, limit, false).await?;
-        due.extend(looked.due.into_iter().map(|at| (at, nexts.len())));
+        due.extend(looked.due.into_iter().map(|first| (first, nexts.len())));
         nexts.push((queue, looked.next));
     }
     due.sort_unstable();
@@ -58,7 +58,8 @@ async fn promote_round(store: &Shared, limit: u32) -> Result<Promoted> {
 struct Looked {
     moved: u32,
     next: Option<Duration>,
-    due: Vec<i64>,
+    /// When the due ones were due, and their places in the order of enqueueing.
+    due: Vec<(i64, i64)>,
 }
 
 async fn ask(store: &Shared, queue: &QueueName, limit: u32, moving: bool) -> Result<Looked> {
@@ -67,6 +68,6 @@ async fn ask(store: &Shared, queue: &QueueName, limit: u32, moving: bool) -> Res
     Ok(Looked {
         moved: u32::try_from(number(moved)?).unwrap_or(0),
         next: u64::try_from(number(next)?).ok().map(Duration::from_micros),
-        due: due.iter().map(number).collect::<Result<_>>()?,
+        due: due.chunks_exact(2).map(|due| Ok((number(&due[0])?, number(&due[1])?))).collect::<Result<_>>()?,
     })
 }
