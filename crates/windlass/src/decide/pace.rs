@@ -29,19 +29,35 @@ pub(crate) struct Prefetch {
 }
 
 impl Pace {
-    /// Takes note of a run.
-    pub(crate) fn note(&mut self, kind: &Kind, ran: Duration) {
-        let nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.all = Some(self.all.map_or(nanos, |typical| forget(typical, nanos)));
-        match self.kinds.get_mut(kind) {
-            Some(typical) => *typical = forget(*typical, nanos),
-            None => {
-                if self.kinds.len() >= KINDS {
-                    self.kinds.clear();
-                }
-                self.kinds.insert(kind.clone(), nanos);
+    /// Takes note of runs that have ended.
+    pub(crate) fn note<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Kind, Duration)>) {
+        let mut runs = runs.into_iter().peekable();
+        while let Some((kind, ran)) = runs.next() {
+            let mut typical = self.kinds.get(kind).copied();
+            let mut add = |ran: Duration| {
+                let nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX).max(1);
+                self.all = Some(self.all.map_or(nanos, |typical| forget(typical, nanos)));
+                typical = Some(typical.map_or(nanos, |typical| forget(typical, nanos)));
+            };
+            add(ran);
+            // Mostly many of one kind follow each other: it is looked up once.
+            while let Some((_, ran)) = runs.next_if(|(next, _)| *next == kind) {
+                add(ran);
             }
+            self.remember(kind, typical);
         }
+    }
+
+    fn remember(&mut self, kind: &Kind, typical: Option<u64>) {
+        let Some(typical) = typical else { return };
+        if let Some(known) = self.kinds.get_mut(kind) {
+            *known = typical;
+            return;
+        }
+        if self.kinds.len() >= KINDS {
+            self.kinds.clear();
+        }
+        self.kinds.insert(kind.clone(), typical);
     }
 
     /// As many jobs as the slots get through in 50 ms, at most `most`, of the kinds of which so many would take no more
@@ -85,7 +101,7 @@ mod tests {
     #[test]
     fn as_many_jobs_as_take_50_ms() {
         let mut pace = Pace::default();
-        pace.note(&kind("a"), 5 * MS);
+        pace.note([(&kind("a"), 5 * MS)]);
         let prefetch = pace.prefetch(10, 512, |_| true);
         assert_eq!((prefetch.jobs, names(&prefetch)), (100, vec!["a"]));
         assert_eq!(pace.prefetch(10, 7, |_| true).jobs, 7);
@@ -94,8 +110,8 @@ mod tests {
     #[test]
     fn a_slow_kind_among_quick_ones_is_not_held_in_advance_and_neither_is_an_unknown_one() {
         let mut pace = Pace::default();
-        pace.note(&kind("slow"), 500 * MS);
-        (0..100).for_each(|_| pace.note(&kind("quick"), MS / 100));
+        pace.note([(&kind("slow"), 500 * MS)]);
+        (0..100).for_each(|_| pace.note([(&kind("quick"), MS / 100)]));
         let prefetch = pace.prefetch(10, 512, |_| true);
         assert_eq!((prefetch.jobs, names(&prefetch)), (512, vec!["quick"]));
     }
@@ -103,26 +119,26 @@ mod tests {
     #[test]
     fn a_kind_with_a_limit_is_left_out() {
         let mut pace = Pace::default();
-        pace.note(&kind("a"), MS);
+        pace.note([(&kind("a"), MS)]);
         assert!(pace.prefetch(10, 512, |kind| kind.as_str() != "a").quick.is_empty());
     }
 
     #[test]
     fn a_kind_that_becomes_slow_is_found_out() {
         let mut pace = Pace::default();
-        (0..100).for_each(|_| pace.note(&kind("a"), MS / 100));
-        (0..100).for_each(|_| pace.note(&kind("b"), MS / 100));
-        (0..3).for_each(|_| pace.note(&kind("a"), 500 * MS));
+        (0..100).for_each(|_| pace.note([(&kind("a"), MS / 100)]));
+        (0..100).for_each(|_| pace.note([(&kind("b"), MS / 100)]));
+        (0..3).for_each(|_| pace.note([(&kind("a"), 500 * MS)]));
         let prefetch = pace.prefetch(10, 512, |_| true);
         assert_eq!(prefetch.jobs, 3, "the average has risen with it");
-        (0..100).for_each(|_| pace.note(&kind("b"), MS / 100));
+        (0..100).for_each(|_| pace.note([(&kind("b"), MS / 100)]));
         assert_eq!(names(&pace.prefetch(10, 512, |_| true)), ["b"]);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut pace = Pace::default();
-        (0..10 * KINDS).for_each(|n| pace.note(&kind(&format!("k{n}")), MS));
+        (0..10 * KINDS).for_each(|n| pace.note([(&kind(&format!("k{n}")), MS)]));
         assert!(pace.kinds.len() <= KINDS);
     }
 }

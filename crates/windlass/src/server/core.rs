@@ -218,8 +218,14 @@ impl Core {
 
     pub(crate) fn tell(&self, event: EventKind, job: &Claimed, state: Option<State>) {
         if !self.config.on_event.is_empty() {
-            let event = Event::of(self.env.wall(), event, job, self.id, state);
-            self.tell_all(&event);
+            self.tell_at(self.env.wall(), event, job, state);
+        }
+    }
+
+    /// For many at once, which share one look at the clock.
+    pub(crate) fn tell_at(&self, at: Timestamp, event: EventKind, job: &Claimed, state: Option<State>) {
+        if !self.config.on_event.is_empty() {
+            self.tell_all(&Event::of(at, event, job, self.id, state));
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     decide::queues::QueuePlan,
     job::{Kind, KindFilter, KindRule, Monotonic},
-    store::{Claim, ClaimRequest, WakeUps},
+    store::{ClaimRequest, Claimed, WakeUps},
 };
 
 /// What has not started this long after its claim is given back.
@@ -93,6 +93,12 @@ impl Room {
     }
 }
 
+/// What became of a claim whose jobs have been handed out.
+struct Claims {
+    found: bool,
+    suspect_waiting: Option<Duration>,
+}
+
 enum Turn {
     /// Something was claimed; there may be more.
     Again,
@@ -121,9 +127,8 @@ impl Dispatcher {
             return Turn::Full(RELEASE_AFTER);
         }
         let request = self.request(room);
-        let Some(claim) = self.claim(&request).await else { return Turn::Failed };
-        let found = !claim.jobs.is_empty();
-        match claim.suspect_waiting {
+        let Some(Claims { found, suspect_waiting }) = self.claim(&request).await else { return Turn::Failed };
+        match suspect_waiting {
             // Idle and nothing else to do: at once. Otherwise after some patience, so that not all servers stop.
             Some(waiting) if (idle && !found) || waiting > self.patience => {
                 self.suspect = Suspect::Awaited;
@@ -137,8 +142,7 @@ impl Dispatcher {
     /// Nothing else is held: takes the suspect.
     async fn claim_suspect(&mut self) -> Turn {
         let request = ClaimRequest { suspect: true, ..self.request(Room::slots(1)) };
-        let Some(claim) = self.claim(&request).await else { return Turn::Failed };
-        let found = !claim.jobs.is_empty();
+        let Some(Claims { found, .. }) = self.claim(&request).await else { return Turn::Failed };
         self.suspect = if found { Suspect::Running } else { Suspect::None };
         if found { Turn::Again } else { Turn::Full(Duration::from_millis(100)) }
     }
@@ -152,7 +156,7 @@ impl Dispatcher {
             let request = self.request(Room::slots(0));
             match self.claim(&request).await {
                 None => return Turn::Failed,
-                Some(claim) if claim.suspect_waiting.is_none() => {
+                Some(claims) if claims.suspect_waiting.is_none() => {
                     self.suspect = Suspect::None;
                     return Turn::Again;
                 }
@@ -201,7 +205,7 @@ impl Dispatcher {
     }
 
     /// Claims, and repeats the very same request while the outcome is unknown: the store answers with the same jobs.
-    async fn claim(&self, request: &ClaimRequest) -> Option<Claim> {
+    async fn claim(&self, request: &ClaimRequest) -> Option<Claims> {
         let core = &self.core;
         let mut wait = Duration::from_millis(50);
         let mut give_up = None;
@@ -210,8 +214,9 @@ impl Dispatcher {
             match core.store().claim(request).await {
                 Ok(claim) => {
                     core.claimed();
-                    self.hand_out(&claim, before);
-                    return Some(claim);
+                    let claims = Claims { found: !claim.jobs.is_empty(), suspect_waiting: claim.suspect_waiting };
+                    self.hand_out(claim.jobs, before);
+                    return Some(claims);
                 }
                 Err(error) if error.is_retryable() => {
                     core.store_up.store(false, Ordering::Relaxed);
@@ -236,12 +241,13 @@ impl Dispatcher {
         }
     }
 
-    fn hand_out(&self, claim: &Claim, before: Monotonic) {
+    fn hand_out(&self, jobs: Vec<Claimed>, before: Monotonic) {
         let core = &self.core;
-        if claim.jobs.is_empty() {
+        if jobs.is_empty() {
             return;
         }
-        let run = |claimed: &crate::store::Claimed| {
+        let now = core.env.wall();
+        let run = |claimed: Claimed| {
             let kind = claimed.spec.kind.as_str();
             let rule = core.config.kinds.rule_for(kind);
             if let Some(rule) = rule {
@@ -250,10 +256,10 @@ impl Dispatcher {
             core.guards.claimed(rule, before);
             let timeout = core.config.timeout(kind, claimed.spec.timeout);
             let shared = core.routes.extensions.clone();
-            core.tell(EventKind::Claimed, claimed, None);
-            Arc::new(Run::new(claimed.clone(), core.client.clone(), rule, timeout, before, shared, core.desk.clone()))
+            core.tell_at(now, EventKind::Claimed, &claimed, None);
+            Arc::new(Run::new(claimed, core.client.clone(), rule, timeout, before, shared, core.desk.clone()))
         };
-        let runs: Vec<Arc<Run>> = claim.jobs.iter().map(run).collect();
+        let runs: Vec<Arc<Run>> = jobs.into_iter().map(run).collect();
         core.held.add(runs.clone(), before.after(core.config.lease));
         if core.life() >= Life::Stopping {
             return runs.into_iter().for_each(|run| core.release(run));

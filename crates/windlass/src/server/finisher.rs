@@ -81,7 +81,7 @@ impl Core {
     fn note_pace(&self, batch: &[(Arc<Run>, Finish)]) {
         let mut pace = self.pace.lock();
         let ran = batch.iter().filter(|(_, finish)| finish.verdict != Verdict::Release);
-        ran.for_each(|(run, finish)| pace.note(&run.claimed.spec.kind, finish.ran));
+        pace.note(ran.map(|(run, finish)| (&run.claimed.spec.kind, finish.ran)));
     }
 
     /// Tries until the store answers. A report that the store refuses for good is tried alone, and then as a plain
@@ -151,17 +151,18 @@ impl Core {
 
     fn delivered(&self, runs: &[Arc<Run>], finishes: &[Finish], answers: &[Finished]) {
         self.held.settle(runs);
+        let now = self.env.wall();
         for ((run, finish), answer) in runs.iter().zip(finishes).zip(answers) {
             match answer {
                 Finished::Applied(state) if finish.verdict == Verdict::Release && *state == State::Pending => {
-                    self.tell(EventKind::Released, &run.claimed, Some(*state));
+                    self.tell_at(now, EventKind::Released, &run.claimed, Some(*state));
                 }
-                Finished::Applied(state) => self.tell(EventKind::Finished, &run.claimed, Some(*state)),
+                Finished::Applied(state) => self.tell_at(now, EventKind::Finished, &run.claimed, Some(*state)),
                 Finished::Stale => {
                     run.stop(StopCause::LeaseLost, self.env.monotonic(), self.config.grace);
                     warn!(job.id = %run.claimed.spec.id, job.kind = %run.claimed.spec.kind,
                         "lease lost; the outcome of this run is dropped");
-                    self.tell(EventKind::Stale, &run.claimed, None);
+                    self.tell_at(now, EventKind::Stale, &run.claimed, None);
                 }
             }
         }

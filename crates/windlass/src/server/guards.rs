@@ -80,6 +80,10 @@ impl Core {
     /// A run is over, or was given back; `well` is what it says about its kind.
     pub(crate) fn judged(&self, run: &Run, well: Option<bool>) {
         let Some(guard) = run.rule.and_then(|rule| self.guards.rules.get(rule)) else { return };
+        if guard.circuit.is_none() && guard.purse.is_none() {
+            // The clock costs more than all the rest of this.
+            return;
+        }
         let now = self.env.monotonic();
         if let (Some(purse), Some(_), 0) = (&guard.purse, well, run.claimed.failures) {
             purse.lock().first_run(now);

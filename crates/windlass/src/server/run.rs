@@ -103,7 +103,9 @@ pub(crate) struct Left {
     pub(crate) result: Option<Bytes>,
     pub(crate) own: Option<Extensions>,
     /// What the run has said, if it has said anything.
-    pub(crate) said: Option<Box<Said>>,
+    said: Option<Box<Said>>,
+    /// It has ended and says nothing more. Kept here, so that a run that never says anything costs nothing.
+    silent: bool,
 }
 
 /// Values by their type.
@@ -250,7 +252,12 @@ impl Run {
     }
 
     pub(crate) fn said<T>(&self, with: impl FnOnce(&mut Said) -> T) -> T {
-        with(self.left.lock().said.get_or_insert_default())
+        let left = &mut *self.left.lock();
+        let said = left.said.get_or_insert_default();
+        if left.silent {
+            said.close();
+        }
+        with(said)
     }
 
     /// What the reporter is to report of it; a repeat of what it reported last, or what there is by now.
@@ -274,7 +281,11 @@ impl Run {
 
     /// The run has ended: from here on it says nothing.
     pub(crate) fn fall_silent(&self) {
-        self.said(Said::close);
+        let mut left = self.left.lock();
+        left.silent = true;
+        if let Some(said) = &mut left.said {
+            said.close();
+        }
     }
 
     pub(crate) fn sit(&self, seat: Arc<Seat>) {

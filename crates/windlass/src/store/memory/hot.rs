@@ -44,7 +44,7 @@ impl Inner {
         let record = JobRecord::new(spec, state, now);
         self.jobs.push(Job { record, line, turn: 0, suspect: false, lease: 0, expires: None, said: None });
         self.lines[line].by_state[state.code() as usize] += 1;
-        self.ids.insert(id.clone(), seq);
+        self.ids.insert(&id, seq);
         self.enqueued += 1;
         match state {
             State::Pending => self.line_up(seq, false, now),
@@ -105,7 +105,8 @@ impl Inner {
     }
 
     fn start_run(&mut self, seq: u64, server: ServerId, now: Timestamp) -> Claimed {
-        self.change(seq, State::Running, Cause::Claim, now);
+        // The picker has taken it out of its line.
+        self.enter(seq, State::Running, Cause::Claim, now);
         let job = self.jobs.get_mut(seq).expect("the picker gives jobs that are there");
         job.lease = self.fence;
         let record = &mut job.record;
@@ -394,19 +395,20 @@ impl Picker {
         taken
     }
 
-    fn suspects(&self, inner: &Inner) -> impl Iterator<Item = (Timestamp, u64)> {
+    fn suspects(&self, inner: &Inner) -> impl Iterator<Item = (Timestamp, u64, usize)> {
         let open = self.lines.iter().flatten().filter(|(_, rule, _)| self.room[*rule] > 0);
         open.filter_map(|(line, ..)| {
             let (_, seq) = inner.lines[*line].suspects.first_key_value()?;
-            Some((inner.jobs.get(*seq)?.record.pending_at.unwrap_or_default(), *seq))
+            Some((inner.jobs.get(*seq)?.record.pending_at.unwrap_or_default(), *seq, *line))
         })
     }
 
     fn oldest_suspect(&self, inner: &Inner, now: Timestamp) -> Option<Duration> {
-        self.suspects(inner).min().map(|(since, _)| now.since(since))
+        self.suspects(inner).min().map(|(since, ..)| now.since(since))
     }
 
-    fn take_suspect(&mut self, inner: &Inner) -> Vec<u64> {
-        self.suspects(inner).min().map(|(_, seq)| seq).into_iter().collect()
+    fn take_suspect(&mut self, inner: &mut Inner) -> Vec<u64> {
+        let oldest = self.suspects(inner).min();
+        oldest.and_then(|(.., line)| inner.lines[line].suspects.pop_first()).map(|(_, seq)| seq).into_iter().collect()
     }
 }

@@ -1,13 +1,14 @@
 //! The memory store: the executable specification of the store contract, and fast enough to be used as it is.
 //! Everything is behind one lock; every call is one step. Indexes use a fast hash; leases are kept per claim.
 //!
-//! - `table.rs`: jobs by number. `line.rs`: the pending jobs of one queue and kind.
+//! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
 //! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one.
 
 mod cold;
 mod groups;
 mod hot;
+mod ids;
 mod line;
 mod report;
 mod table;
@@ -26,6 +27,7 @@ use rustc_hash::FxHashMap;
 
 use self::{
     groups::{Members, leave_group},
+    ids::Ids,
     line::Line,
     table::Table,
 };
@@ -103,7 +105,7 @@ struct Queue {
 
 struct Inner {
     jobs: Table,
-    ids: FxHashMap<JobId, u64>,
+    ids: Ids,
     queues: Vec<Queue>,
     queue_names: FxHashMap<QueueName, usize>,
     lines: Vec<Line>,
@@ -138,7 +140,7 @@ impl MemoryStore {
     pub fn new(env: Env) -> Self {
         let inner = Inner {
             jobs: Table::default(),
-            ids: FxHashMap::default(),
+            ids: Ids::default(),
             queues: Vec::new(),
             queue_names: FxHashMap::default(),
             lines: Vec::new(),
@@ -190,12 +192,17 @@ impl Inner {
     }
 
     fn find(&self, id: &JobId) -> Option<u64> {
-        self.ids.get(id).copied()
+        self.ids.find(id, &self.jobs)
     }
 
     /// Takes a job out of whatever its state keeps it in, and puts it into the new state.
     fn change(&mut self, seq: u64, to: State, cause: Cause, now: Timestamp) {
         self.leave(seq);
+        self.enter(seq, to, cause, now);
+    }
+
+    /// Gives a job that is in no index its new state.
+    fn enter(&mut self, seq: u64, to: State, cause: Cause, now: Timestamp) {
         let job = self.jobs.get_mut(seq).expect("only jobs that are there are changed");
         let from = job.record.state;
         debug_assert!(from.may_become(to, cause), "{from} may not become {to} by {cause:?}");
@@ -308,7 +315,7 @@ impl Inner {
         self.leave(seq);
         let Some(job) = self.jobs.remove(seq) else { return };
         self.lines[job.line].by_state[job.record.state.code() as usize] -= 1;
-        self.ids.remove(&job.record.spec.id);
+        self.ids.remove(&job.record.spec.id, seq);
         if let Some(unique) = job.record.spec.unique
             && self.live_keys.get(&unique.key) == Some(&seq)
         {
