@@ -2,7 +2,7 @@
 -- ARGV: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers), the most
 --   jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds that are
 --   not quick, how many quick kinds and those, how many rules, then for each rule: '=' (exact) or '^' (prefix), its
---   text, how many jobs of its kinds may be taken (-1: any)
+--   text, how many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
 -- returns: now, highest number given, how the claim stands (`new`, `again`: it had been made, `late`: a later one
 --   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, then each job: {id, message, fence,
 --   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last
@@ -21,7 +21,7 @@ end
 local many = tonumber(take())
 for at = 1, many do
   local how, text, room = take(), take(), tonumber(take())
-  rules[at] = { exact = how == '=', text = text, room = room < 0 and math.huge or room }
+  rules[at] = { exact = how == '=', text = text, room = room < 0 and math.huge or room, open = take() == '1' }
 end
 everything = many == 1 and not rules[1].exact and rules[1].text == '' and rules[1].room == math.huge
 
@@ -101,7 +101,7 @@ local function head_of(prefix, set)
   local heads = {}
   for _, kind in ipairs(call('SMEMBERS', X .. set)) do
     local rule = rule_of(kind)
-    if rule and rule.room > 0 then
+    if rule and rule.open then
       local first = call('ZRANGE', X .. prefix .. kind, 0, 0, 'WITHSCORES')
       if first[1] then heads[kind] = { id = first[1], score = tonumber(first[2]), kind = kind, rule = rule } end
     end

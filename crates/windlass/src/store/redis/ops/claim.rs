@@ -104,7 +104,7 @@ impl<'c> Claiming<'c> {
                 Pattern::Exact(kind) => ("=", kind),
                 Pattern::Prefix(prefix) => ("^", prefix),
             };
-            args.extend([how.into(), text.as_bytes().to_vec(), arg(room)]);
+            args.extend([how.into(), text.as_bytes().to_vec(), arg(room), arg(u8::from(rule.room != Some(0)))]);
         }
         let queue = request.shares[place].queue.clone();
         let answer = list(self.store.on(&queue, &scripts::CLAIM, args).await?)?;

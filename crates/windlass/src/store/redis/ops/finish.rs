@@ -120,7 +120,6 @@ async fn deliver(
     target: &QueueName,
     mut letters: Vec<(i64, [Vec<u8>; VALUES])>,
 ) -> Result<()> {
-    register(store, target).await?;
     // Who is in the way in another queue is asked for here; in the target the script sees to it.
     for other in store.all_queues().await?.iter().filter(|other| *other != target) {
         let keys = letters.iter().map(|(_, values)| [values[0].clone(), values[5].clone(), values[6].clone()]);
@@ -130,6 +129,9 @@ async fn deliver(
                 values[0].clear();
             }
         }
+    }
+    if letters.iter().any(|(_, values)| !values[0].is_empty()) {
+        register(store, target).await?;
     }
     let mut args = vec![source.as_str().into(), arg(letters.len())];
     for (number, values) in letters {
