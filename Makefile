@@ -69,12 +69,13 @@ demo: ## See it run
 	$(CARGO) run --locked --release -- demo
 
 .PHONY: soak
-soak: ## Long simulation and comparison of the stores, then kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
+soak: ## Long simulation and comparison of the stores, a million rows, kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	bench/disturbed.sh
+	bench/million.sh
 
 .PHONY: bench
 bench: ## Measure ours, in alternating rounds; WRITE=1 keeps it in bench/RESULTS.md (ROUNDS)

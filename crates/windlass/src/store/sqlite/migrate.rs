@@ -18,10 +18,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") },
     Migration { version: 2, min_compatible: 1, sql: sql!("0002_groups") },
     Migration { version: 3, min_compatible: 1, sql: sql!("0003_reports") },
+    Migration { version: 4, min_compatible: 1, sql: sql!("0004_ended") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
