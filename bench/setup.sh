@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that Rust with rustfmt and clippy, and a C compiler, are there. Installs what it can, says what it cannot.
+# Sees to it that Rust with rustfmt and clippy, a C compiler and a redis-server are there. Installs what it can, says what it cannot.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -25,4 +25,19 @@ if ! command -v cc >/dev/null; then
         echo "a C compiler is missing; install one (Debian: gcc and libc6-dev) and run this again" >&2
         exit 1
     fi
+fi
+
+# The tests of the Redis store start a server of their own, unless TEST_REDIS_URL names one.
+if [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -q
+        apt-get install -qy --no-install-recommends redis-server
+    else
+        echo "redis-server is missing; install it (Debian: redis-server) or set TEST_REDIS_URL, and run this again" >&2
+        exit 1
+    fi
+fi
+
+if ! command -v go >/dev/null; then
+    echo "Go is missing: the tests against Asynq itself will check nothing here" >&2
 fi

@@ -58,7 +58,7 @@ impl App {
             let failure =
                 Failure::usage("a `memory:` store lives and ends with one process, so this command would find nothing");
             return Err(failure
-                .help("use sqlite:path, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
+                .help("use sqlite:path or redis://host, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
                 .into());
         }
         Ok(url)

@@ -23,6 +23,7 @@ pages! {
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Durability "../docs/durability.md"
+    Asynq "../docs/asynq.md"
     Operating "../docs/operating.md"
     ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
     Testing "../docs/testing.md"

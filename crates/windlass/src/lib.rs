@@ -56,6 +56,7 @@
 //! | `tower` | layers of the tower ecosystem around handlers: `middleware::tower` |
 //! | `msgpack` | payloads as MessagePack: `codec::MsgPack` |
 //! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
+//! | `redis` | `redis://` stores, shared with Go's Asynq |
 //! | `testing` | time that tests move, the simulated host, faults |
 //! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
 

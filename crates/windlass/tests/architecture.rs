@@ -78,6 +78,8 @@ fn payloads_are_not_logged() {
 fn every_statement_in_a_file_says_what_it_is_for() {
     let bad: Vec<_> = files(&source(), "sql").into_iter().filter(|(name, text)| !has_header(name, text)).collect();
     assert!(bad.is_empty(), "no header `-- name.sql: what it does`: {:?}", bad.iter().map(|(name, _)| name));
+    let bad: Vec<_> = files(&source(), "lua").into_iter().filter(|(name, text)| !has_header(name, text)).collect();
+    assert!(bad.is_empty(), "no header `-- name.lua: what it does`: {:?}", bad.iter().map(|(name, _)| name));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Every store runs the whole conformance suite: one line each.
 #![cfg(feature = "conformance")]
 
+#[cfg(feature = "redis")]
+mod servers;
+
 mod memory {
     use windlass::{conformance::Opened, store::memory::MemoryStore};
 
@@ -21,6 +24,17 @@ mod sqlite {
         let path = place.path().join("jobs.db");
         let path = path.to_str().expect("a path of text");
         Opened::new(SqliteStore::open(path, Create::IfMissing, env).await.expect("open")).keep(place)
+    }
+
+    windlass::conformance_tests!(open);
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use windlass::{Env, conformance::Opened, store::redis::RedisStore};
+
+    async fn open(env: Env) -> Opened {
+        Opened::new(RedisStore::open_on_clock_of(&crate::servers::redis_url(), env).await.expect("open"))
     }
 
     windlass::conformance_tests!(open);

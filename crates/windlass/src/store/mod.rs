@@ -7,6 +7,8 @@
 mod checkup;
 mod groups;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stats;
@@ -555,7 +557,7 @@ pub trait Cluster: Send + Sync + 'static {
 
 /// A whole store.
 pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Any {
-    /// Its name: `memory`, `sqlite`.
+    /// Its name: `memory`, `sqlite`, `redis`.
     fn name(&self) -> &'static str;
 
     /// The durability level of an acknowledged enqueue, for people.
@@ -578,7 +580,8 @@ pub enum Create {
     Never,
 }
 
-/// Opens the store that a URL names: `memory:` or (feature `sqlite`) `sqlite:path`.
+/// Opens the store that a URL names: `memory:`, (feature `sqlite`) `sqlite:path`, or (feature `redis`)
+/// `redis://host:port/db`, `rediss://..` with TLS, `redis+unix:///path`.
 ///
 /// # Errors
 /// `Invalid` for a URL that cannot be read, `Unsupported` for a scheme of a feature that is off or unknown,
@@ -590,6 +593,12 @@ pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backen
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(memory::MemoryStore::new(env.clone()))),
         "memory" => Err(StoreError::Invalid("a memory store takes no path; use memory:".into())),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" => Ok(Arc::new(redis::RedisStore::open(url, env.clone()).await?)),
+        #[cfg(not(feature = "redis"))]
+        "redis" | "rediss" | "redis+unix" => {
+            Err(StoreError::Unsupported("redis: needs windlass's cargo feature `redis`".into()))
+        }
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest, create, env.clone()).await?)),
         #[cfg(not(feature = "sqlite"))]
@@ -598,7 +607,7 @@ pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backen
             Err(StoreError::Unsupported("sqlite: needs windlass's cargo feature `sqlite`".into()))
         }
         other => Err(StoreError::Unsupported(format!(
-            "the store scheme `{other}:` is unknown; use sqlite:path/to/jobs.db or memory:"
+            "the store scheme `{other}:` is unknown; use sqlite:path/to/jobs.db, redis://host or memory:"
         ))),
     }
 }

@@ -34,6 +34,14 @@ impl Histogram {
         }
     }
 
+    /// Counts several durations of one slot, as a store keeps them apart. A slot that there is not is left out.
+    #[cfg(feature = "redis")]
+    pub(crate) fn add_to(&mut self, slot: usize, count: u64) {
+        if slot < SLOTS {
+            self.add(slot, count);
+        }
+    }
+
     /// How many it counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()

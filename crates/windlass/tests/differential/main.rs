@@ -7,6 +7,9 @@
 mod broken;
 mod ops;
 mod pair;
+#[cfg(feature = "redis")]
+#[path = "../servers/mod.rs"]
+mod servers;
 
 use std::sync::Arc;
 
@@ -58,6 +61,25 @@ fn sqlite_does_what_memory_does() {
             Arc::new(store) as Arc<dyn Backend>
         };
         compare(&history, open).map_err(TestCaseError::fail)
+    };
+    if let Err(difference) = TestRunner::new(config()).run(&history(1..120), check) {
+        panic!("{difference}");
+    }
+}
+
+/// Redis has a clock of its own, and its claims of several queues are a step in each.
+#[cfg(feature = "redis")]
+#[test]
+fn redis_does_what_memory_does() {
+    use windlass::store::redis::RedisStore;
+    let check = |history: Vec<Op>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let outcome = runtime.block_on(async {
+            let clock = ManualClock::new();
+            let store = RedisStore::open_on_clock_of(&servers::redis_url(), clock.env()).await.expect("open");
+            Pair::new(memory(), Side::new(Arc::new(store), clock)).apart().run(&history).await
+        });
+        outcome.map_err(TestCaseError::fail)
     };
     if let Err(difference) = TestRunner::new(config()).run(&history(1..120), check) {
         panic!("{difference}");

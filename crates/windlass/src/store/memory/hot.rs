@@ -259,15 +259,18 @@ impl Inner {
         if !self.pulse.may_rescue(mono) {
             return Rescued::default();
         }
-        // Oldest first, and no further than the limit; there are as many leases as claims that somebody holds now.
+        // There are as many leases as claims that somebody holds now.
         let lapsed = self.leases.iter().filter(|(_, batch)| batch.until <= mono || *batch.boot != *boot);
-        let members = lapsed.flat_map(|(key, batch)| {
-            let held = |seq: &u64| self.jobs.get(*seq).filter(|job| is_held(job, *key)).map(|job| (job.order(), *seq));
-            let mut members: Vec<_> = batch.members.iter().filter_map(held).collect();
-            members.sort_unstable();
-            members
-        });
-        let mut seqs: Vec<u64> = members.map(|(_, seq)| seq).take(rules.limit as usize + 1).collect();
+        // In the order in which they were claimed, whatever renewals have done to the leases since.
+        let mut members: Vec<_> = lapsed
+            .flat_map(|(key, batch)| {
+                let held = |seq: &u64| self.jobs.get(*seq).filter(|job| is_held(job, *key)).map(|job| (job, *seq));
+                batch.members.iter().filter_map(held)
+            })
+            .map(|(job, seq)| (job.record.fence, job.order(), seq))
+            .collect();
+        members.sort_unstable();
+        let mut seqs: Vec<u64> = members.into_iter().map(|(.., seq)| seq).take(rules.limit as usize + 1).collect();
         let more = seqs.len() > rules.limit as usize;
         seqs.truncate(rules.limit as usize);
         // The last one to go to the front stands first: so they keep their order.

@@ -30,14 +30,18 @@ pub(in super::super) fn rescue(step: &mut Step<'_>, rules: &RescueRules) -> Done
     for lease in &leases {
         let mut statement = step.conn.prepare_cached(sql!("rescue_members"))?;
         let more = (limit + 1).saturating_sub(members.len());
-        let found = statement.query_map(params![lease, more as i64], |row| row.get::<_, i64>(0))?;
+        let found = statement.query_map(params![lease, more as i64], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+        })?;
         members.extend(found.collect::<Result<Vec<_>, _>>()?);
     }
+    // In the order in which they were claimed, whatever renewals have done to the leases since.
+    members.sort_unstable();
     let more = members.len() > limit || leases.len() as u32 == LEASES;
     members.truncate(limit);
     let mut jobs = Vec::with_capacity(members.len());
     // The last one to go to the front stands first: so they keep their order.
-    for seq in members.into_iter().rev() {
+    for (.., seq) in members.into_iter().rev() {
         jobs.extend(rescue_one(step, seq, rules)?);
     }
     jobs.reverse();

@@ -1,0 +1,226 @@
+//! A job as Asynq's message and what Asynq cannot express beside it.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::{reply::odd, wire::TaskMessage};
+use crate::{
+    job::{DEFAULTS, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueKey, UniqueMode, micros},
+    store::Result,
+};
+
+/// How many values one new job is in a script's arguments: see `take_job` in `lua/lib.lua`.
+pub(super) const VALUES: usize = 13;
+
+/// What of a job Asynq's message cannot hold. Field `x:o` of the task's hash; left out when there is nothing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Options {
+    #[serde(rename = "p", skip_serializing_if = "is_default")]
+    priority: i8,
+    #[serde(rename = "t", skip_serializing_if = "Option::is_none")]
+    tenant: Option<Arc<str>>,
+    #[serde(rename = "g", skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(rename = "m", skip_serializing_if = "Option::is_none")]
+    max_retry: Option<u32>,
+    #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
+    timeout_us: Option<i64>,
+    #[serde(rename = "d", skip_serializing_if = "Option::is_none")]
+    deadline_us: Option<i64>,
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
+    retention_us: Option<i64>,
+    #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
+    unique: Option<(String, Option<i64>)>,
+}
+
+fn is_default(number: &i8) -> bool {
+    *number == 0
+}
+
+/// The values of one new job, in the order in which scripts take them.
+pub(super) fn values(job: &NewJob) -> Result<[Vec<u8>; VALUES]> {
+    let spec = &*job.spec;
+    let (start, at) = match job.start {
+        Start::Now => ("n", 0),
+        Start::At(at) => ("a", at.as_micros()),
+        Start::In(wait) => ("i", micros(wait)),
+    };
+    let (mode, key, ttl) = match spec.unique {
+        None => ("", String::new(), 0),
+        Some(Unique { key, mode: UniqueMode::UntilDone }) => ("u", key.to_string(), 0),
+        Some(Unique { key, mode: UniqueMode::Idempotency { ttl } }) => ("i", key.to_string(), micros(ttl)),
+    };
+    Ok([
+        spec.id.to_string().into_bytes(),
+        message(spec).encode_to_vec(),
+        start.into(),
+        at.to_string().into_bytes(),
+        spec.priority.to_string().into_bytes(),
+        mode.into(),
+        key.into_bytes(),
+        ttl.to_string().into_bytes(),
+        options(spec)?,
+        spec.kind.as_str().into(),
+        spec.tenant.as_deref().unwrap_or_default().into(),
+        micros(spec.retention).to_string().into_bytes(),
+        spec.group.as_deref().unwrap_or_default().into(),
+    ])
+}
+
+/// Whole seconds, rounded up: Go keeps and waits no less than what was asked for.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs() + u64::from(duration.subsec_nanos() > 0).min(u64::MAX - duration.as_secs()))
+        .unwrap_or(i64::MAX)
+}
+
+fn message(spec: &JobSpec) -> TaskMessage {
+    TaskMessage {
+        kind: spec.kind.to_string(),
+        payload: spec.payload.clone(),
+        id: spec.id.to_string(),
+        queue: spec.queue.to_string(),
+        retry: i32::try_from(spec.max_retry).unwrap_or(i32::MAX),
+        timeout: seconds(spec.timeout).min(MOST_SECONDS),
+        deadline: spec.deadline.map_or(0, |at| at.as_micros().div_euclid(1_000_000).max(1)),
+        retention: seconds(spec.retention).min(MOST_SECONDS),
+        group_key: spec.group.as_deref().unwrap_or_default().to_owned(),
+        headers: spec.headers.clone(),
+        ..TaskMessage::default()
+    }
+}
+
+/// Go counts durations in nanoseconds, which end after 292 years.
+const MOST_SECONDS: i64 = 9_000_000_000;
+
+fn options(spec: &JobSpec) -> Result<Vec<u8>> {
+    let plain = message(spec);
+    let differs =
+        |duration: Duration, seconds: i64| (micros(duration) != seconds * 1_000_000).then(|| micros(duration));
+    let deadline = spec.deadline.map(Timestamp::as_micros);
+    let options = Options {
+        priority: spec.priority,
+        tenant: spec.tenant.clone(),
+        tags: spec.tags.clone(),
+        max_retry: (i64::from(plain.retry) != i64::from(spec.max_retry)).then_some(spec.max_retry),
+        timeout_us: differs(spec.timeout, plain.timeout),
+        deadline_us: deadline.filter(|at| *at != plain.deadline.saturating_mul(1_000_000)),
+        retention_us: differs(spec.retention, plain.retention),
+        unique: spec.unique.map(|unique| {
+            let ttl = match unique.mode {
+                UniqueMode::UntilDone => None,
+                UniqueMode::Idempotency { ttl } => Some(micros(ttl)),
+            };
+            (unique.key.to_string(), ttl)
+        }),
+    };
+    let text = serde_json::to_vec(&options).map_err(|_| odd("options"))?;
+    Ok(if text == b"{}" { Vec::new() } else { text })
+}
+
+/// A job out of its message and its options. A job of Go's has no options.
+pub(super) fn spec(message: TaskMessage, options: &[u8]) -> Result<JobSpec> {
+    let options: Options = match options {
+        [] => Options::default(),
+        text => serde_json::from_slice(text).map_err(|_| odd("a job's options"))?,
+    };
+    let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+    let whole = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let deadline = options.deadline_us.map(Timestamp::from_micros);
+    let of_message =
+        (message.deadline != 0).then(|| Timestamp::from_micros(message.deadline.saturating_mul(1_000_000)));
+    Ok(JobSpec {
+        id: id(&message.id)?,
+        kind: Kind::trusted(message.kind),
+        queue: QueueName::trusted(message.queue),
+        payload: message.payload,
+        tenant: options.tenant,
+        priority: options.priority,
+        max_retry: options.max_retry.unwrap_or(u32::try_from(message.retry).unwrap_or(0)),
+        timeout: match (options.timeout_us, message.timeout) {
+            (Some(exact), _) => micros(exact),
+            // Go: with a deadline alone there is no timeout.
+            (None, 0) if message.deadline != 0 => whole(MOST_SECONDS),
+            (None, 0) => DEFAULTS.timeout,
+            (None, seconds) => whole(seconds),
+        },
+        deadline: deadline.or(of_message),
+        retention: options.retention_us.map_or(whole(message.retention), micros),
+        unique: options.unique.map(|(key, ttl)| unique(&key, ttl)).transpose()?,
+        group: Some(message.group_key).filter(|group| !group.is_empty()).map(Into::into),
+        tags: options.tags,
+        headers: message.headers,
+    })
+}
+
+fn unique(key: &str, ttl: Option<i64>) -> Result<Unique> {
+    let bytes = data_encoding::HEXLOWER.decode(key.as_bytes()).ok();
+    let key = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| odd("a unique key"))?;
+    let mode = match ttl {
+        None => UniqueMode::UntilDone,
+        Some(ttl) => UniqueMode::Idempotency { ttl: Duration::from_micros(u64::try_from(ttl).unwrap_or(0)) },
+    };
+    Ok(Unique { key: UniqueKey(key), mode })
+}
+
+/// The id as it stands in Redis. Go lets an id be any text, so one that we would not take is damage to us alone.
+pub(super) fn id(text: &str) -> Result<JobId> {
+    text.parse().map_err(|_| odd("an id"))
+}
+
+/// One new job as a single letter: each value behind its length.
+pub(super) fn letter(values: &[Vec<u8>; VALUES]) -> Vec<u8> {
+    let mut letter = Vec::with_capacity(values.iter().map(|value| value.len() + 4).sum());
+    for value in values {
+        letter.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+        letter.extend_from_slice(value);
+    }
+    letter
+}
+
+/// The values of a [`letter`].
+pub(super) fn open_letter(mut letter: &[u8]) -> Result<[Vec<u8>; VALUES]> {
+    let mut values: [Vec<u8>; VALUES] = Default::default();
+    for value in &mut values {
+        let (length, rest) = letter.split_first_chunk::<4>().ok_or_else(|| odd("a letter"))?;
+        let length = u32::from_le_bytes(*length) as usize;
+        *value = rest.get(..length).ok_or_else(|| odd("a letter"))?.to_vec();
+        letter = &rest[length..];
+    }
+    Ok(values)
+}
+
+/// Headers, tags and all that Asynq has no word for come back as they were: see the conformance suite's `fields`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{env::Env, job::JobOptions, testing::job};
+
+    #[test]
+    fn a_plain_job_needs_nothing_beside_asynqs_message() {
+        let env = Env::system();
+        let plain = job("email:send").options(JobOptions::new().retention(Duration::from_secs(60))).build(&env);
+        assert_eq!(values(&plain).unwrap()[8], b"");
+        let odd = job("email:send").options(JobOptions::new().timeout(Duration::from_millis(1500))).build(&env);
+        assert_eq!(values(&odd).unwrap()[8], br#"{"o":1500000}"#);
+        assert_eq!(message(&odd.spec).timeout, 2, "Go waits no less");
+    }
+
+    #[test]
+    fn a_letter_is_read_as_it_was_written() {
+        let env = Env::system();
+        let values = values(&job("a").options(JobOptions::new().tag("x")).build(&env)).unwrap();
+        assert_eq!(open_letter(&letter(&values)).unwrap(), values);
+        assert!(open_letter(b"\x05\0\0\0ab").is_err());
+    }
+
+    #[test]
+    fn a_job_of_gos_gets_gos_rules() {
+        let message = TaskMessage { id: "a".into(), deadline: 100, ..TaskMessage::default() };
+        let spec = spec(message, b"").unwrap();
+        assert_eq!(spec.deadline, Some(Timestamp::from_micros(100_000_000)));
+        assert!(spec.timeout > Duration::from_secs(3600 * 24 * 365));
+    }
+}

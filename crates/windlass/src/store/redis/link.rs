@@ -1,0 +1,246 @@
+//! The connections: one for work, shared by all calls, and one that hears what is published. Both live on a loop of
+//! their own, so that handlers that hog the runtime delay no renewal.
+//!
+//! A connection that broke or does not answer in time is given up, and the next call makes another one, with a pause
+//! that grows while the server is away. What was asked over the broken one may have happened: the calls carry their
+//! own identity, so they can be repeated.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    address::Address,
+    scripts::{self, Script},
+};
+use crate::{
+    env::Env,
+    job::Monotonic,
+    store::{Result, StoreError, Waker},
+};
+
+/// The longest pause between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+type Answer = oneshot::Sender<Result<Open>>;
+
+/// A connection and the start of Redis that it leads to.
+#[derive(Clone)]
+pub(super) struct Open {
+    connection: MultiplexedConnection,
+    pub(super) start: Arc<str>,
+    number: u64,
+}
+
+/// The way to the server.
+pub(super) struct Link {
+    current: Mutex<Option<Open>>,
+    requests: mpsc::UnboundedSender<Answer>,
+    address: Address,
+}
+
+impl Link {
+    /// A link that is not connected yet, and its loop.
+    pub(super) fn start(address: Address, env: &Env, waker: Waker) -> Result<Self> {
+        let client = Client::open(address.info.clone()).map_err(|error| unavailable(&address, &error))?;
+        let (requests, asked) = mpsc::unbounded_channel();
+        let connector = Connector {
+            client: client.clone(),
+            address: address.clone(),
+            env: env.clone(),
+            open: None,
+            failures: 0,
+            not_before: Monotonic::default(),
+        };
+        let listener = Listener { client, address: address.clone(), env: env.clone(), waker };
+        env.spawn_apart("redis", async move {
+            tokio::select! {
+                () = connector.run(asked) => {}
+                () = listener.run() => {}
+            }
+        });
+        Ok(Self { current: Mutex::new(None), requests, address })
+    }
+
+    /// The connection that there is, or a new one.
+    pub(super) async fn open(&self) -> Result<Open> {
+        if let Some(open) = self.current.lock().clone() {
+            return Ok(open);
+        }
+        let (answer, answered) = oneshot::channel();
+        let gone = || StoreError::Unavailable("the connection's loop has ended".into());
+        self.requests.send(answer).map_err(|_| gone())?;
+        let open = answered.await.map_err(|_| gone())??;
+        *self.current.lock() = Some(open.clone());
+        Ok(open)
+    }
+
+    /// Runs a script on one key.
+    pub(super) async fn eval(&self, script: &Script, key: &str, args: &[Vec<u8>]) -> Result<Value> {
+        let mut by_hash = redis::cmd("EVALSHA");
+        by_hash.arg(&script.hash).arg(1).arg(key).arg(args);
+        match self.send(&by_hash).await {
+            Err(Failed::Unknown) => {
+                let mut by_code = redis::cmd("EVAL");
+                by_code.arg(&script.code).arg(1).arg(key).arg(args);
+                self.send(&by_code).await.map_err(|failed| failed.into_error())
+            }
+            other => other.map_err(|failed| failed.into_error()),
+        }
+    }
+
+    /// Runs a plain command.
+    pub(super) async fn run(&self, command: &redis::Cmd) -> Result<Value> {
+        self.send(command).await.map_err(|failed| failed.into_error())
+    }
+
+    async fn send(&self, command: &redis::Cmd) -> Result<Value, Failed> {
+        let mut open = self.open().await.map_err(Failed::Store)?;
+        let sent = open.connection.send_packed_command(command).await;
+        match sent.and_then(|value| value.extract_error()) {
+            Ok(value) => Ok(value),
+            Err(error) if error.code() == Some("NOSCRIPT") => Err(Failed::Unknown),
+            Err(error) => {
+                if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || moved(&error) {
+                    let mut current = self.current.lock();
+                    // Only this one: another call may have made a new one meanwhile.
+                    current.take_if(|there| there.number == open.number);
+                }
+                Err(Failed::Store(store_error(&self.address, &error)))
+            }
+        }
+    }
+}
+
+enum Failed {
+    /// The server does not know the script.
+    Unknown,
+    Store(StoreError),
+}
+
+impl Failed {
+    fn into_error(self) -> StoreError {
+        match self {
+            Failed::Unknown => StoreError::Corrupt("the server knows no scripts; is it a Redis or a Valkey?".into()),
+            Failed::Store(error) => error,
+        }
+    }
+}
+
+/// Makes connections, one at a time, not too often.
+struct Connector {
+    client: Client,
+    address: Address,
+    env: Env,
+    open: Option<Open>,
+    failures: u32,
+    not_before: Monotonic,
+}
+
+impl Connector {
+    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Answer>) {
+        while let Some(answer) = asked.recv().await {
+            let mut waiting = vec![answer];
+            while let Ok(another) = asked.try_recv() {
+                waiting.push(another);
+            }
+            let open = self.connect().await;
+            for answer in waiting {
+                // Whoever gave up waiting needs no answer.
+                let _ = answer.send(open.clone());
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Open> {
+        let now = self.env.monotonic();
+        if now < self.not_before {
+            self.env.sleep(self.not_before.since(now)).await;
+        }
+        let connected = self.try_connect().await;
+        self.failures = if connected.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        let pause = (Duration::from_millis(25) * (1 << self.failures.min(8))).min(LONGEST_PAUSE);
+        let pause = if connected.is_ok() { Duration::from_millis(25) } else { pause };
+        self.not_before = self.env.monotonic().after(self.env.jittered(pause));
+        let (connection, start) = connected.map_err(|error| store_error(&self.address, &error))?;
+        let number = self.open.as_ref().map_or(0, |open| open.number) + 1;
+        let open = Open { connection, start, number };
+        self.open = Some(open.clone());
+        Ok(open)
+    }
+
+    async fn try_connect(&self) -> Result<(MultiplexedConnection, Arc<str>), RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.address.timeout.min(Duration::from_secs(2))))
+            .set_response_timeout(Some(self.address.timeout));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let start = field(&info, "run_id").unwrap_or("unknown").into();
+        for script in scripts::all() {
+            redis::cmd("SCRIPT").arg("LOAD").arg(&script.code).query_async::<()>(&mut connection).await?;
+        }
+        Ok((connection, start))
+    }
+}
+
+/// Hears that something came into line, and tells those who wait in this process.
+struct Listener {
+    client: Client,
+    address: Address,
+    env: Env,
+    waker: Waker,
+}
+
+impl Listener {
+    async fn run(self) {
+        loop {
+            // Whatever ends it, hints were missed: look once.
+            let _ = self.listen().await;
+            self.waker.wake();
+            self.env.sleep(self.env.jittered(LONGEST_PAUSE)).await;
+        }
+    }
+
+    async fn listen(&self) -> Result<(), RedisError> {
+        let mut hears = self.client.get_async_pubsub().await?;
+        hears.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
+        self.waker.wake();
+        let mut messages = hears.on_message();
+        while messages.next().await.is_some() {
+            self.waker.wake();
+        }
+        Ok(())
+    }
+}
+
+/// A field of `INFO`.
+pub(super) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// Whether the server has become another's copy, or is about to end: another connection may lead to its successor.
+fn moved(error: &RedisError) -> bool {
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
+}
+
+fn unavailable(address: &Address, error: &RedisError) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", address.shown))
+}
+
+fn store_error(address: &Address, error: &RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
+            StoreError::Invalid(format!("{}: {error}; check user and password in the URL", address.shown))
+        }
+        ErrorKind::Server(redis::ServerErrorKind::ResponseError) if error.code() != Some("OOM") => {
+            StoreError::Corrupt(format!("{}: {error}", address.shown))
+        }
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            StoreError::Corrupt(format!("{}: {error}", address.shown))
+        }
+        _ => unavailable(address, error),
+    }
+}

@@ -1,0 +1,22 @@
+-- bury.lua: buries pending jobs of a kind that no live server has handled for long.
+-- ARGV: the kind, microseconds that they must have waited, the most to bury, how many ids (at most 500), the ids
+-- returns: how many were buried
+-- guarantee: each is buried only if it still is pending, of that kind, and has waited as long.
+local kind, after, limit, buried = take(), tonumber(take()), tonumber(take()), 0
+for _ = 1, tonumber(take()) do
+  local id = take()
+  local job = buried < limit and state_of(id) == 0 and load(id)
+  if job and job.kind == kind then
+    local f = call('HMGET', task(id), 'x:p', 'x:e', 'x:a')
+    if now - pending_at(job.since, f[1], job.created) >= after then
+      leave(id, job.word, kind, job.suspect)
+      local message = 'no live server has handled its kind for long'
+      note(id, f[2], f[3] or '0', 'unknown_kind', message)
+      settle(id, 7, job, 'unknown_kind', nil, message)
+      buried = buried + 1
+    end
+  end
+end
+write_counts()
+if buried > 0 then wake() end
+return { buried }

@@ -1,0 +1,43 @@
+-- census.lua: how many jobs of one queue are in each state. Reads only; its cost grows with kinds, not with jobs.
+-- returns: {now, removed, paused, then by state's code 0 to 8}, when the oldest pending job came in (-1: none is)
+local oldest
+local function look(id)
+  if not id then return end
+  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c')
+  local since = pending_at(f[1], f[2], f[3])
+  if not oldest or since < oldest then oldest = since end
+end
+
+local function in_lines(prefix, set)
+  local sum = 0
+  for _, kind in ipairs(call('SMEMBERS', X .. set)) do
+    local line = X .. prefix .. kind
+    sum = sum + call('ZCARD', line)
+    local step = call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    while step[1] do
+      -- Of each priority the first that came in at the end, and the first that was put in front.
+      local middle = math.floor((tonumber(step[2]) + STEP / 2) / STEP) * STEP
+      look(call('ZRANGEBYSCORE', line, int(middle), int(middle + STEP / 2), 'LIMIT', 0, 1)[1])
+      look(call('ZREVRANGEBYSCORE', line, '(' .. int(middle), int(middle - STEP / 2), 'LIMIT', 0, 1)[1])
+      step = call('ZRANGEBYSCORE', line, '(' .. int(middle + STEP / 2), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    end
+  end
+  return sum
+end
+
+local lines = in_lines('line:', 'lines') + in_lines('suspect:', 'suspects')
+-- Those that were put in front stand at the right end, before the oldest of the others.
+for _, id in ipairs(call('LRANGE', P .. 'pending', -100, -1)) do
+  look(id)
+end
+local grouped = 0
+for _, group in ipairs(call('SMEMBERS', P .. 'groups')) do
+  grouped = grouped + call('ZCARD', P .. 'g:' .. group)
+end
+local cancelled = call('ZCARD', X .. 'ended:8')
+return {
+  int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
+  call('LLEN', P .. 'pending') + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
+  call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
+  math.max(0, call('ZCARD', P .. 'archived') - cancelled), cancelled, oldest and int(oldest) or '-1',
+}

@@ -1,0 +1,31 @@
+-- fetch.lua: jobs as they stand. Reads only.
+-- ARGV: how many (at most 100), then their ids
+-- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'place', its place,
+--   'until', the end of its lease, 'code', its state's code, 'score', Asynq's own score where it waits}
+local answer = { int(now), int(mono) }
+for number = 1, tonumber(take()) do
+  local id = take()
+  local code = state_of(id)
+  local row = 0
+  if code then
+    row = call('HGETALL', task(id))
+    local function put(name, value)
+      if value then
+        row[#row + 1] = name
+        row[#row + 1] = value
+      end
+    end
+    put('code', tostring(code))
+    put('place', call('ZSCORE', X .. 'index', id))
+    if code == 4 then
+      put('until', call('ZSCORE', X .. 'lease', id))
+      put('go_until', call('ZSCORE', P .. 'lease', id))
+    end
+    if code == 1 or code >= 5 then
+      local word = call('HGET', task(id), 'state')
+      put('score', call('ZSCORE', P .. word, id))
+    end
+  end
+  answer[#answer + 1] = row
+end
+return answer

@@ -1,0 +1,8 @@
+-- look.lua: who is in the way of new jobs of other queues, here. Reads only.
+-- ARGV: how many, then id, mode (u: until done, i: idempotency, none), key of each
+-- returns: for each 0 or {holder, its state or -1}
+local answers = {}
+for number = 1, tonumber(take()) do
+  answers[number] = in_the_way({ id = take(), mode = take(), key = take() }) or 0
+end
+return answers

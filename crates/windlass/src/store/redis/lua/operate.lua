@@ -1,0 +1,68 @@
+-- operate.lua: does something to one job, if it still is in the state that the caller saw.
+-- ARGV: id, code of that state, action (cancel, bury, redrive, run, reschedule, edit, delete), text (reason; new payload;
+--   moment or wait), kind of the moment (`a`: at, `i`: in, else now)
+-- returns: {code of its state now}; {-1}: there is no such job; {-2}: it was removed; {-3, holder}: its key is held
+--   by another job; {-4, code}: it is in another state; a running one that is told to stop: {4, fence}
+-- guarantee: the state is checked in the step that changes it.
+local id, seen, action, text, start = take(), tonumber(take()), take(), take(), take()
+local code = state_of(id)
+if not code then return { -1 } end
+if code ~= seen then return { -4, code } end
+local job = load(id)
+if action == 'edit' then
+  local message = splice(job.message, { [2] = bytes_field('\18', text) })
+  call('HSET', task(id), 'msg', message, 'x:u', int(now))
+  -- They belong to the payload that was.
+  call('HDEL', task(id), 'x:pf', 'x:pm', 'x:ck')
+  if code == 3 then renumber(id) end
+  return { code }
+elseif code == 4 then
+  -- A wish; the holder hears of it by the log.
+  call('HSET', task(id), 'x:wish', text)
+  return { 4, call('HGET', task(id), 'x:f') or '0' }
+end
+if action == 'delete' then
+  leave(id, job.word, job.kind, job.suspect)
+  remove(id)
+  wake()
+  return { -2 }
+end
+if code >= 7 and job.key then
+  local holder = call('HGET', X .. 'unique', job.key)
+  local held = holder and holder ~= id and state_of(holder)
+  if held and held < 6 then return { -3, holder } end
+  call('HSET', X .. 'unique', job.key, id)
+end
+leave(id, job.word, job.kind, job.suspect)
+if code >= 7 then call('HDEL', task(id), 'x:why', 'x:d', 'x:end') end
+local to = 0
+if action == 'cancel' then
+  to = 8
+  settle(id, 8, job, text, nil, text)
+elseif action == 'bury' then
+  to = 7
+  settle(id, 7, job, 'buried', nil, 'buried')
+elseif action == 'reschedule' then
+  to = 1
+  local at = int(now)
+  if start == 'a' then at = text elseif start == 'i' then at = int(now + tonumber(text)) end
+  wait_until(id, 'scheduled', at)
+else
+  if action == 'redrive' then
+    call('HDEL', task(id), 'x:fx', 'x:cr', 'x:sus')
+    call('HSET', task(id), 'msg', rewrite(job.message, 0, nil, nil, nil))
+    job.suspect = false
+  end
+  local group = action == 'redrive' and group_of(id, job)
+  if group then
+    join(id, group)
+    wake()
+    return { 3 }
+  end
+  -- It runs alone from here on.
+  call('HDEL', task(id), 'group')
+  line_up(id, job.kind, job.priority, job.suspect, false)
+end
+write_counts()
+wake()
+return { to }

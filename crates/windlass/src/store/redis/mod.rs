@@ -1,0 +1,315 @@
+//! The Redis store: Asynq's keys and messages, so that Go and Rust share queues. What Asynq has no word for is in keys
+//! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
+//!
+//! - `address.rs`: the URL. `link.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
+//!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `reply.rs`: messages and answers.
+//! - `ops/`: the contract's calls, put together from scripts.
+//!
+//! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
+
+mod address;
+mod clock;
+mod encode;
+mod link;
+mod ops;
+mod record;
+mod reply;
+mod scripts;
+mod wire;
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use ::redis::{Value, cmd};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+
+use self::{
+    address::Address,
+    clock::{Clock, Time},
+    link::Link,
+    scripts::Script,
+};
+use super::*;
+use crate::job::{GroupKey, GroupMember, Monotonic};
+
+/// A store in a Redis (or Valkey) server, shared with Go's Asynq.
+pub struct RedisStore(Arc<Shared>);
+
+/// What the calls share.
+struct Shared {
+    address: Address,
+    env: Env,
+    link: Link,
+    clock: Clock,
+    waker: Waker,
+    /// The highest place or fence that any queue has given: a script gives higher ones.
+    top: AtomicI64,
+    /// The queues that are known to be registered.
+    queues: Mutex<BTreeSet<QueueName>>,
+    /// In which queue the jobs stand that this process holds.
+    held: Mutex<FxHashMap<JobId, QueueName>>,
+    /// When servers of this process left. Queues that are made later do not know of it.
+    left: Mutex<FxHashMap<ServerId, Monotonic>>,
+}
+
+impl RedisStore {
+    /// Opens `redis://[user:password@]host[:port][/db]`, `rediss://..` or `redis+unix:///path`, with the parameters
+    /// `prefix=asynq`, `timeout=5s` and `keep_failed=90d`.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL that cannot be read or a password that is refused, `Unavailable` for a server that does not
+    /// answer, `Unsupported` for one older than Redis 6.2 or one that is a replica.
+    pub async fn open(url: &str, env: Env) -> Result<Self> {
+        Self::open_with(url, env, Time::Server).await
+    }
+
+    /// The one hook for tests that move time: every script goes by the wall clock of `env` instead of the server's
+    /// `TIME`, and takes a new boot of it for a new start of the server.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    #[cfg(feature = "testing")]
+    pub async fn open_on_clock_of(url: &str, env: Env) -> Result<Self> {
+        Self::open_with(url, env, Time::Env).await
+    }
+
+    async fn open_with(url: &str, env: Env, time: Time) -> Result<Self> {
+        let address = Address::parse(url)?;
+        let waker = Waker::new();
+        let shared = Arc::new(Shared {
+            link: Link::start(address.clone(), &env, waker.clone())?,
+            clock: Clock::new(env.clone(), time),
+            address,
+            env,
+            waker,
+            top: AtomicI64::new(0),
+            queues: Mutex::default(),
+            held: Mutex::default(),
+            left: Mutex::default(),
+        });
+        ops::open::check(&shared).await?;
+        Ok(Self(shared))
+    }
+
+    /// Runs a call in a task of its own, so that a caller who gives up leaves no step half done.
+    async fn whole<A, F>(&self, call: impl FnOnce(Arc<Shared>) -> F) -> Result<A>
+    where
+        A: Send + 'static,
+        F: Future<Output = Result<A>> + Send + 'static,
+    {
+        let (done, answer) = oneshot::channel();
+        let call = call(self.0.clone());
+        self.0.env.spawn(async move {
+            // A caller who gave up needs no answer.
+            let _ = done.send(call.await);
+        });
+        answer.await.map_err(|_| StoreError::Unavailable("the call was interrupted".into()))?
+    }
+}
+
+impl Shared {
+    /// The prefix of a queue's keys. Its braces put them all into one slot of a cluster.
+    fn queue_key(&self, queue: &QueueName) -> String {
+        format!("{}:{{{queue}}}:", self.address.prefix)
+    }
+
+    /// The prefix of the few keys that are the whole store's.
+    fn store_key(&self) -> String {
+        format!("{}:x:{{store}}:", self.address.prefix)
+    }
+
+    fn plain_key(&self, name: &str) -> String {
+        format!("{}:{name}", self.address.prefix)
+    }
+
+    /// Runs a script on a queue.
+    async fn on(&self, queue: &QueueName, script: &Script, args: impl IntoIterator<Item = Vec<u8>>) -> Result<Value> {
+        let mut all: Vec<Vec<u8>> = self.clock.moment().map(String::into_bytes).to_vec();
+        all.push(self.top.load(Ordering::Relaxed).to_string().into_bytes());
+        all.extend(args);
+        self.link.eval(script, &self.queue_key(queue), &all).await
+    }
+
+    /// Runs a script on the few keys that are the whole store's.
+    async fn on_store(&self, script: &Script, args: Vec<Vec<u8>>) -> Result<Value> {
+        self.link.eval(script, &self.store_key(), &args).await
+    }
+
+    fn note_top(&self, top: i64) {
+        self.top.fetch_max(top, Ordering::Relaxed);
+    }
+
+    /// All queues that are registered, by name.
+    async fn all_queues(&self) -> Result<Vec<QueueName>> {
+        let mut ask = cmd("SMEMBERS");
+        ask.arg(self.plain_key("queues"));
+        let names = match self.link.run(&ask).await? {
+            Value::Array(names) | Value::Set(names) => names,
+            _ => return Err(reply::odd("queues")),
+        };
+        let queues: BTreeSet<_> =
+            names.into_iter().map(|name| reply::text(name).map(QueueName::trusted)).collect::<Result<_>>()?;
+        *self.queues.lock() = queues.clone();
+        Ok(queues.into_iter().collect())
+    }
+}
+
+/// A value of a script's arguments.
+fn arg(value: impl ToString) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        self.whole(async move |store| ops::enqueue::enqueue(&store, &jobs).await).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let request = request.clone();
+        self.whole(async move |store| ops::claim::claim(&store, &request).await).await
+    }
+
+    async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {
+        let request = request.clone();
+        self.whole(async move |store| ops::lease::extend(&store, &request).await).await
+    }
+
+    async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
+        self.whole(async move |store| ops::finish::finish(&store, batch).await).await
+    }
+
+    async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
+        self.whole(async move |store| ops::report::report(&store, &reports).await).await
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Promoted> {
+        self.whole(async move |store| ops::promote::promote(&store, limit).await).await
+    }
+
+    async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
+        let rules = *rules;
+        self.whole(async move |store| ops::lease::rescue(&store, &rules).await).await
+    }
+
+    async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
+        ops::cancel::read(&self.0, after).await
+    }
+
+    fn wakeups(&self) -> WakeUps {
+        self.0.waker.subscribe()
+    }
+}
+
+#[async_trait]
+impl Inspect for RedisStore {
+    async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
+        ops::read::get(&self.0, id).await
+    }
+
+    async fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> Result<JobPage> {
+        ops::list::list(&self.0, filter, after, limit).await
+    }
+
+    async fn census(&self) -> Result<Census> {
+        ops::read::census(&self.0).await
+    }
+
+    async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
+        ops::scan::outstanding(&self.0, queues, kinds, groups).await
+    }
+
+    async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
+        ops::tallies::tallies(&self.0, since).await
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerInfo>> {
+        Ok(ops::cluster::servers(&self.0, false).await?.live)
+    }
+}
+
+#[async_trait]
+impl Operate for RedisStore {
+    async fn operate(&self, id: &JobId, action: &Action) -> Result<Operated> {
+        let (id, action) = (id.clone(), action.clone());
+        self.whole(async move |store| ops::operate::operate(&store, &id, &action).await).await
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
+        ops::operate::pause(&self.0, queue, paused).await
+    }
+
+    async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
+        let what = what.clone();
+        self.whole(async move |store| ops::prune::prune(&store, &what, limit).await).await
+    }
+}
+
+#[async_trait]
+impl Cluster for RedisStore {
+    async fn beat(&self, server: &ServerInfo) -> Result<()> {
+        let server = server.clone();
+        self.whole(async move |store| ops::cluster::beat(&store, &server).await).await
+    }
+
+    async fn leave(&self, server: ServerId) -> Result<()> {
+        self.whole(async move |store| ops::cluster::leave(&store, server).await).await
+    }
+
+    async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
+        self.whole(async move |store| ops::scan::sweep_unknown(&store, after, limit).await).await
+    }
+}
+
+#[async_trait]
+impl Groups for RedisStore {
+    async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
+        ops::groups::page(&self.0, queue, after, limit).await
+    }
+
+    async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
+        ops::groups::members(&self.0, group, limit).await
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<Flushed> {
+        flush.check()?;
+        let flush = flush.clone();
+        self.whole(async move |store| ops::groups::flush(&store, &flush).await).await
+    }
+
+    async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
+        ops::groups::ask_flush(&self.0, group).await
+    }
+
+    async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
+        ops::groups::delete_members(&self.0, group, limit).await
+    }
+}
+
+impl Backend for RedisStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn durability(&self) -> String {
+        "as durable as your Redis: what it has not yet synced (appendfsync) or copied is lost with it".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn place(&self) -> String {
+        self.0.address.shown.clone()
+    }
+}

@@ -1,0 +1,147 @@
+//! Takes jobs: from each queue its share, then from each in order what is left of the limit.
+//! Every look of a claim at a queue carries the claim's number, so that the whole claim may be repeated.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{
+    Shared, arg, lease,
+    record::claimed,
+    reply::{list, number, odd, text},
+    scripts,
+};
+use crate::{
+    job::{Pattern, QueueName, micros},
+    store::{Claim, ClaimRequest, Claimed, Result},
+};
+
+const MOST: u32 = 500;
+
+pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> Result<Claim> {
+    if store.left.lock().contains_key(&request.server) {
+        return Ok(Claim::default());
+    }
+    lease::know_the_clock(store).await?;
+    let mut claiming = Claiming::new(store, request);
+    let limit = if request.suspect { 0 } else { request.limit };
+    for place in 0..request.shares.len() {
+        claiming.take(place, 1, request.shares[place].quota.min(claiming.left(limit))).await?;
+    }
+    if claiming.fresh && request.suspect && request.limit > 0 {
+        if let Some((_, _, place)) = claiming.suspect {
+            claiming.look(place, 2, 1, true).await?;
+        }
+    } else if claiming.fresh {
+        for place in 0..request.shares.len() {
+            // A queue that gave less than its quota has no more to give.
+            if claiming.left(limit) > 0 && claiming.full[place] {
+                claiming.take(place, 2, claiming.left(limit)).await?;
+            }
+        }
+    }
+    let suspect_waiting = claiming.suspect.map(|(waiting, ..)| Duration::from_micros(waiting.unsigned_abs()));
+    let suspect_waiting = suspect_waiting.filter(|_| claiming.fresh);
+    Ok(Claim { jobs: claiming.jobs, suspect_waiting })
+}
+
+struct Claiming<'c> {
+    store: &'c Shared,
+    request: &'c ClaimRequest,
+    /// How many jobs of each rule's kinds may still be taken; -1: any number.
+    rooms: Vec<i64>,
+    /// How many jobs of kinds that are not quick may still be taken.
+    slots: i64,
+    jobs: Vec<Claimed>,
+    /// Whether this claim has not been made before.
+    fresh: bool,
+    /// Of each queue whether it gave all that it was asked for.
+    full: Vec<bool>,
+    /// The suspect that has waited longest: microseconds, its place in the order of enqueueing, its share.
+    suspect: Option<(i64, i64, usize)>,
+}
+
+impl<'c> Claiming<'c> {
+    fn new(store: &'c Shared, request: &'c ClaimRequest) -> Self {
+        let room = |room: Option<u32>| room.map_or(-1, i64::from);
+        Self {
+            store,
+            request,
+            rooms: request.kinds.rules.iter().map(|rule| room(rule.room)).collect(),
+            slots: i64::from(request.slots),
+            jobs: Vec::new(),
+            fresh: true,
+            full: vec![false; request.shares.len()],
+            suspect: None,
+        }
+    }
+
+    fn left(&self, limit: u32) -> u32 {
+        limit.saturating_sub(u32::try_from(self.jobs.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Takes up to so many jobs of a share, as many looks as that needs. A share of nothing is looked at once, for its
+    /// suspects.
+    async fn take(&mut self, place: usize, mut pass: u8, mut limit: u32) -> Result<()> {
+        loop {
+            let taken = self.look(place, pass, limit.min(MOST), false).await?;
+            limit -= taken.min(limit);
+            if !self.full[place] || limit == 0 || !self.fresh {
+                return Ok(());
+            }
+            pass = 2;
+        }
+    }
+
+    async fn look(&mut self, place: usize, pass: u8, limit: u32, suspect: bool) -> Result<u32> {
+        let request = self.request;
+        let mut args = vec![arg(request.server), arg(request.sequence), arg(pass), arg(limit)];
+        args.extend([arg(micros(request.lease)), arg(u8::from(suspect)), arg(self.slots), arg(request.quick.len())]);
+        args.extend(request.quick.iter().map(|kind| kind.as_str().into()));
+        args.push(arg(self.rooms.len()));
+        for (rule, room) in std::iter::zip(&request.kinds.rules, &self.rooms) {
+            let (how, text) = match &rule.pattern {
+                Pattern::Exact(kind) => ("=", kind),
+                Pattern::Prefix(prefix) => ("^", prefix),
+            };
+            args.extend([how.into(), text.as_bytes().to_vec(), arg(room), arg(u8::from(rule.room != Some(0)))]);
+        }
+        let queue = request.shares[place].queue.clone();
+        let answer = list(self.store.on(&queue, &scripts::CLAIM, args).await?)?;
+        let taken = self.read(place, &queue, answer)?;
+        self.full[place] = taken >= limit;
+        Ok(taken)
+    }
+
+    /// Reads one queue's answer and gives the number of its jobs.
+    fn read(&mut self, place: usize, queue: &QueueName, answer: Vec<Value>) -> Result<u32> {
+        let mut answer = answer.into_iter();
+        let mut next = || answer.next().ok_or_else(|| odd("a claim"));
+        next()?;
+        self.store.note_top(number(&next()?)?);
+        if text(next()?)? != "new" {
+            self.fresh = false;
+        }
+        next()?;
+        let (waiting, suspect) = (number(&next()?)?, number(&next()?)?);
+        let longest = |(old, first, _): (i64, i64, usize)| (waiting, -suspect) > (old, -first);
+        if waiting >= 0 && self.suspect.is_none_or(longest) {
+            self.suspect = Some((waiting, suspect, place));
+        }
+        let mut taken = 0;
+        let mut held = self.store.held.lock();
+        for row in answer {
+            let mut row = list(row)?;
+            let left = row.split_off(11);
+            if let Some((slots, rooms)) = left.split_first() {
+                self.slots = number(slots)?;
+                self.rooms = rooms.iter().map(number).collect::<Result<_>>()?;
+            }
+            let job = claimed(row)?;
+            held.insert(job.spec.id.clone(), queue.clone());
+            self.jobs.push(job);
+            taken += 1;
+        }
+        Ok(taken)
+    }
+}

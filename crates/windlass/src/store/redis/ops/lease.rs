@@ -1,0 +1,135 @@
+//! Keeps leases and takes those that lapsed. The steady clock and the pulse are the whole store's; leases stand with
+//! their queue.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Shared, arg, encode,
+    finish::carry,
+    reply::{list, number, odd, text},
+    scripts,
+};
+use crate::{
+    job::{Fence, JobId, Lease, QueueName, State, micros},
+    store::{ExtendRequest, RescueRules, Rescued, RescuedJob, Result},
+};
+
+const MOST: usize = 500;
+
+/// Stamps the store (or, with a lease of zero, only looks at its clock); says whether lapsed leases may be taken.
+pub(super) async fn pulse(store: &Shared, lease: Duration, ran_late: bool) -> Result<bool> {
+    let start = store.clock.start(&store.link.open().await?.start);
+    let (at, args) = store.clock.pulse(&start, lease, ran_late);
+    let answer = list(store.on_store(&scripts::PULSE, args).await?)?;
+    let [wall, offset, may_rescue] = answer.as_slice() else { return Err(odd("a pulse")) };
+    store.clock.learn(at, number(wall)?, number(offset)?, start);
+    Ok(number(may_rescue)? == 1)
+}
+
+/// Sees to it that this process knows the steady clock of this start of Redis.
+pub(super) async fn know_the_clock(store: &Shared) -> Result<()> {
+    let start = store.clock.start(&store.link.open().await?.start);
+    if store.clock.is_unknown(&start) {
+        pulse(store, Duration::ZERO, false).await?;
+    }
+    Ok(())
+}
+
+/// In which queue each job stands: as this process claimed it, else wherever it is found.
+pub(super) async fn locate(store: &Shared, ids: impl Iterator<Item = &JobId>) -> Result<Vec<Option<QueueName>>> {
+    let ids: Vec<&JobId> = ids.collect();
+    let mut found: Vec<Option<QueueName>> = {
+        let held = store.held.lock();
+        ids.iter().map(|id| held.get(*id).cloned()).collect()
+    };
+    if found.iter().all(Option::is_some) {
+        return Ok(found);
+    }
+    for queue in store.all_queues().await? {
+        for (at, id) in ids.iter().enumerate().filter(|(at, _)| found[*at].is_none()).collect::<Vec<_>>() {
+            let mut ask = redis::cmd("HEXISTS");
+            ask.arg(format!("{}t:{id}", store.queue_key(&queue))).arg("msg");
+            if number(&store.link.run(&ask).await?)? == 1 {
+                found[at] = Some(queue.clone());
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(in super::super) async fn extend(store: &Shared, request: &ExtendRequest) -> Result<Vec<Lease>> {
+    pulse(store, request.lease, request.ran_late).await?;
+    let queues = locate(store, request.leases.iter().map(|lease| &lease.id)).await?;
+    let mut lost = Vec::new();
+    let mut named: BTreeMap<QueueName, Vec<&Lease>> = BTreeMap::new();
+    for (lease, queue) in std::iter::zip(&request.leases, queues) {
+        match queue {
+            Some(queue) => named.entry(queue).or_default().push(lease),
+            None => lost.push(lease.clone()),
+        }
+    }
+    for (queue, leases) in named {
+        for chunk in leases.chunks(MOST) {
+            let mut args = vec![arg(micros(request.lease)), arg(chunk.len())];
+            args.extend(chunk.iter().flat_map(|lease| [arg(&lease.id), arg(lease.fence)]));
+            let answers = list(store.on(&queue, &scripts::EXTEND, args).await?)?;
+            for (lease, answer) in std::iter::zip(chunk, answers) {
+                if number(&answer)? == 0 {
+                    lost.push((*lease).clone());
+                }
+            }
+        }
+    }
+    let mut held = store.held.lock();
+    for lease in &lost {
+        // Found elsewhere again if it is asked for once more, or claimed anew.
+        held.remove(&lease.id);
+    }
+    Ok(lost)
+}
+
+pub(in super::super) async fn rescue(store: &Shared, rules: &RescueRules) -> Result<Rescued> {
+    let may_rescue = pulse(store, rules.lease, rules.ran_late).await?;
+    let queues = store.all_queues().await?;
+    let mut rescued = Rescued::default();
+    for queue in queues {
+        carry(store, &queue).await?;
+        if may_rescue {
+            rescue_from(store, &queue, rules, &mut rescued).await?;
+            store.on(&queue, &scripts::RECOVER, [arg(MOST)]).await?;
+        }
+    }
+    if !rescued.jobs.is_empty() {
+        store.waker.wake();
+    }
+    Ok(rescued)
+}
+
+async fn rescue_from(store: &Shared, queue: &QueueName, rules: &RescueRules, rescued: &mut Rescued) -> Result<()> {
+    let looked = list(store.on(queue, &scripts::RESCUE, [arg(0), arg(0)]).await?)?;
+    let lapsed = number(looked.first().ok_or_else(|| odd("a rescue"))?)?;
+    if lapsed == 0 {
+        return Ok(());
+    }
+    let left = (rules.limit as usize).saturating_sub(rescued.jobs.len()).min(MOST);
+    if left == 0 {
+        rescued.more = true;
+        return Ok(());
+    }
+    let answers = list(store.on(queue, &scripts::RESCUE, [arg(left), arg(rules.poison_after)]).await?)?;
+    rescued.more |= usize::try_from(lapsed).is_ok_and(|lapsed| lapsed > left);
+    for answer in answers {
+        let [id, kind, fence, attempt, code] = <[_; 5]>::try_from(list(answer)?).map_err(|_| odd("a rescued job"))?;
+        let state = u8::try_from(number(&code)?).ok().and_then(State::from_code).ok_or_else(|| odd("a state"))?;
+        let id = encode::id(&text(id)?)?;
+        rescued.jobs.push(RescuedJob {
+            id,
+            kind: text(kind)?.into(),
+            queue: queue.clone(),
+            fence: Fence(text(fence)?.parse().map_err(|_| odd("a fence"))?),
+            attempt: u32::try_from(number(&attempt)?).unwrap_or(0),
+            state,
+        });
+    }
+    Ok(())
+}

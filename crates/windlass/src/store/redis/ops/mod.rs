@@ -1,0 +1,20 @@
+//! The contract's calls, put together from scripts on single queues.
+
+pub(super) mod cancel;
+pub(super) mod claim;
+pub(super) mod cluster;
+pub(super) mod enqueue;
+pub(super) mod finish;
+pub(super) mod groups;
+pub(super) mod lease;
+pub(super) mod list;
+pub(super) mod open;
+pub(super) mod operate;
+pub(super) mod promote;
+pub(super) mod prune;
+pub(super) mod read;
+pub(super) mod report;
+pub(super) mod scan;
+pub(super) mod tallies;
+
+use super::{Shared, arg, encode, record, reply, scripts};

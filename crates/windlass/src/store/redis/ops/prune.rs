@@ -1,0 +1,56 @@
+//! Removes what retention lets go, queue by queue.
+
+use std::time::Duration;
+
+use super::{
+    Shared, arg,
+    reply::{list, number, odd},
+    scripts,
+};
+use crate::{
+    job::micros,
+    store::{Prune, Pruned, Result},
+};
+
+const MOST: u64 = 500;
+/// How long a server's last claim is remembered, and that it left: longer than any call of it is under way.
+const KEEP_CLAIMS: Duration = Duration::from_secs(24 * 3600);
+const KEEP_LEFT: Duration = Duration::from_secs(60);
+
+pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    if *what == Prune::Expired {
+        let now = store.env.monotonic();
+        store.left.lock().retain(|_, at| now.since(*at) < KEEP_LEFT);
+    }
+    for queue in store.all_queues().await? {
+        loop {
+            let left = u64::from(limit).saturating_sub(pruned.removed).min(MOST);
+            let answer = list(store.on(&queue, &scripts::PRUNE, args(store, what, left)).await?)?;
+            let [removed, more] = answer.as_slice() else { return Err(odd("a prune")) };
+            pruned.removed += u64::try_from(number(removed)?).unwrap_or(0);
+            if number(more)? == 0 {
+                break;
+            }
+            if pruned.removed >= u64::from(limit) {
+                pruned.more = true;
+                break;
+            }
+        }
+        if *what == Prune::Expired {
+            store.on(&queue, &scripts::FORGET, [arg(micros(KEEP_CLAIMS)), arg(micros(KEEP_LEFT))]).await?;
+        }
+    }
+    Ok(pruned)
+}
+
+fn args(store: &Shared, what: &Prune, limit: u64) -> Vec<Vec<u8>> {
+    match what {
+        Prune::Expired => vec!["expired".into(), arg(limit), arg(micros(store.address.keep_failed))],
+        Prune::Older { than, states } => {
+            let ended = [6, 7, 8].into_iter().filter(|code| states.iter().any(|state| state.code() == *code));
+            let codes: String = ended.map(|code| code.to_string()).collect();
+            vec!["older".into(), arg(limit), arg(micros(*than)), codes.into_bytes()]
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A job's hash as a record, and a claimed job.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use prost::Message;
+use redis::Value;
+
+use super::{
+    encode,
+    reply::{bytes, list, number, odd, parse, text},
+    wire::TaskMessage,
+};
+use crate::{
+    job::{ErrorClass, ErrorEntry, Fence, JobId, JobRecord, JobSpec, LogLine, Progress, ServerId, State, Timestamp},
+    store::{Claimed, Result},
+};
+
+/// What `lua/fetch.lua` answers for one job.
+struct Row(HashMap<String, Vec<u8>>);
+
+impl Row {
+    fn read(values: Vec<Value>) -> Result<Self> {
+        let mut fields = HashMap::with_capacity(values.len() / 2);
+        let mut values = values.into_iter();
+        while let (Some(name), Some(value)) = (values.next(), values.next()) {
+            fields.insert(text(name)?, bytes(value)?);
+        }
+        Ok(Self(fields))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.0.get(name)?).ok()
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        parse(self.0.get(name)?)
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        self.number(name).and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    }
+
+    fn at(&self, name: &str) -> Option<Timestamp> {
+        self.number(name).map(Timestamp::from_micros)
+    }
+
+    /// One of Asynq's scores: whole seconds.
+    fn score(&self, name: &str) -> Option<Timestamp> {
+        self.number(name).map(|seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
+    }
+}
+
+/// The record of a fetched job and its place in the order of enqueueing. `steady` is the steady clock's moment.
+pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobRecord, i64)> {
+    let row = Row::read(list(row)?)?;
+    let code = row.number("code").and_then(|code| u8::try_from(code).ok());
+    let state = code.and_then(State::from_code).ok_or_else(|| odd("a state"))?;
+    let message = row.0.get("msg").cloned().unwrap_or_default();
+    let message = TaskMessage::decode(&*message).map_err(|_| odd("a message"))?;
+    let options = row.0.get("x:o").map(Vec::as_slice).unwrap_or_default();
+    let retried = u32::try_from(message.retried).unwrap_or(0);
+    let since = row.text("pending_since").filter(|since| !since.starts_with('+'));
+    let since = since.and_then(|nanos| nanos.parse::<i64>().ok()).map(|nanos| Timestamp::from_micros(nanos / 1000));
+    let created = row.at("x:c").or(since).unwrap_or(now);
+    let errors = errors(&row, &message);
+    let completed = (message.completed_at > 0).then(|| Timestamp::from_micros(message.completed_at * 1_000_000));
+    let spec = Arc::new(encode::spec(message, options)?);
+    let mut record = JobRecord::new(spec, state, created);
+    record.failures = retried.saturating_add(row.count("x:fx"));
+    record.attempt = row.number("x:a").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(retried);
+    record.crashes = row.count("x:cr");
+    record.snoozes = row.count("x:sn");
+    record.fence = row.text("x:f").and_then(|fence| fence.parse().ok()).map(Fence);
+    record.result = row.0.get("result").cloned().map(Into::into);
+    record.errors = errors;
+    record.updated_at = row.at("x:u").unwrap_or(created);
+    record.pending_at = if state == State::Pending { since.or(row.at("x:p")) } else { row.at("x:p").or(since) };
+    let fraction = row.text("x:pf").and_then(|fraction| fraction.parse().ok());
+    record.progress = fraction.map(|fraction| Progress::new(fraction, row.text("x:pm").unwrap_or_default()));
+    record.checkpoint = row.0.get("x:ck").cloned().map(Into::into);
+    record.log = row.text("x:lg").unwrap_or_default().split('\0').filter_map(log_line).collect();
+    record.flushed_into = row.text("x:in").map(encode::id).transpose()?;
+    record.started_at = row.at("x:s");
+    record.server = row.text("x:srv").and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
+    match state {
+        State::Scheduled | State::Retrying => record.run_at = row.at("x:at").or(row.score("score")),
+        State::Running => {
+            let until = row.number("until").map(|until| Timestamp::from_micros(now.as_micros() + until - steady));
+            record.lease_until = until.or(row.score("go_until"));
+            record.cancel_requested = row.text("x:wish").map(Into::into);
+        }
+        State::Completed | State::Dead | State::Cancelled => {
+            record.reason = row.text("x:why").map(Into::into);
+            let of_go = if state == State::Completed { completed } else { row.score("score") };
+            record.completed_at = row.at("x:d").or(of_go);
+        }
+        _ => {}
+    }
+    Ok((record, row.number("place").unwrap_or(i64::MAX)))
+}
+
+/// Our history of errors, and the one error that Asynq keeps if Go has written it.
+fn errors(row: &Row, message: &TaskMessage) -> Vec<ErrorEntry> {
+    let entries = row.text("x:e").unwrap_or_default().split('\0').filter(|entry| !entry.is_empty());
+    let mut errors: Vec<_> = entries.filter_map(entry).collect();
+    if message.error_msg.is_empty() || row.number("x:em") == Some(message.last_failed_at) {
+        return errors;
+    }
+    let at = Timestamp::from_micros(message.last_failed_at.saturating_mul(1_000_000));
+    let attempt = u32::try_from(message.retried).unwrap_or(0).max(1);
+    errors.push(ErrorEntry::new(at, attempt, ErrorClass::Error, message.error_msg.clone()));
+    errors
+}
+
+fn entry(text: &str) -> Option<ErrorEntry> {
+    let mut parts = text.splitn(4, '\u{1}');
+    let at = Timestamp::from_micros(parts.next()?.parse().ok()?);
+    let attempt = parts.next()?.parse().ok()?;
+    let class = parts.next().map(serde_json::Value::from)?;
+    let class = serde_json::from_value(class).unwrap_or(ErrorClass::Error);
+    Some(ErrorEntry { at, attempt, class, message: parts.next()?.to_owned() })
+}
+
+fn log_line(text: &str) -> Option<LogLine> {
+    let mut parts = text.splitn(4, '\u{1}');
+    let at = Timestamp::from_micros(parts.next()?.parse().ok()?);
+    let (attempt, number) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(LogLine { number, at, attempt, line: parts.next()?.into() })
+}
+
+/// One job of a claim's answer: see `lua/claim.lua`.
+pub(super) fn claimed(row: Vec<Value>) -> Result<Claimed> {
+    let [id, message, fence, attempt, failures, crashes, snoozes, created, waited, options, checkpoint] =
+        <[Value; 11]>::try_from(row).map_err(|_| odd("a job"))?;
+    let checkpoint = bytes(checkpoint)?;
+    let message = TaskMessage::decode(&*bytes(message)?).map_err(|_| odd("a message"))?;
+    let count = |value: &Value| number(value).map(|number| u32::try_from(number).unwrap_or(0));
+    let mut spec = encode::spec(message, &bytes(options)?)?;
+    // The key says the id; what the message says of it is Go's affair.
+    spec.id = encode::id(&text(id)?)?;
+    Ok(Claimed {
+        spec: Arc::new(spec),
+        fence: Fence(text(fence)?.parse().map_err(|_| odd("a fence"))?),
+        attempt: count(&attempt)?,
+        failures: count(&failures)?,
+        crashes: count(&crashes)?,
+        snoozes: count(&snoozes)?,
+        created_at: Timestamp::from_micros(number(&created)?),
+        waited: Duration::from_micros(u64::try_from(number(&waited)?).unwrap_or(0)),
+        checkpoint: checkpoint.strip_prefix(b"1").map(|rest| rest.to_vec().into()),
+    })
+}
+
+/// A job out of its message and options alone, under the id of its message.
+pub(super) fn spec(message: Value, options: Value) -> Result<JobSpec> {
+    let message = TaskMessage::decode(&*bytes(message)?).map_err(|_| odd("a message"))?;
+    encode::spec(message, &bytes(options)?)
+}
+
+/// An answer `{holder, state}` of somebody who is in the way.
+pub(super) fn holder(value: Value) -> Result<Option<(JobId, Option<State>)>> {
+    let Value::Array(pair) = value else { return Ok(None) };
+    let [id, code] = <[Value; 2]>::try_from(pair).map_err(|_| odd("a holder"))?;
+    let code = u8::try_from(number(&code)?).ok();
+    Ok(Some((encode::id(&text(id)?)?, code.and_then(State::from_code))))
+}

@@ -1,0 +1,150 @@
+//! Asynq's messages (proto3, package `asynq`), as far as they are written and read here.
+//! Field numbers and meanings are Asynq's; a field that we do not know is kept by the scripts, which splice messages
+//! instead of writing them anew.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+
+/// A task: field `msg` of its hash.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TaskMessage {
+    #[prost(string, tag = "1")]
+    pub(super) kind: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) payload: Bytes,
+    #[prost(string, tag = "3")]
+    pub(super) id: String,
+    #[prost(string, tag = "4")]
+    pub(super) queue: String,
+    /// The most retries.
+    #[prost(int32, tag = "5")]
+    pub(super) retry: i32,
+    /// Retries so far.
+    #[prost(int32, tag = "6")]
+    pub(super) retried: i32,
+    #[prost(string, tag = "7")]
+    pub(super) error_msg: String,
+    /// Seconds; 0: none.
+    #[prost(int64, tag = "8")]
+    pub(super) timeout: i64,
+    /// Seconds since 1970; 0: none.
+    #[prost(int64, tag = "9")]
+    pub(super) deadline: i64,
+    #[prost(string, tag = "10")]
+    pub(super) unique_key: String,
+    /// Seconds since 1970; 0: never.
+    #[prost(int64, tag = "11")]
+    pub(super) last_failed_at: i64,
+    /// Seconds; 0: removed at once.
+    #[prost(int64, tag = "12")]
+    pub(super) retention: i64,
+    /// Seconds since 1970; 0: not completed.
+    #[prost(int64, tag = "13")]
+    pub(super) completed_at: i64,
+    #[prost(string, tag = "14")]
+    pub(super) group_key: String,
+    #[prost(btree_map = "string, string", tag = "15")]
+    pub(super) headers: BTreeMap<String, String>,
+}
+
+/// google.protobuf.Timestamp.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Moment {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
+/// A server, as Asynq's tools show it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ServerRecord {
+    #[prost(string, tag = "1")]
+    pub(super) host: String,
+    #[prost(int32, tag = "2")]
+    pub(super) pid: i32,
+    #[prost(string, tag = "3")]
+    pub(super) server_id: String,
+    #[prost(int32, tag = "4")]
+    pub(super) concurrency: i32,
+    #[prost(btree_map = "string, int32", tag = "5")]
+    pub(super) queues: BTreeMap<String, i32>,
+    #[prost(bool, tag = "6")]
+    pub(super) strict_priority: bool,
+    #[prost(string, tag = "7")]
+    pub(super) status: String,
+    #[prost(message, optional, tag = "8")]
+    pub(super) start_time: Option<Moment>,
+    #[prost(int32, tag = "9")]
+    pub(super) active_worker_count: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(message: &impl Message) -> String {
+        data_encoding::HEXLOWER.encode(&message.encode_to_vec())
+    }
+
+    /// What Go's library writes for the same values.
+    #[test]
+    fn a_plain_task_is_what_go_writes() {
+        let task = TaskMessage {
+            kind: "email:send".into(),
+            payload: Bytes::from_static(br#"{"user":42}"#),
+            id: "task-1".into(),
+            queue: "default".into(),
+            retry: 25,
+            timeout: 1800,
+            ..TaskMessage::default()
+        };
+        let golden = "0a0a656d61696c3a73656e64120b7b2275736572223a34327d1a067461736b2d31220764656661756c74281940880e";
+        assert_eq!(hex(&task), golden);
+    }
+
+    #[test]
+    fn a_task_with_every_field_is_what_go_writes() {
+        let task = TaskMessage {
+            kind: "ty".into(),
+            payload: Bytes::from_static(b"pl"),
+            id: "id1".into(),
+            queue: "default".into(),
+            retry: 25,
+            retried: 1,
+            error_msg: "boom".into(),
+            timeout: 1800,
+            deadline: 2_000_000_000,
+            unique_key: "asynq:{default}:unique:ty:abc".into(),
+            last_failed_at: 1_700_000_000,
+            retention: 60,
+            completed_at: 1_700_000_100,
+            group_key: "g".into(),
+            headers: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        let golden = "0a0274791202706c1a03696431220764656661756c74281930013a04626f6f6d40880e4880a8d6b907521d6173796e71\
+                      3a7b64656661756c747d3a756e697175653a74793a6162635880e2cfaa06603c68e4e2cfaa067201677a060a016b120176";
+        assert_eq!(hex(&task), golden);
+        let bytes = data_encoding::HEXLOWER.decode(golden.as_bytes()).expect("hex");
+        assert_eq!(TaskMessage::decode(&*bytes).expect("it is one of ours"), task);
+    }
+
+    #[test]
+    fn a_server_is_what_go_writes() {
+        let server = ServerRecord {
+            host: "h".into(),
+            pid: 7,
+            server_id: "sid".into(),
+            concurrency: 10,
+            queues: [("default".to_owned(), 3)].into(),
+            strict_priority: true,
+            status: "active".into(),
+            start_time: Some(Moment { seconds: 1_700_000_000, nanos: 5 }),
+            active_worker_count: 2,
+        };
+        let golden = "0a016810071a03736964200a2a0b0a0764656661756c74100330013a0661637469766542080880e2cfaa0610054802";
+        assert_eq!(hex(&server), golden);
+    }
+}

@@ -1,0 +1,104 @@
+//! A Redis server for tests: the one that `TEST_REDIS_URL` names, or one of our own on a free port of this host, which
+//! ends with the test program. Each store gets a prefix of its own, so that tests do not meet.
+#![allow(dead_code, reason = "no test program needs all of it")]
+
+use std::{
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The URL of a place that nobody else uses.
+pub(crate) fn redis_url() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let server = server();
+    let joint = if server.contains('?') { '&' } else { '?' };
+    format!("{server}{joint}prefix=test-{}-{number}", std::process::id())
+}
+
+/// The URL of an empty database of our own server, with Asynq's own prefix.
+pub(crate) fn database_url() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let own = OWN.get_or_init(start);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 64, "the server has 64 databases");
+    format!("{}{number}", own.trim_end_matches('0'))
+}
+
+static OWN: OnceLock<String> = OnceLock::new();
+
+fn server() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| OWN.get_or_init(start).clone()))
+}
+
+/// Starts a server that goes when this program does.
+fn start() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(Server::start).url(0)
+}
+
+/// A server of a test's own. It goes when its owner or this program does, however that ends: a shell holds it and waits
+/// for our pipe to close.
+pub(crate) struct Server {
+    shell: Child,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with("--save '' --appendonly no")
+    }
+
+    /// With these arguments of `redis-server` beside the port.
+    pub(crate) fn start_with(arguments: &str) -> Self {
+        for _ in 0..20 {
+            if let Some(server) = Self::try_start(free_port(), arguments) {
+                return server;
+            }
+        }
+        panic!("no redis-server starts; install it (`make setup`) or set TEST_REDIS_URL");
+    }
+
+    /// On a port that may be another's by now.
+    pub(crate) fn try_start(port: u16, arguments: &str) -> Option<Self> {
+        let script = format!(
+            "redis-server --port {port} --bind 127.0.0.1 --daemonize no --databases 64 --loglevel warning {arguments} \
+             >/dev/null 2>&1 & server=$!; read _; kill $server; wait $server"
+        );
+        let shell = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().expect("a shell");
+        let server = Self { shell, port };
+        answers(port).then_some(server)
+    }
+
+    pub(crate) fn url(&self, database: u32) -> String {
+        format!("redis://127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Waits until the port takes connections: up to five seconds.
+#[allow(clippy::disallowed_methods, reason = "the server is another process; there is nothing else to wait for")]
+fn answers(port: u16) -> bool {
+    for _ in 0..500 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    false
+}
