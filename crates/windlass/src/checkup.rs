@@ -28,8 +28,8 @@ impl Client {
     /// Looks at the health of the store and of those who work on it. Bounded, however large the store is.
     ///
     /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
-    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `handled`, `groups`, and those of the store (on SQLite `version`,
-    /// `wal`, `disk`, `durability`). A store that does not answer has the first one alone.
+    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `ledger`, `handled`, `groups`, and those of the store (on SQLite `version`,
+    /// `wal`, `disk`, `durability`, `integrity`). A store that does not answer has the first one alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -76,7 +76,7 @@ impl Client {
     async fn look_at_work(&self, census: &Census) -> Result<Vec<Check>, Error> {
         let servers = self.servers().await?;
         let pending: u64 = census.queues.iter().map(pending).sum();
-        let mut checks = vec![self::servers(&servers, pending), paused(&census.queues)];
+        let mut checks = vec![ledger(census), self::servers(&servers, pending), paused(&census.queues)];
         // Without any server the first of them has said it all.
         if !servers.is_empty() {
             checks.push(unhandled(&self.unhandled(&servers).await?, census.now));
@@ -114,6 +114,17 @@ impl Client {
         }
         Ok(found)
     }
+}
+
+/// Every job that ever came in is in a state or was removed.
+fn ledger(census: &Census) -> Check {
+    let there: u64 = census.queues.iter().flat_map(|queue| queue.by_state).sum();
+    let found = format!("{} came in, {there} are there, {} were removed", census.enqueued, census.removed);
+    if census.enqueued == there + census.removed {
+        return Check::ok("ledger", found);
+    }
+    let advice = "the store is damaged: something has changed it past windlass; keep a copy of it and restore a backup";
+    Check::fail("ledger", found, advice)
 }
 
 fn takes(server: &ServerInfo, queue: &QueueName) -> bool {
@@ -315,6 +326,18 @@ mod tests {
             assert_eq!(alone.found, format!("1 of the first 1 groups have no live server: {name} (queue {queue})"));
         }
         assert_eq!(groups(&[], &[tender.clone()], LONG_AGO).level, Level::Ok);
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_add_up_fails() {
+        let mut by_state = [0; 9];
+        by_state[0] = 3;
+        let queue =
+            QueueCensus { name: QueueName::new("mail").unwrap(), paused: false, by_state, oldest_pending: None };
+        let mut census = Census { enqueued: 5, removed: 2, queues: vec![queue], now: LONG_AGO };
+        assert_eq!(ledger(&census).level, Level::Ok);
+        census.enqueued += 1;
+        assert_eq!(ledger(&census).level, Level::Fail);
     }
 
     #[test]
