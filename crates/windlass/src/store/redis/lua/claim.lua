@@ -124,9 +124,10 @@ if not paused then
   if oldest then waiting = math.max(0, now - oldest.since) end
 end
 
-local picked = {}
+local picked, taken = {}, {}
 local function pick(id, kind, rule)
   picked[#picked + 1] = id
+  taken[id] = true
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -152,8 +153,9 @@ local function take_lines(front)
   end
 end
 
--- What stands in the list must be pending and have a message; anything else there is a ghost and falls out.
+-- What stands in the list must be pending, have a message and stand there once; anything else is a ghost and falls out.
 local function pending_kind(id)
+  if taken[id] then return nil end
   local f = call('HMGET', task(id), 'state', 'x:k')
   if f[1] ~= 'pending' then return nil end
   if f[2] then return f[2] end

@@ -2,6 +2,8 @@
 //! Where Go is missing this says so and checks nothing; in CI its absence fails.
 #![cfg(all(feature = "redis", feature = "testing"))]
 
+mod fence;
+#[path = "../servers/mod.rs"]
 mod servers;
 
 use std::{
