@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     client::Client,
     error::Error,
-    job::{JobFilter, KindFilter, QueueName, State, Timestamp},
+    job::{GroupInfo, JobFilter, KindFilter, Pattern, QueueName, State, Timestamp},
     store::{Census, Check, QueueCensus, ServerInfo, StoreError},
 };
 
@@ -15,8 +15,12 @@ use crate::{
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 /// A job that nobody handles may be a deployment that is under way, for so long.
 const DEPLOYMENT: Duration = Duration::from_secs(600);
-/// How many pages of a thousand jobs in line are looked at.
-const PAGES: usize = 10;
+/// How many jobs in line are looked at: a few at a time, since their payloads come along.
+const PAGES: usize = 40;
+const PAGE: u32 = 25;
+/// How many groups are looked at, and how long one may stay as it is before it is worth a word.
+const GROUPS: u32 = 1000;
+const QUIET: Duration = Duration::from_secs(3600);
 /// The first moment at which this could have been compiled: a clock before it was never set.
 const LONG_AGO: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
@@ -24,8 +28,8 @@ impl Client {
     /// Looks at the health of the store and of those who work on it. Bounded, however large the store is.
     ///
     /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
-    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `handled`, and those of the store (on SQLite `version`,
-    /// `wal`, `disk`, `durability`). A store that does not answer has the first one alone.
+    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `ledger`, `handled`, `groups`, and those of the store (on SQLite `version`,
+    /// `wal`, `disk`, `durability`, `integrity`). A store that does not answer has the first one alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -72,10 +76,12 @@ impl Client {
     async fn look_at_work(&self, census: &Census) -> Result<Vec<Check>, Error> {
         let servers = self.servers().await?;
         let pending: u64 = census.queues.iter().map(pending).sum();
-        let mut checks = vec![self::servers(&servers, pending), paused(&census.queues)];
+        let mut checks = vec![ledger(census), self::servers(&servers, pending), paused(&census.queues)];
         // Without any server the first of them has said it all.
         if !servers.is_empty() {
             checks.push(unhandled(&self.unhandled(&servers).await?, census.now));
+            let page = self.store().groups(None, None, GROUPS).await?;
+            checks.push(groups(&page.items, &servers, page.now));
         }
         Ok(checks)
     }
@@ -87,7 +93,7 @@ impl Client {
         let kinds = |server: &ServerInfo| KindFilter::of(server.kinds.iter().map(String::as_str));
         let kinds = servers.iter().map(kinds).collect::<Result<Vec<_>, _>>()?;
         for _ in 0..PAGES {
-            let page = self.list(&filter, after, 1000).await?;
+            let page = self.list(&filter, after, PAGE).await?;
             for job in page.items {
                 found.looked_at += 1;
                 let (queue, kind) = (&job.spec.queue, job.spec.kind.as_str());
@@ -108,6 +114,17 @@ impl Client {
         }
         Ok(found)
     }
+}
+
+/// Every job that ever came in is in a state or was removed.
+fn ledger(census: &Census) -> Check {
+    let there: u64 = census.queues.iter().flat_map(|queue| queue.by_state).sum();
+    let found = format!("{} came in, {there} are there, {} were removed", census.enqueued, census.removed);
+    if census.enqueued == there + census.removed {
+        return Check::ok("ledger", found);
+    }
+    let advice = "the store is damaged: something has changed it past windlass; keep a copy of it and restore a backup";
+    Check::fail("ledger", found, advice)
 }
 
 fn takes(server: &ServerInfo, queue: &QueueName) -> bool {
@@ -210,10 +227,43 @@ fn unhandled(waiting: &Unhandled, now: Timestamp) -> Check {
     }
 }
 
+/// Groups that nobody makes a job of, and those of which somebody should have made one.
+fn groups(groups: &[GroupInfo], servers: &[ServerInfo], now: Timestamp) -> Check {
+    let tended = |group: &&GroupInfo| {
+        let key = &group.key;
+        let named = |pattern: &String| Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(&key.name));
+        servers.iter().any(|server| takes(server, &key.queue) && server.groups.iter().any(named))
+    };
+    let (tended, alone): (Vec<&GroupInfo>, Vec<_>) = groups.iter().partition(tended);
+    let names = |groups: &[&GroupInfo]| {
+        let names = groups.iter().take(10).map(|group| format!("{} (queue {})", group.key.name, group.key.queue));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if !alone.is_empty() {
+        let found =
+            format!("{} of the first {} groups have no live server: {}", alone.len(), groups.len(), names(&alone));
+        return Check::warn("groups", found, "run a server that takes the queue and has an aggregator for the name");
+    }
+    let stuck: Vec<_> = tended.into_iter().filter(|group| now.since(group.newest_at) >= QUIET).collect();
+    if !stuck.is_empty() {
+        let found = format!("{} groups have stayed as they are for an hour: {}", stuck.len(), names(&stuck));
+        return Check::warn(
+            "groups",
+            found,
+            "unless their grace is as long, their aggregator fails: its server logs why; cancel or edit the member that \
+             it names",
+        );
+    }
+    Check::ok("groups", format!("each of the first {} groups has a live server", groups.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{job::ServerId, store::Level};
+    use crate::{
+        job::{GroupKey, ServerId},
+        store::Level,
+    };
 
     fn server(slots: u32, leaked: u32, quiet: bool) -> ServerInfo {
         let mut server = ServerInfo::new(ServerId(uuid::Uuid::nil()), LONG_AGO);
@@ -256,6 +306,38 @@ mod tests {
         assert_eq!(late.level, Level::Fail);
         assert_eq!(late.found, "3 of the first 9 jobs in line have no live server: mail (queue default)");
         assert_eq!(unhandled(&Unhandled::default(), LONG_AGO).level, Level::Ok);
+    }
+
+    #[test]
+    fn a_group_that_nobody_tends_warns_and_so_does_one_that_stays_as_it_is() {
+        let mut tender = server(10, 0, false);
+        tender.queues = vec![(QueueName::new("mail").unwrap(), 1)];
+        tender.groups = vec!["digest:*".into()];
+        let group =
+            |queue, name| GroupInfo::new(GroupKey::new(QueueName::new(queue).unwrap(), name), 3, LONG_AGO, LONG_AGO);
+        let check = |of: GroupInfo, later| groups(&[of], &[tender.clone()], LONG_AGO.after(later));
+        assert_eq!(check(group("mail", "digest:ann"), QUIET / 2).level, Level::Ok);
+        let stuck = check(group("mail", "digest:ann"), QUIET);
+        let found = "1 groups have stayed as they are for an hour: digest:ann (queue mail)";
+        assert_eq!((stuck.level, &*stuck.found), (Level::Warn, found));
+        for (queue, name) in [("mail", "other"), ("elsewhere", "digest:ann")] {
+            let alone = check(group(queue, name), Duration::ZERO);
+            assert_eq!(alone.level, Level::Warn);
+            assert_eq!(alone.found, format!("1 of the first 1 groups have no live server: {name} (queue {queue})"));
+        }
+        assert_eq!(groups(&[], &[tender.clone()], LONG_AGO).level, Level::Ok);
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_add_up_fails() {
+        let mut by_state = [0; 9];
+        by_state[0] = 3;
+        let queue =
+            QueueCensus { name: QueueName::new("mail").unwrap(), paused: false, by_state, oldest_pending: None };
+        let mut census = Census { enqueued: 5, removed: 2, queues: vec![queue], now: LONG_AGO };
+        assert_eq!(ledger(&census).level, Level::Ok);
+        census.enqueued += 1;
+        assert_eq!(ledger(&census).level, Level::Fail);
     }
 
     #[test]

@@ -300,8 +300,11 @@ impl Client {
     /// [`Error::Invalid`] for a value the job may not have; [`Error::Store`] when the store cannot take it. A store
     /// that is away is tried again for about a second with the same id, so nothing is doubled.
     pub async fn enqueue(&self, job: impl Enqueue) -> Result<Enqueued, Error> {
-        let new = self.prepare(job)?;
-        let mut answers = self.send(vec![new]).await?;
+        self.enqueue_prepared(self.prepare(job)?).await
+    }
+
+    pub(crate) async fn enqueue_prepared(&self, job: NewJob) -> Result<Enqueued, Error> {
+        let mut answers = self.send(vec![job]).await?;
         answers.pop().ok_or_else(no_answer)
     }
 

@@ -36,6 +36,11 @@ pub trait Host: Send + Sync + 'static {
     fn random(&self) -> u64;
     /// Resolves after this long.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
+    /// Lets about this much time pass before somebody is asked again, to spare them; nothing else depends on it. By
+    /// itself as [`sleep`](Self::sleep). A clock that only others move makes nobody wait: they may wait for the caller.
+    fn spare(&self, duration: Duration) -> BoxFuture<()> {
+        self.sleep(duration)
+    }
     /// Runs a task beside the caller.
     fn spawn(&self, task: BoxFuture<()>) -> JoinHandle<()>;
     /// Runs a loop that must not starve when tasks hog the runtime: on a thread of its own.
@@ -114,6 +119,10 @@ impl Env {
     /// Waits.
     pub fn sleep(&self, duration: Duration) -> BoxFuture<()> {
         self.0.sleep(duration)
+    }
+
+    pub(crate) fn spare(&self, duration: Duration) -> BoxFuture<()> {
+        self.0.spare(duration)
     }
 
     /// Runs a task beside the caller.

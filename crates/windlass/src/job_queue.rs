@@ -16,7 +16,7 @@ use crate::{
     decide::retry::RetryPolicy,
     env::Env,
     error::Error as CallError,
-    job::{DEFAULTS, JobId, JobOptions, JobRecord, State},
+    job::{DEFAULTS, JobId, JobOptions, JobRecord, Kind, QueueName, State},
     server::{RunningServer, Server, router::Router},
     store::Enqueued,
 };
@@ -73,6 +73,17 @@ pub enum QueueError {
         "the queue holds {0} jobs that have not ended and has no room; add it later, or give it more with capacity"
     )]
     Full(usize),
+    /// No worker of this queue would ever run it.
+    #[error(
+        "no worker of the queue runs `{kind}` in `{queue}`: add its handler to the router, and other names of queues than \
+         `default` with JobQueueBuilder::server; a job with a group needs an aggregator there"
+    )]
+    Unserved {
+        /// The job's kind.
+        kind: Kind,
+        /// The line that it asks for.
+        queue: QueueName,
+    },
     /// The queue was drained or stopped, or its parent was cancelled.
     #[error("the queue is stopped and takes no more jobs")]
     Stopped,
@@ -176,8 +187,10 @@ impl JobQueue {
     /// Adds a job. It runs at once, or when its options say.
     ///
     /// # Errors
-    /// [`QueueError::Full`], [`QueueError::Stopped`], or [`QueueError::Job`] for a value that it may not have.
+    /// [`QueueError::Full`], [`QueueError::Stopped`], [`QueueError::Unserved`] for a job that nobody here would run, or
+    /// [`QueueError::Job`] for a value that it may not have.
     pub async fn add(&self, job: impl Enqueue) -> Result<Enqueued, QueueError> {
+        let job = self.0.client.prepare(job).map_err(CallError::from)?;
         // Held until the job is in, so that two callers cannot both take the last place.
         let door = self.0.door.lock().await;
         if !door.open || self.0.stop.is_cancelled() {
@@ -186,7 +199,10 @@ impl JobQueue {
         if self.0.unfinished().await? >= self.0.capacity as u64 {
             return Err(QueueError::Full(self.0.capacity));
         }
-        Ok(self.0.client.enqueue(job).await?)
+        if !door.server.as_ref().is_some_and(|server| server.serves(&job.spec)) {
+            return Err(QueueError::Unserved { kind: job.spec.kind.clone(), queue: job.spec.queue.clone() });
+        }
+        Ok(self.0.client.enqueue_prepared(job).await?)
     }
 
     /// What became of a job: its state, its attempts, its errors, its result.
@@ -213,7 +229,7 @@ impl JobQueue {
     }
 
     /// Takes no more jobs, and returns when every one has ended, those that are scheduled or wait for their next
-    /// attempt included.
+    /// attempt included. What was enqueued past [`add`](Self::add) and nobody here runs is not waited for.
     ///
     /// # Errors
     /// None that a memory store has; those of [`Client::census`].
@@ -222,7 +238,7 @@ impl JobQueue {
         let mut wakeups = self.0.client.store().wakeups();
         loop {
             wakeups.mark_seen();
-            if self.0.unfinished().await? == 0 {
+            if self.0.outstanding().await? == 0 {
                 break;
             }
             let env = self.0.client.env();
@@ -256,6 +272,14 @@ impl Inner {
         self.stop.cancel();
         if let Some(server) = door.server.take() {
             server.shutdown().await;
+        }
+    }
+
+    /// What its workers have still to see to; nothing once they have gone.
+    async fn outstanding(&self) -> Result<u64, CallError> {
+        match &self.door.lock().await.server {
+            Some(server) => Ok(server.outstanding().await?),
+            None => Ok(0),
         }
     }
 

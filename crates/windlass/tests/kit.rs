@@ -9,8 +9,8 @@ use std::{
 
 use futures_util::FutureExt;
 use windlass::{
-    Client, DeadReason, ErrorClass, Job, JobContext, JobOptions, JobState, Json, QueueName, RawJob, RetryPolicy,
-    Router, State, Verdict,
+    Client, DeadReason, ErrorClass, Group, GroupRules, Job, JobContext, JobOptions, JobState, Json, QueueName, RawJob,
+    RetryPolicy, Router, State, Verdict,
     store::memory::MemoryStore,
     testing::{Call, FaultyStore, Kit, ManualClock, Network, World, assert_enqueued, enqueued, refute_enqueued},
 };
@@ -64,6 +64,24 @@ fn router() -> (Router, Log) {
 fn kit() -> (Kit, Log) {
     let (router, log) = router();
     (Kit::new(router), log)
+}
+
+/// A kit whose server makes one note of the notes of a group: their number.
+fn kit_with_groups() -> (Kit, Log) {
+    let (router, log) = router();
+    let count = |group: &Group| -> windlass::Result<Note> {
+        match group.payloads::<u32>()?.as_slice() {
+            [] => Err("no member".into()),
+            numbers if numbers.contains(&0) => Err("zero is nothing".into()),
+            numbers => Ok(Note(numbers.len() as u32 * 100)),
+        }
+    };
+    let rules = GroupRules::new().grace(60 * SECOND).max_size(3);
+    (Kit::builder(router).server(move |server| server.aggregate("notes:*", rules, count)).build(), log)
+}
+
+fn in_group(number: u32, group: &str) -> impl windlass::Enqueue {
+    Note(number).with(|options| options.group(group))
 }
 
 fn lines(log: &Log) -> Vec<String> {
@@ -396,4 +414,76 @@ async fn a_kit_runs_on_any_store() {
     let ran = kit.advance(61 * SECOND).await;
     assert_eq!(ran.retried + ran.snoozed, 2, "{ran}");
     assert_eq!(lines(&log).iter().filter(|line| line.starts_with("fail")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_group_becomes_a_job_at_its_own_moment() {
+    let (kit, log) = kit_with_groups();
+    for number in [1, 2] {
+        kit.client().enqueue(in_group(number, "notes:ann")).await.unwrap();
+    }
+    kit.client().enqueue(Note(7)).await.unwrap();
+    let ran = kit.run_due().await;
+    assert_eq!((ran.flushed, ran.completed, lines(&log)), (0, 1, vec!["note 7".to_owned()]), "{ran}");
+    let ran = kit.advance(59 * SECOND).await;
+    assert_eq!((ran.flushed, ran.runs()), (0, 0), "somebody may still join");
+    let began = kit.now();
+    let ran = kit.advance(HOUR).await;
+    assert_eq!((ran.flushed, ran.completed, lines(&log)), (1, 1, vec!["note 200".to_owned()]), "{ran}");
+    assert_eq!(kit.now().since(began), HOUR);
+    assert_eq!(kit.total().flushed, 1);
+}
+
+#[tokio::test]
+async fn a_full_group_is_due_at_once_and_a_larger_one_becomes_several() {
+    let (kit, log) = kit_with_groups();
+    for number in 1..=7 {
+        kit.client().enqueue(in_group(number, "notes:ann")).await.unwrap();
+    }
+    let ran = kit.run_due().await;
+    assert_eq!((ran.flushed, ran.completed), (2, 2), "{ran}");
+    let ran = kit.advance(60 * SECOND).await;
+    assert_eq!(
+        (ran.flushed, lines(&log)),
+        (1, ["note 300", "note 300", "note 100"].map(String::from).to_vec()),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn an_aggregator_that_fails_is_told_and_tried_again_as_time_passes() {
+    let (kit, _log) = kit_with_groups();
+    let bad = kit.client().enqueue(in_group(0, "notes:ann")).await.unwrap();
+    let ran = kit.advance(60 * SECOND).await;
+    assert_eq!((ran.flushed, ran.errors.as_slice()), (0, ["default notes:ann: zero is nothing".to_owned()].as_slice()));
+    assert!(kit.run_due().await.errors.is_empty(), "not again at the same moment");
+    kit.client().edit(bad.id(), "5").await.unwrap();
+    let ran = kit.advance(HOUR).await;
+    assert_eq!((ran.flushed, ran.completed), (1, 1), "{ran}");
+}
+
+#[tokio::test]
+async fn a_group_without_an_aggregator_is_left_alone() {
+    let (kit, _log) = kit_with_groups();
+    kit.client().enqueue(in_group(1, "others")).await.unwrap();
+    let ran = kit.advance(24 * HOUR).await;
+    assert_eq!((ran.flushed, ran.runs(), kit.enqueued::<Note>().await.len()), (0, 0, 1), "{ran}");
+}
+
+#[derive(serde::Serialize, serde::Deserialize, Job)]
+#[job(kind = "ask")]
+struct Ask;
+
+#[tokio::test]
+async fn a_handler_may_wait_for_another_job() {
+    async fn ask(_: Ask, ctx: JobContext) -> windlass::Result {
+        let answer = ctx.client().enqueue_and_wait(mail("bob@example.com")).await?;
+        assert_eq!(answer.state, JobState::Completed);
+        Ok(())
+    }
+    let (router, _log) = router();
+    let kit = Kit::builder(router.job(ask)).server(|server| server.concurrency(2)).build();
+    kit.client().enqueue(Ask).await.unwrap();
+    let ran = kit.run_due().await;
+    assert_eq!(ran.completed, 2, "{ran}");
 }

@@ -161,6 +161,18 @@ async fn a_flush_of_what_was_edited_since_is_caught() {
 }
 
 #[tokio::test]
+async fn a_delayed_job_that_misses_its_group_is_caught() {
+    let facts = ["groups::a_delayed_job_of_a_group_joins_it_when_its_time_has_come"];
+    caught_with(Fault::DelaysPastGroups, &facts).await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_forgotten_once_it_was_read_is_caught() {
+    let facts = ["groups::a_group_that_was_read_and_not_flushed_is_there_again"];
+    caught_with(Fault::ForgetsReadGroups, &facts).await;
+}
+
+#[tokio::test]
 async fn a_follow_up_of_a_stale_report_is_caught() {
     let facts =
         ["finish::follow_ups_of_a_stale_report_do_not_come_in", "finish::reports_of_one_run_at_once_are_accepted_once"];

@@ -15,8 +15,12 @@ const GOOD: [&str; 6] = [
 ];
 
 fn judge(events: &[&str]) -> Answer {
+    judge_with("105.0 a\n", events)
+}
+
+fn judge_with(kills: &str, events: &[&str]) -> Answer {
     let place = Place::new();
-    let kills = place.file("kills", "105.0 a\n");
+    let kills = place.file("kills", kills);
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/judge.awk");
     let mut command = Command::new("awk");
     command.args(["-v", "lease=10", "-v", "within=15", "-v", &format!("kills={kills}"), "-f", program]);
@@ -72,4 +76,24 @@ fn what_was_given_back_may_be_claimed_at_once() {
         "other 1000000000000000003 started 114.0 b",
     ];
     judge(&events).expect(0);
+}
+
+/// Killed with `a` at 105 and with `b` at 113: the third run is a suspect's.
+fn twice_killed(back: &'static str, alone: &'static str) -> Answer {
+    let events = [&GOOD[..5], &[back, "job 1000000000000000003 claimed 127.0 c", alone]].concat();
+    judge_with("105.0 a\n113.0 b\n", &events)
+}
+
+#[test]
+fn a_suspect_that_waits_until_it_can_run_alone_is_not_late() {
+    let back = "job 1000000000000000002 rescued 124.0 c";
+    let answer = twice_killed(back, "job 1000000000000000003 started 133.0 c").expect(0);
+    assert!(answer.stdout.contains("1 suspects ran again alone, 20.0 s after their kill at most"), "{answer:?}");
+}
+
+#[test]
+fn a_suspect_that_is_late_in_line_is_found() {
+    let back = "job 1000000000000000002 rescued 128.5 c";
+    let answer = twice_killed(back, "job 1000000000000000003 started 133.0 c").expect(1);
+    assert!(answer.stderr.contains("it was back in line only 15.5 s"), "{answer:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 
-use crate::support::Place;
+use crate::support::{Place, Worker};
 
 #[test]
 fn with_one_of_three_workers_killed_every_job_completes() {
@@ -30,6 +30,19 @@ fn with_one_of_three_workers_killed_every_job_completes() {
     assert!(finished.len() > 200, "{}", finished.len());
 }
 
+/// Stops the process where it does not hold the write lock, which nobody else would get before it goes on.
+fn freeze(worker: &Worker, place: &Place) {
+    let conn = rusqlite::Connection::open(place.path("jobs.db")).unwrap();
+    conn.busy_timeout(std::time::Duration::from_millis(200)).unwrap();
+    loop {
+        worker.signal(Signal::STOP);
+        if conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+            return;
+        }
+        worker.signal(Signal::CONT);
+    }
+}
+
 #[test]
 fn a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned() {
     let place = Place::new();
@@ -37,7 +50,7 @@ fn a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned() {
     let frozen = place.worker(config, &[]);
     let id = place.enqueue("nap", &["--payload", r#"{"ms":1500}"#]);
     let started = frozen.event("started", &id);
-    frozen.signal(Signal::STOP);
+    freeze(&frozen, &place);
     let second = place.worker(config, &[]);
     let rescued = second.event("rescued", &id);
     assert_eq!(rescued["attempt"], 1);

@@ -51,10 +51,14 @@ fn a_kind_without_a_handler_and_a_paused_queue_are_named() {
     place.enqueue("a", &["--queue", "paused"]);
     place.enqueue("other", &[]);
     place.enqueue("a", &["--queue", "elsewhere"]);
+    place.enqueue("note", &["--group", "digest:ann"]);
     // Warnings: it may be a deployment that is under way.
     let document = place.run(&["doctor"]).expect(0).json();
     let (handled, queues) = (check(&document, "handled"), check(&document, "queues"));
     assert_eq!((&handled["level"], &queues["level"]), (&"warn".into(), &"warn".into()));
+    let groups = check(&document, "groups");
+    assert_eq!(groups["level"], "warn");
+    assert!(groups["found"].as_str().unwrap().ends_with("digest:ann (queue default)"), "{groups}");
     let found = handled["found"].as_str().unwrap();
     assert!(
         found.starts_with("2 of the first 3 jobs")

@@ -92,6 +92,54 @@ fn sigint_lets_a_short_job_end_and_a_second_signal_aborts() {
 }
 
 #[test]
+fn the_end_of_its_terminal_ends_it_cleanly_unless_it_is_to_outlive_it() {
+    let place = Place::new();
+    let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &["--shutdown-timeout", "50ms"]);
+    let long = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
+    worker.event("started", &long);
+    worker.signal(Signal::HUP);
+    worker.event("released", &long);
+    worker.stop_after_signal();
+    let job = place.job(&long);
+    assert_eq!((&job["state"], &job["crashes"]), (&"pending".into(), &0.into()));
+
+    let config = place.file("config.toml", NOOP);
+    let plain = place.command(&["work", "--config", &config]);
+    let mut nohup = Command::new("nohup");
+    nohup.arg(plain.get_program()).args(plain.get_args());
+    nohup.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let worker = Apart::start(nohup);
+    place.run(&["enqueue", "a", "--wait", "30s"]).expect(0);
+    kill_process(worker.pid, Signal::HUP).unwrap();
+    place.run(&["enqueue", "a", "--wait", "30s"]).expect(0);
+    worker.ends_at(Signal::TERM);
+}
+
+#[test]
+fn workers_that_append_to_one_event_log_write_whole_lines() {
+    let place = Place::new();
+    let events = place.path("events.jsonl");
+    // What a killed worker may have left.
+    std::fs::write(&events, "{\"at\":\"2026-").unwrap();
+    let jobs = "{\"kind\":\"a\"}\n".repeat(3000);
+    place.feed(&["enqueue", "--batch", "-"], jobs.as_bytes()).expect(0);
+    let config = place.file("config.toml", NOOP);
+    let args = ["work", "--config", &config, "--drain", "--events", &events.display().to_string()];
+    let workers = [(); 2].map(|()| place.command(&args).spawn().unwrap());
+    workers.into_iter().for_each(|mut worker| assert!(worker.wait().unwrap().success()));
+    let text = std::fs::read_to_string(&events).unwrap();
+    let (half, whole) = text.split_once('\n').unwrap();
+    assert_eq!(half, "{\"at\":\"2026-");
+    let names: Vec<String> = whole
+        .lines()
+        // Each of the two ends the half line, if it comes first.
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line)["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names.iter().filter(|name| *name == "finished").count(), 3000);
+}
+
+#[test]
 fn a_quiet_worker_claims_no_more_and_goes_on_with_what_it_holds() {
     for signal in [Signal::USR1, Signal::TSTP] {
         let place = Place::new();

@@ -254,7 +254,7 @@ impl Looks {
             () = self.wakeups.changed() => {
                 let left = self.gap.saturating_sub(env.monotonic().since(looked_at));
                 if !left.is_zero() {
-                    env.sleep(left).await;
+                    env.spare(left).await;
                 }
                 self.gap = (self.gap + self.gap / 16).min(GAP[1]);
             }

@@ -246,6 +246,15 @@ pub async fn of_two_flushes_of_one_reading_the_second_changes_nothing(bench: Ben
     assert_eq!(ids(&bench.claim(10).await), [digest]);
 }
 
+pub async fn a_group_that_was_read_and_not_flushed_is_there_again(bench: Bench) {
+    bench.add(grouped()).await;
+    let read = members(&bench, "g").await;
+    let page = bench.store.groups(None, None, 10).await.expect("groups");
+    assert_eq!(page.items.iter().map(|group| (&*group.key.name, group.size)).collect::<Vec<_>>(), [("g", 1)]);
+    let again = members(&bench, "g").await;
+    assert_eq!(again.iter().map(|member| member.read()).collect::<Vec<_>>(), [read[0].read()]);
+}
+
 pub async fn flushes_at_once_take_each_member_once(bench: Bench) {
     for _ in 0..20 {
         bench.add(grouped().retention(HOUR)).await;

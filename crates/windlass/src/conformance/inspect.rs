@@ -6,7 +6,7 @@ use super::bench::{Bench, HOUR, MINUTE, REACHABLE, SECOND, id, queue, report};
 use crate::{
     decide::operate::Action,
     job::{DeadReason, JobFilter, JobId, JobOptions, Kind, KindFilter, State, Status, Timestamp, Verdict},
-    store::{Bucket, Finish, Tallies},
+    store::{Bucket, Finish, Level, Tallies},
 };
 
 /// Walks all pages of a listing.
@@ -291,4 +291,17 @@ pub async fn histograms_count_runs_waits_and_lifetimes(bench: Bench) {
     near(all.run.quantile(0.5), 1.0);
     near(all.wait.quantile(0.99), 3.0);
     assert_eq!(all.duration_us, 8_000_000, "two jobs lived for four seconds each");
+}
+
+pub async fn a_healthy_store_finds_nothing_that_fails_and_says_what_to_do_about_the_rest(bench: Bench) {
+    bench.add(JobOptions::new()).await;
+    let checks = bench.store.checkup().await.expect("checkup");
+    let names: BTreeSet<_> = checks.iter().map(|check| check.name.to_string()).collect();
+    assert_eq!(names.len(), checks.len(), "each name once");
+    for check in &checks {
+        assert!(check.level < Level::Fail, "{check:?}");
+        assert!(!check.found.is_empty(), "{check:?}");
+        assert_eq!(check.level == Level::Ok, check.advice.is_none(), "{check:?}");
+    }
+    assert_eq!(bench.store.census().await.expect("census").enqueued, 1, "it changes nothing");
 }

@@ -232,6 +232,7 @@ macro_rules! __conformance_facts {
                 a_flush_of_a_member_that_left_meanwhile_changes_nothing,
                 a_flush_of_an_edited_member_changes_nothing,
                 a_flush_of_a_member_that_left_and_came_back_changes_nothing,
+                a_group_that_was_read_and_not_flushed_is_there_again,
                 of_two_flushes_of_one_reading_the_second_changes_nothing,
                 flushes_at_once_take_each_member_once,
                 a_flush_that_names_a_member_twice_or_one_of_another_group_changes_nothing,
@@ -288,6 +289,7 @@ macro_rules! __conformance_facts {
             inspect {
                 an_unknown_id_is_nothing,
                 a_listing_shows_what_get_shows,
+                a_healthy_store_finds_nothing_that_fails_and_says_what_to_do_about_the_rest,
                 jobs_are_listed_in_order_of_enqueueing,
                 pages_are_complete_and_do_not_repeat,
                 pages_of_a_filter_are_complete_and_do_not_repeat,

@@ -67,6 +67,14 @@ pub fn due_in(group: &GroupInfo, rules: &GroupRules, now: Timestamp) -> Duration
     patience.map_or(quiet, |patience| quiet.min(patience))
 }
 
+/// The wait between two looks at the groups: until the next one is due, 10 ms to a second. With very many of them a look
+/// takes long; then it waits nine times as long, up to half a minute, so that looking takes no more than a tenth of a core.
+pub fn look_again_in(next: Option<Duration>, took: Duration) -> Duration {
+    const POLL: Duration = Duration::from_secs(1);
+    let wait = next.unwrap_or(POLL).clamp(Duration::from_millis(10), POLL);
+    wait.max((took * 9).min(Duration::from_secs(30)))
+}
+
 /// Whether a job that is to go into line waits in its group instead: one that has a group and has never run. Who has
 /// run alone, since an operator wanted it, goes on alone.
 pub fn joins(has_group: bool, attempt: u32) -> bool {
@@ -134,6 +142,22 @@ mod tests {
     fn a_failing_aggregator_is_left_alone_for_longer_each_time_up_to_five_minutes() {
         let pauses: Vec<u64> = [1, 2, 3, 9, 10, 1000].map(|failures| pause_after(failures).as_secs()).to_vec();
         assert_eq!(pauses, [1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn the_next_look_is_when_a_group_is_due_and_looking_takes_a_tenth_of_the_time_at_most() {
+        const MS: Duration = Duration::from_millis(1);
+        let waits = [
+            (None, MS, 1000 * MS),
+            (Some(300 * MS), MS, 300 * MS),
+            (Some(Duration::ZERO), MS, 10 * MS),
+            (Some(60 * SECOND), MS, 1000 * MS),
+            (Some(Duration::ZERO), 600 * MS, 5400 * MS),
+            (None, 60 * SECOND, 30 * SECOND),
+        ];
+        for (next, took, wait) in waits {
+            assert_eq!(look_again_in(next, took), wait, "{next:?} {took:?}");
+        }
     }
 
     #[test]

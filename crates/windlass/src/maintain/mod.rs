@@ -1,7 +1,7 @@
 //! The services that keep a store in order. Every server runs them; the store makes sure that each change happens
 //! once, so any number of them may run. One file a service, one shape: look, act, say how long until the next look.
 
-mod aggregator;
+pub(crate) mod aggregator;
 mod promoter;
 mod pruner;
 mod rescuer;

@@ -37,7 +37,7 @@ type IsFailure = Arc<dyn Fn(&(dyn StdError + Send + Sync + 'static)) -> bool + S
 pub struct Server {
     client: Client,
     router: Router,
-    queues: Vec<(String, u32)>,
+    pub(crate) queues: Vec<(String, u32)>,
     limits: Vec<(String, u32)>,
     timeouts: Vec<(String, Duration)>,
     retries: Vec<(String, RetryPolicy)>,

@@ -20,11 +20,24 @@ struct Batch {
 }
 
 impl Held {
-    /// The jobs of one claim.
-    pub(crate) fn add(&self, runs: Vec<Arc<Run>>, until: Monotonic) {
-        if let Some(first) = runs.first() {
-            let (fence, live) = (first.claimed.fence, runs.len());
-            self.0.lock().insert(fence, Batch { until, runs, live });
+    /// The jobs of one claim. Most stores give one fence to them all; one whose queues are apart gives one a queue.
+    pub(crate) fn add(&self, mut runs: Vec<Arc<Run>>, until: Monotonic) {
+        let mut held = self.0.lock();
+        while let Some(first) = runs.first() {
+            let fence = first.claimed.fence;
+            let others = match runs.iter().all(|run| run.claimed.fence == fence) {
+                true => Vec::new(),
+                false => runs.extract_if(.., |run| run.claimed.fence != fence).collect(),
+            };
+            let batch = held.entry(fence).or_insert_with(|| Batch { until, runs: Vec::new(), live: 0 });
+            batch.until = batch.until.min(until);
+            batch.live += runs.len();
+            if batch.runs.is_empty() {
+                batch.runs = runs;
+            } else {
+                batch.runs.extend(runs);
+            }
+            runs = others;
         }
     }
 

@@ -36,7 +36,11 @@ use self::{
     core::{Core, Life, join},
     run::StopCause,
 };
-use crate::{decide::breaker::BreakerInfo, job::ServerId, store::StoreError};
+use crate::{
+    decide::breaker::BreakerInfo,
+    job::{JobSpec, Pattern, ServerId},
+    store::StoreError,
+};
 
 /// How a running server is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -114,6 +118,24 @@ impl RunningServer {
     /// whoever waits for the end of its work may stop waiting. None as soon as a claim is answered.
     pub fn refusal(&self) -> Option<StoreError> {
         self.core.refusal()
+    }
+
+    /// Whether it would ever see to a job like this: run it, or make one of the group that it waits in.
+    pub(crate) fn serves(&self, job: &JobSpec) -> bool {
+        let core = &self.core;
+        let taken_from = core.queues.iter().any(|(queue, _)| *queue == job.queue);
+        taken_from
+            && match &job.group {
+                Some(group) => Pattern::best(&core.config.groups, group).is_some(),
+                None => core.config.kinds.rule_for(job.kind.as_str()).is_some(),
+            }
+    }
+
+    /// How many jobs in the store it has still to see to.
+    pub(crate) async fn outstanding(&self) -> Result<u64, StoreError> {
+        let (core, config) = (&self.core, &self.core.config);
+        let queues: Vec<_> = core.queues.iter().map(|(queue, _)| queue.clone()).collect();
+        core.store().outstanding(&queues, &config.kinds, &config.groups).await
     }
 
     /// Claims no more; what it has goes on.

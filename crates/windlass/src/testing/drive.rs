@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::layer::Layer;
 use crate::{
     job::{JobFilter, JobId, State},
+    maintain::aggregator::Looked,
     server::{
         Server,
         events::{Event, EventKind},
@@ -54,7 +55,10 @@ pub struct Drained {
     pub cancelled: u32,
     /// Runs that were given back: the handler stopped because its server did.
     pub released: u32,
-    /// The errors of these runs, one line each: kind, id, message. For the messages of assertions.
+    /// Groups that became a job.
+    pub flushed: u32,
+    /// The errors of these runs, one line each: kind, id, message; and of aggregators: queue, group, message. For the
+    /// messages of assertions.
     pub errors: Vec<String>,
 }
 
@@ -71,7 +75,14 @@ impl Drained {
         self.dead += other.dead;
         self.cancelled += other.cancelled;
         self.released += other.released;
+        self.flushed += other.flushed;
         self.errors.extend(other.errors);
+    }
+
+    pub(super) fn add_groups(&mut self, groups: Looked) {
+        self.flushed += groups.flushed;
+        let failed = groups.failed.into_iter();
+        self.errors.extend(failed.map(|(key, problem)| format!("{} {}: {problem}", key.queue, key.name)));
     }
 
     fn count(&mut self, state: Option<State>) {
@@ -89,9 +100,12 @@ impl Drained {
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Drained { completed, retried, snoozed, dead, cancelled, released, errors } = self;
+        let Drained { completed, retried, snoozed, dead, cancelled, released, flushed, errors } = self;
         write!(f, "{completed} completed, {retried} retried, {snoozed} snoozed, {dead} dead, {cancelled} cancelled, ")?;
         write!(f, "{released} released")?;
+        if *flushed > 0 {
+            write!(f, ", {flushed} groups flushed")?;
+        }
         errors.iter().try_for_each(|error| write!(f, "\n  {error}"))
     }
 }

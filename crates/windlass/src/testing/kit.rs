@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     client::{Client, ClientBuilder, Enqueue, Job},
-    job::{NewJob, State, Timestamp},
-    server::{Server, router::Router},
-    store::{Backend, Enqueued, Prune, Result, memory::MemoryStore},
+    job::{NewJob, QueueName, State, Timestamp},
+    maintain::aggregator::{AllFailing, Looked, Tender},
+    server::{Server, group::patterns, router::Router},
+    store::{Backend, Enqueued, Prune, QueueCensus, Result, memory::MemoryStore},
 };
 
 /// How long a run may take without a sign of life, in the time of the outside world.
@@ -73,6 +74,7 @@ struct Parts {
     server: SetUpServer,
     client: SetUpClient,
     patience: Duration,
+    failing: tokio::sync::Mutex<AllFailing>,
     /// Held while jobs run, so that two calls do not run the same ones.
     running: tokio::sync::Mutex<()>,
     total: Mutex<Drained>,
@@ -151,6 +153,7 @@ impl KitBuilder {
             server: self.server,
             client: self.client,
             patience: self.patience,
+            failing: tokio::sync::Mutex::default(),
             running: tokio::sync::Mutex::default(),
             total: Mutex::default(),
         });
@@ -230,7 +233,8 @@ impl Kit {
     }
 
     /// Runs what is due, and what comes of it, until nothing is due; time stands still. Jobs go through a real server:
-    /// claimed, run, reported. What no handler of the router takes, and what is in a paused queue, stays in line.
+    /// claimed, run, reported. What no handler of the router takes, and what is in a paused queue, stays in line. Groups
+    /// that are due become jobs, if the [server](KitBuilder::server) has an aggregator for them.
     ///
     /// # Panics
     /// When the server is set up wrongly, the store is away, a handler hangs
@@ -307,18 +311,24 @@ impl Parts {
     async fn drive(&self, store: Arc<dyn Backend>, queues: Vec<String>) -> Drained {
         let seen = Arc::new(Seen::default());
         let observed = Arc::new(Layered(Observed { store: store.clone(), seen: seen.clone() }));
-        drive(self.server_on(observed, queues), &seen, &*store, self.patience).await
+        let mut server = self.server_on(observed, queues);
+        // Groups are seen to between the runs, so that a test always finds the same.
+        server.config.aggregators.clear();
+        drive(server, &seen, &*store, self.patience).await
     }
 
     async fn run_due(&self) -> Drained {
         let mut drained = Drained::default();
         loop {
             self.promote().await;
-            let queues = self.queues_in_line().await;
+            let groups = self.tend_groups().await;
+            let flushed = groups.flushed;
+            drained.add_groups(groups);
+            let queues = self.queues(&[State::Pending]).await;
             let round =
                 if queues.is_empty() { Drained::default() } else { self.drive(self.store.clone(), queues).await };
             // What waits now has no handler here, or is in a queue that gives nothing.
-            if round.runs() == 0 {
+            if round.runs() == 0 && flushed == 0 {
                 self.total.lock().add(drained.clone());
                 return drained;
             }
@@ -334,7 +344,10 @@ impl Parts {
                 break;
             }
             // At least a microsecond, the grain of the clock, so that there is an end to it.
-            let next = self.promote().await.map_or(left, |due| due.max(Duration::from_micros(1)).min(left));
+            let groups = self.tend_groups().await;
+            let next = self.promote().await.into_iter().chain(groups.next).min();
+            drained.add_groups(groups);
+            let next = next.map_or(left, |due| due.max(Duration::from_micros(1)).min(left));
             self.clock.advance(next);
             left -= next;
         }
@@ -354,10 +367,35 @@ impl Parts {
         }
     }
 
-    async fn queues_in_line(&self) -> Vec<String> {
+    /// Makes jobs of the groups that are due, as the server under test would.
+    async fn tend_groups(&self) -> Looked {
+        let queues = self.queues(&[State::Aggregating]).await;
+        if queues.is_empty() {
+            return Looked::default();
+        }
+        let server = self.server_on(self.store.clone(), queues);
+        let aggregators = &server.config.aggregators;
+        let names = patterns(aggregators).unwrap_or_else(|error| panic!("the server is set up wrongly: {error}"));
+        let client = self.client_on(self.store.clone());
+        let tender = Tender { client: &client, aggregators, names: &names };
+        let mut failing = self.failing.lock().await;
+        let mut all = Looked::default();
+        for (queue, _) in &server.queues {
+            let queue = QueueName::new(queue).unwrap_or_else(|error| panic!("the server is set up wrongly: {error}"));
+            let looked = tender.look(&queue, &mut failing, || true).await;
+            let looked = looked.unwrap_or_else(|error| panic!("groups cannot be looked at: {error}"));
+            all.next = all.next.into_iter().chain(looked.next).min();
+            all.flushed += looked.flushed;
+            all.failed.extend(looked.failed);
+        }
+        all
+    }
+
+    /// The queues that hold jobs in these states.
+    async fn queues(&self, states: &[State]) -> Vec<String> {
         let census = self.store.census().await.unwrap_or_else(|error| panic!("jobs cannot be counted: {error}"));
-        let in_line = census.queues.iter().filter(|queue| queue.by_state[usize::from(State::Pending.code())] > 0);
-        in_line.map(|queue| queue.name.as_str().to_owned()).collect()
+        let holds = |queue: &&QueueCensus| states.iter().any(|state| queue.by_state[usize::from(state.code())] > 0);
+        census.queues.iter().filter(holds).map(|queue| queue.name.as_str().to_owned()).collect()
     }
 
     async fn perform(&self, job: NewJob, attempt: u32) -> Performed {

@@ -147,6 +147,10 @@ impl Host for ManualClock {
         })
     }
 
+    fn spare(&self, _duration: Duration) -> BoxFuture<()> {
+        Box::pin(tokio::task::yield_now())
+    }
+
     fn spawn(&self, task: BoxFuture<()>) -> JoinHandle<()> {
         tokio::spawn(task)
     }

@@ -8,7 +8,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use windlass::{
     Action, BoxFuture, Cursor, Env, GroupKey, GroupMember, Host, JobFilter, JobId, JobPage, JobRecord,
-    JobState as State, KindFilter, Lease, Monotonic, NewJob, Pattern, QueueName, ServerId, Timestamp,
+    JobState as State, KindFilter, Lease, Monotonic, NewJob, Pattern, QueueName, ServerId, Start, Timestamp,
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
         Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, Report, Reported, RescueRules,
@@ -57,6 +57,10 @@ pub(crate) enum Fault {
     UncheckedFlush,
     /// Flushes members that were edited since they were read.
     StaleFlush,
+    /// Puts a delayed job past its group into the line.
+    DelaysPastGroups,
+    /// Shows no group again whose members were read.
+    ForgetsReadGroups,
     /// Wakes nobody.
     Silent,
 }
@@ -68,11 +72,13 @@ pub(crate) struct Broken {
     waker: Waker,
     /// Leads the sound store's numbering of claims astray.
     claims: std::sync::atomic::AtomicU64,
+    /// The groups whose members were read.
+    read: std::sync::Mutex<Vec<GroupKey>>,
 }
 
 impl Broken {
     pub(crate) fn new(inner: impl Backend, fault: Fault) -> Self {
-        Self { inner: Arc::new(inner), fault, waker: Waker::new(), claims: 1_000_000.into() }
+        Self { inner: Arc::new(inner), fault, waker: Waker::new(), claims: 1_000_000.into(), read: Default::default() }
     }
 
     fn is(&self, fault: Fault) -> bool {
@@ -103,6 +109,10 @@ impl Store for Broken {
                     Arc::make_mut(&mut job.spec).id = id.parse().expect("an id");
                 }
             }
+        }
+        if self.is(Fault::DelaysPastGroups) {
+            let delayed = jobs.iter_mut().filter(|job| !matches!(job.start, Start::Now));
+            delayed.for_each(|job| Arc::make_mut(&mut job.spec).group = None);
         }
         if !self.is(Fault::HalfEnqueues) {
             return self.inner.enqueue(jobs).await;
@@ -252,10 +262,16 @@ impl Operate for Broken {
 #[async_trait]
 impl Groups for Broken {
     async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
-        self.inner.groups(queue, after, limit).await
+        let mut page = self.inner.groups(queue, after, limit).await?;
+        if self.is(Fault::ForgetsReadGroups) {
+            let read = self.read.lock().expect("nobody panics with it");
+            page.items.retain(|group| !read.contains(&group.key));
+        }
+        Ok(page)
     }
 
     async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
+        self.read.lock().expect("nobody panics with it").push(group.clone());
         self.inner.members(group, limit).await
     }
 

@@ -24,6 +24,9 @@ mod log;
 mod outcomes;
 mod reports;
 mod router;
+#[cfg(feature = "redis")]
+#[path = "../servers/mod.rs"]
+mod servers;
 mod shutdown;
 mod stream;
 mod timeouts;

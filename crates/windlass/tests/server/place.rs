@@ -41,6 +41,14 @@ macro_rules! on_every_store {
                 crate::place::in_time(super::$fact(place)).await;
             })*
         }
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test(start_paused = true)]
+            async fn $fact() {
+                let place = crate::place::Place::redis().await;
+                crate::place::in_time(super::$fact(place)).await;
+            })*
+        }
     };
 }
 
@@ -77,6 +85,17 @@ impl Place {
         let url = format!("sqlite:{}{parameters}", dir.path().join("jobs.db").display());
         let store = windlass::store::open(&url, Create::IfMissing, &clock.env()).await.unwrap();
         Self { clock, store, threads: true, _dir: Some(dir) }
+    }
+
+    /// Redis is outside: its connections live on a runtime whose time goes on.
+    #[cfg(feature = "redis")]
+    pub async fn redis() -> Self {
+        use windlass::store::redis::RedisStore;
+        let clock = Clock::new();
+        let env = Env::new(Outside(clock.clone()));
+        let opened = async move { RedisStore::open_on_clock_of(&crate::servers::redis_url(), env).await.unwrap() };
+        let store = Arc::new(outside().spawn(opened).await.unwrap());
+        Self { clock, store, threads: true, _dir: None }
     }
 
     pub fn env(&self) -> Env {
@@ -214,5 +233,53 @@ impl Host for Clock {
             }
         }
         Arc::new(InTasks)
+    }
+}
+
+/// The tests' clock, and a runtime in real time for everything that waits.
+#[cfg(feature = "redis")]
+struct Outside(Clock);
+
+#[cfg(feature = "redis")]
+fn outside() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    RUNTIME.get_or_init(runtime)
+}
+
+#[cfg(feature = "redis")]
+impl Host for Outside {
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.0.monotonic()
+    }
+
+    fn boot(&self) -> Arc<str> {
+        self.0.boot()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the tests' own clock")]
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        let slept = outside().spawn(async move { tokio::time::sleep(duration).await });
+        Box::pin(async move { slept.await.unwrap() })
+    }
+
+    fn spawn(&self, task: BoxFuture<()>) -> JoinHandle<()> {
+        outside().spawn(task)
+    }
+
+    fn spawn_apart(&self, _name: &'static str, task: BoxFuture<()>) -> JoinHandle<()> {
+        outside().spawn(task)
+    }
+
+    fn blocking(&self, threads: u32) -> Arc<dyn Blocking> {
+        self.0.blocking(threads)
     }
 }

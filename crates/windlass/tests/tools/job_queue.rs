@@ -2,8 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 use windlass::{
-    JobContext, JobOptions, JobQueue, JobQueueBuilder, JobState, QueueError, RawJob, RetryPolicy, Router, State,
-    testing::World,
+    Group, GroupRules, JobContext, JobOptions, JobQueue, JobQueueBuilder, JobState, QueueError, RawJob, RetryPolicy,
+    Router, State, testing::World,
 };
 
 use crate::{Counter, HOUR, MINUTE, MS, SECOND, on_simulated_time};
@@ -158,5 +158,45 @@ fn a_wrong_value_is_refused_and_takes_no_place() {
         let queue = queue(&world).0.capacity(1).start().await.unwrap();
         assert!(matches!(queue.add(job("")).await, Err(QueueError::Job(_))));
         queue.add(job("slow")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_job_that_nobody_here_would_run_is_refused() {
+    on_simulated_time(async |world| {
+        let queue = queue(&world).0.start().await.unwrap();
+        for job in [
+            job("unheard-of"),
+            job("slow").with(|options| options.queue("elsewhere")),
+            job("slow").with(|options| options.group("g")),
+        ] {
+            let (kind, line) = (job.kind.clone(), job.options.clone());
+            let refused = queue.add(job).await.unwrap_err();
+            assert!(
+                matches!(&refused, QueueError::Unserved { kind: of, .. } if of.as_str() == kind),
+                "{line:?}: {refused}"
+            );
+        }
+        assert_eq!(queue.client().census().await.unwrap().enqueued, 0);
+        // Past `add` nobody asks; a drain does not wait for it.
+        queue.client().enqueue(job("unheard-of")).await.unwrap();
+        queue.add(job("slow")).await.unwrap();
+        queue.drain().await.unwrap();
+        assert_eq!(queue.stop().await.unwrap(), 1, "the one that nobody runs");
+    });
+}
+
+#[test]
+fn members_of_a_group_are_seen_to_before_a_drain_ends() {
+    on_simulated_time(async |world| {
+        let (queue, runs) = queue(&world);
+        let rules = GroupRules::new().grace(SECOND);
+        let together = |_: &Group| -> windlass::Result<RawJob> { Ok(RawJob::new("slow", "")) };
+        let queue = queue.server(move |server| server.aggregate("g", rules, together)).start().await.unwrap();
+        for _ in 0..3 {
+            queue.add(job("note").with(|options| options.group("g"))).await.unwrap();
+        }
+        queue.drain().await.unwrap();
+        assert_eq!(runs.get(), 1);
     });
 }

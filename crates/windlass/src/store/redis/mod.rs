@@ -101,7 +101,8 @@ impl RedisStore {
         Ok(Self(shared))
     }
 
-    /// Runs a call in a task of its own, so that a caller who gives up leaves no step half done.
+    /// Runs a call in a task of its own, so that a caller who gives up leaves no step half done, and what it waits for
+    /// is timed by the loop of the store's `Env`, wherever the caller runs.
     async fn whole<A, F>(&self, call: impl FnOnce(Arc<Shared>) -> F) -> Result<A>
     where
         A: Send + 'static,
@@ -203,7 +204,7 @@ impl Store for RedisStore {
     }
 
     async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
-        ops::cancel::read(&self.0, after).await
+        self.whole(async move |store| ops::cancel::read(&store, after).await).await
     }
 
     fn wakeups(&self) -> WakeUps {
@@ -214,27 +215,30 @@ impl Store for RedisStore {
 #[async_trait]
 impl Inspect for RedisStore {
     async fn get(&self, id: &JobId) -> Result<Option<JobRecord>> {
-        ops::read::get(&self.0, id).await
+        let id = id.clone();
+        self.whole(async move |store| ops::read::get(&store, &id).await).await
     }
 
     async fn list(&self, filter: &JobFilter, after: Option<Cursor>, limit: u32) -> Result<JobPage> {
-        ops::list::list(&self.0, filter, after, limit).await
+        let filter = filter.clone();
+        self.whole(async move |store| ops::list::list(&store, &filter, after, limit).await).await
     }
 
     async fn census(&self) -> Result<Census> {
-        ops::read::census(&self.0).await
+        self.whole(async move |store| ops::read::census(&store).await).await
     }
 
     async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64> {
-        ops::scan::outstanding(&self.0, queues, kinds, groups).await
+        let (queues, kinds, groups) = (queues.to_vec(), kinds.clone(), groups.to_vec());
+        self.whole(async move |store| ops::scan::outstanding(&store, &queues, &kinds, &groups).await).await
     }
 
     async fn tallies(&self, since: Timestamp) -> Result<Tallies> {
-        ops::tallies::tallies(&self.0, since).await
+        self.whole(async move |store| ops::tallies::tallies(&store, since).await).await
     }
 
     async fn servers(&self) -> Result<Vec<ServerInfo>> {
-        Ok(ops::cluster::servers(&self.0, false).await?.live)
+        self.whole(async move |store| Ok(ops::cluster::servers(&store, false).await?.live)).await
     }
 }
 
@@ -246,7 +250,8 @@ impl Operate for RedisStore {
     }
 
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
-        ops::operate::pause(&self.0, queue, paused).await
+        let queue = queue.clone();
+        self.whole(async move |store| ops::operate::pause(&store, &queue, paused).await).await
     }
 
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
@@ -274,11 +279,12 @@ impl Cluster for RedisStore {
 #[async_trait]
 impl Groups for RedisStore {
     async fn groups(&self, queue: Option<QueueName>, after: Option<GroupKey>, limit: u32) -> Result<GroupPage> {
-        ops::groups::page(&self.0, queue, after, limit).await
+        self.whole(async move |store| ops::groups::page(&store, queue, after, limit).await).await
     }
 
     async fn members(&self, group: &GroupKey, limit: u32) -> Result<Vec<GroupMember>> {
-        ops::groups::members(&self.0, group, limit).await
+        let group = group.clone();
+        self.whole(async move |store| ops::groups::members(&store, &group, limit).await).await
     }
 
     async fn flush(&self, flush: &Flush) -> Result<Flushed> {
@@ -288,11 +294,13 @@ impl Groups for RedisStore {
     }
 
     async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
-        ops::groups::ask_flush(&self.0, group).await
+        let group = group.clone();
+        self.whole(async move |store| ops::groups::ask_flush(&store, &group).await).await
     }
 
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
-        ops::groups::delete_members(&self.0, group, limit).await
+        let group = group.clone();
+        self.whole(async move |store| ops::groups::delete_members(&store, &group, limit).await).await
     }
 }
 

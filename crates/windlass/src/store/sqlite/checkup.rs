@@ -1,9 +1,9 @@
 //! The health of the file: versions, the WAL, the disk, what an acknowledged write survives. Reads, and decides by plain
 //! functions of what it read.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::mpsc, time::Duration};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
     address::{Address, Synchronous},
@@ -19,12 +19,55 @@ const WAL_LONG: u64 = 256 * MIB;
 /// The WAL and one copy of it have to fit.
 const DISK_LOW: u64 = 512 * MIB;
 const DISK_FULL: u64 = 32 * MIB;
+/// How long the file is looked through; that much of a large one.
+const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) fn checkup(conn: &Connection, address: &Address) -> Done<Vec<Check>> {
     let mut checks = vec![version(migrate::newest(conn)?), wal(size(&wal_of(&address.path)))];
     checks.extend(free(&address.path).map(disk));
     checks.push(durability(address.synchronous));
+    checks.push(integrity(look_through(conn)?));
     Ok(checks)
+}
+
+/// SQLite's own look at every page and index, or at what it gets through in [`LOOK`]: the first problem, and whether it
+/// came to the end.
+fn look_through(conn: &Connection) -> Done<(Option<String>, bool)> {
+    let interrupt = conn.get_interrupt_handle();
+    let (ended, watch) = mpsc::channel::<()>();
+    let watcher = std::thread::spawn(move || {
+        if watch.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    let found = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+    // Before anybody else uses the connection.
+    drop(ended);
+    let _ = watcher.join();
+    match found {
+        Ok(text) if text == "ok" => Ok((None, true)),
+        Ok(problem) => Ok((Some(problem), true)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok((None, false)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Ok((Some(error.to_string()), true))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn integrity((problem, to_the_end): (Option<String>, bool)) -> Check {
+    match problem {
+        Some(problem) => Check::fail(
+            "integrity",
+            format!("the file is damaged: {problem}"),
+            "stop all programs that use it, keep a copy of the file and its -wal, and put a backup in its place, without \
+             the -wal and the -shm of the old one",
+        ),
+        None if to_the_end => Check::ok("integrity", "every page and index is sound"),
+        None => {
+            Check::ok("integrity", format!("no damage found in {LOOK:?}; `PRAGMA integrity_check` looks at all of it"))
+        }
+    }
 }
 
 fn version(file: i64) -> Check {
@@ -118,8 +161,29 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_misses_a_row_is_found() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("t.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2); CREATE INDEX i ON t (a) WHERE a > 1;")
+            .unwrap();
+        assert_eq!(integrity(look_through(&conn).unwrap()).level, Level::Ok);
+        // The index that was to hold one row is to hold both.
+        conn.execute_batch(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t (a)' WHERE name = 'i'",
+        )
+        .unwrap();
+        drop(conn);
+        let conn = Connection::open(&path).unwrap();
+        let check = integrity(look_through(&conn).unwrap());
+        assert_eq!(check.level, Level::Fail, "{check:?}");
+        assert_eq!(integrity((None, false)).level, Level::Ok, "a large one");
+    }
+
+    #[test]
     fn what_is_not_as_it_should_be_comes_with_advice() {
-        for check in [disk(0), disk(DISK_FULL), wal(WAL_LONG), version(99), durability(Synchronous::Off)] {
+        let damaged = integrity((Some("row 1 missing from index i".into()), true));
+        for check in [disk(0), disk(DISK_FULL), wal(WAL_LONG), version(99), durability(Synchronous::Off), damaged] {
             assert!(check.level > Level::Ok && check.advice.is_some(), "{check:?}");
         }
     }
