@@ -103,7 +103,7 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let log = flags.events.as_deref().map(EventLog::open).transpose()?;
     let mut signals = Signals::listen()?;
     let mut server = configure(Server::new(&client, router), &app.config, &flags).queues(queues.clone());
-    server = aggregators(server, &app.config);
+    server = aggregators(server, &client, &app.config);
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
