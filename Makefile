@@ -8,6 +8,7 @@ SHELL := bash
 CARGO ?= cargo
 SEEDS ?= 20000
 HISTORIES ?= 2000
+STEPS ?= 200000
 ROUNDS ?= 5
 # A store of somebody else: a workspace of its own, built into the same place so that most of it is there already.
 OUTSIDE := examples/outside-store
@@ -69,9 +70,10 @@ demo: ## See it run
 	$(CARGO) run --locked --release -- demo
 
 .PHONY: soak
-soak: ## Long simulation and comparison of the stores, a million rows, kill -9 of real workers (SEEDS, HISTORIES, MINUTES)
+soak: ## Long simulation and comparison of the stores, fights with Go, a million rows, kill -9 of real workers (SEEDS, HISTORIES, STEPS, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
-	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite --test differential
+	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite,redis --test differential
+	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	bench/disturbed.sh

@@ -43,7 +43,7 @@ type driver struct {
 	server    *asynq.Server
 	mutex     sync.Mutex
 	ran       []answer
-	held      map[string]chan struct{}
+	held      map[string]chan string
 }
 
 func main() {
@@ -54,7 +54,7 @@ func main() {
 	}
 	d := &driver{
 		redis: redis, client: asynq.NewClient(redis), inspector: asynq.NewInspector(redis),
-		held: map[string]chan struct{}{},
+		held: map[string]chan string{},
 	}
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 64<<20)
@@ -96,7 +96,7 @@ func (d *driver) do(c command) (answer, error) {
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
 		if held, there := d.held[c.ID]; there {
-			close(held)
+			held <- c.State
 			delete(d.held, c.ID)
 		}
 		return nil, nil
@@ -165,7 +165,8 @@ func (d *driver) enqueue(c command) (answer, error) {
 	return answer{"id": info.ID, "state": info.State.String()}, nil
 }
 
-// serve runs a server whose handlers do what their kind says: ok, fail, skip (do not retry), hold (until let go).
+// serve runs a server whose handlers do what their kind says: ok, fail, skip (do not retry), hold (until let go, and
+// then as that says).
 func (d *driver) serve(c command) error {
 	config := asynq.Config{
 		Concurrency:              4,
@@ -174,7 +175,7 @@ func (d *driver) serve(c command) error {
 		TaskCheckInterval:        100 * time.Millisecond,
 		ShutdownTimeout:          200 * time.Millisecond,
 		RetryDelayFunc:           func(int, error, *asynq.Task) time.Duration { return time.Second },
-		LogLevel:                 asynq.ErrorLevel,
+		LogLevel:                 asynq.FatalLevel,
 	}
 	d.server = asynq.NewServer(d.redis, config)
 	return d.server.Start(asynq.HandlerFunc(d.handle))
@@ -187,7 +188,7 @@ func (d *driver) handle(ctx context.Context, task *asynq.Task) error {
 	d.ran = append(d.ran, answer{
 		"id": id, "kind": task.Type(), "payload": string(task.Payload()), "retried": retried, "headers": task.Headers(),
 	})
-	held := make(chan struct{})
+	held := make(chan string, 1)
 	if task.Type() == "hold" {
 		d.held[id] = held
 	}
@@ -199,7 +200,13 @@ func (d *driver) handle(ctx context.Context, task *asynq.Task) error {
 		return fmt.Errorf("never: %w", asynq.SkipRetry)
 	case "hold":
 		select {
-		case <-held:
+		case how := <-held:
+			switch how {
+			case "fail":
+				return errors.New("go says no")
+			case "skip":
+				return fmt.Errorf("never: %w", asynq.SkipRetry)
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -46,7 +46,7 @@ pub(crate) struct Config {
 
 /// Where the worker answers.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a section of its own, [http]")]
 pub(crate) struct Http {
     pub(crate) listen: Option<String>,
     tokens: Option<toml::Value>,
@@ -54,7 +54,7 @@ pub(crate) struct Http {
 
 /// How one kind, or all kinds under a pattern, are run.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a section of its own, such as [kinds.\"email:*\"]")]
 pub(crate) struct KindConfig {
     command: Option<Vec<String>>,
     builtin: Option<Builtin>,
@@ -67,7 +67,7 @@ pub(crate) struct KindConfig {
 
 /// A breaker; what is left out is as in the library.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a breaker, such as { failure_ratio = 0.5, open_for = \"30s\" }")]
 pub(crate) struct BreakerConfig {
     failure_ratio: Option<f64>,
     min_calls: Option<u32>,
@@ -100,7 +100,7 @@ impl BreakerConfig {
 
 /// A retry budget; what is left out is as in the library.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a retry budget, such as { ratio = 0.1 }")]
 pub(crate) struct BudgetConfig {
     ratio: f64,
     per_minute: Option<u32>,
@@ -123,7 +123,7 @@ impl BudgetConfig {
 /// What becomes of groups of a name, or of all names under a pattern: a job of this kind, whose payload is the array of
 /// the members' payloads.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a section of its own, such as [groups.\"digest:*\"]")]
 pub(crate) struct GroupConfig {
     pub(crate) kind: String,
     /// Where that job goes; else into the queue of the group.
@@ -269,6 +269,15 @@ mod tests {
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
         assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
         assert!(refused("[http]\nport = 1").contains("unknown field `port`"));
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_refused_in_words_of_the_file() {
+        for text in ["kinds.a = 1", "groups.a = 1", "http = 1", "[kinds.a]\nbreaker = 1", "[kinds.a]\nretry_budget = 1"]
+        {
+            let said = refused(text);
+            assert!(said.contains("expected a ") && !said.contains("struct"), "{said}");
+        }
     }
 
     #[test]

@@ -49,6 +49,40 @@ const MAY_GO_OUTSIDE: &[&str] = &["env.rs", "testing/world.rs", "testing/manual.
 
 const LOGGING: &[&str] = &["error!(", "warn!(", "info!(", "debug!(", "trace!(", "span!("];
 
+/// The traits that a store implements, by the sources: those that `Backend` is made of, and itself.
+fn traits_of_a_store(source: &str) -> BTreeSet<String> {
+    let line = source.lines().find_map(|line| line.strip_prefix("pub trait Backend: ")).expect("the trait Backend");
+    let names = line.trim_end_matches([' ', '{']).split(" + ").filter(|name| *name != "Any");
+    names.chain(["Backend"]).map(str::to_owned).collect()
+}
+
+/// The traits that a page's table names in its first column.
+fn traits_of_a_table(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().skip_while(|line| !line.starts_with("| trait of `windlass::store`")).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.filter_map(|line| Some(line.split('`').nth(1)?.to_owned())).collect()
+}
+
+#[test]
+fn the_guide_names_every_trait_of_a_store() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let traits = traits_of_a_store(&read("src/store/mod.rs"));
+    assert_eq!(traits_of_a_table(&read("docs/writing-a-store.md")), traits);
+    let example = read("../../examples/outside-store/src/lib.rs");
+    let missing: Vec<_> = traits.iter().filter(|name| !example.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "examples/outside-store does not name {missing:?}");
+}
+
+#[test]
+fn a_table_without_a_trait_is_found() {
+    let traits = traits_of_a_store("mod a;\npub trait Backend: Store + Groups + Any {\n");
+    let table =
+        |rows: &str| traits_of_a_table(&format!("`x`\n| trait of `windlass::store` | b |\n| --- | --- |\n{rows}\n`y`"));
+    assert_eq!(table("| `Store` | a `z` |\n| `Groups` | b |\n| `Backend` | c |"), traits);
+    assert_ne!(table("| `Store` | `Groups` |\n| `Backend` | c |"), traits);
+}
+
 #[test]
 fn imports_go_one_way() {
     hold(imports_out_of_order);

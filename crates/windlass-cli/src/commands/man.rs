@@ -19,7 +19,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Flags {
-    /// Write windlass.1, windlass-enqueue.1, .. into this directory instead
+    /// Write windlass.1, windlass-enqueue.1, .. into this directory instead; it is made if it is not there
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -31,7 +31,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Exit> {
         output::write(String::from_utf8(page)?.trim_end_matches('\n'))?;
         return Ok(Exit::Ok);
     };
-    clap_mangen::generate_to(Cli::command(), dir)
+    // A packager's DESTDIR often is not there yet.
+    std::fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
         .map_err(|error| Failure::usage(format!("the pages cannot be written to {}: {error}", dir.display())))?;
     Ok(Exit::Ok)
 }

@@ -98,14 +98,13 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     }
     make_room_for_files(flags.concurrency.or(app.config.concurrency).unwrap_or(DEFAULTS.concurrency));
     let groups = Groups::default();
-    let router = router(&app.config, &groups)?;
+    // Before a store is made of what may be a slip.
+    set_up(&Client::open("memory:").await?, &app.config, &flags, &groups)?.check()?;
     let client = Client::open(url).await?;
-    let queues = queues(&app.config, &flags);
     // A FIFO waits here for its reader, and as long as nothing is held a signal may end us as it ends any process.
     let log = flags.events.as_deref().map(EventLog::open).transpose()?;
     let mut signals = Signals::listen()?;
-    let mut server = configure(Server::new(&client, router), &app.config, &flags).queues(queues.clone());
-    server = aggregators(server, &app.config);
+    let mut server = set_up(&client, &app.config, &flags, &groups)?;
     if let Some(log) = &log {
         server = server.on_event(log.listener());
     }
@@ -120,10 +119,10 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     if let Some(endpoints) = endpoints {
         endpoints.serve(server.monitor());
     }
-    info!(server.id = %server.id(), store = %client.store().place(), ?queues, slots = server.health().slots, "working");
+    info!(server.id = %server.id(), store = %client.store().place(), queues = ?queues(&app.config, &flags), slots = server.health().slots, "working");
     notify.say("READY=1");
     let id = server.id();
-    let ended = until_ended(&app.config, &flags, &client, &server, &queues, &mut signals).await;
+    let ended = until_ended(&app.config, &flags, &client, &server, &mut signals).await;
     notify.say("STOPPING=1");
     shut_down(server, &mut signals, groups).await;
     drop(watchdog);
@@ -157,6 +156,12 @@ fn queues(config: &Config, flags: &Flags) -> Vec<(String, u32)> {
     }
     let configured: Vec<_> = config.queues.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
     if configured.is_empty() { vec![(DEFAULTS.queue.to_owned(), 1)] } else { configured }
+}
+
+/// The server as the configuration and the flags want it.
+fn set_up(client: &Client, config: &Config, flags: &Flags, groups: &Groups) -> anyhow::Result<Server> {
+    let server = configure(Server::new(client, router(config, groups)?), config, flags);
+    Ok(aggregators(server.queues(queues(config, flags)), client, config))
 }
 
 /// Flags go before the configuration, which goes before the defaults.
@@ -209,11 +214,10 @@ async fn until_ended(
     flags: &Flags,
     client: &Client,
     server: &RunningServer,
-    queues: &[(String, u32)],
     signals: &mut Signals,
 ) -> anyhow::Result<Reason> {
     let kinds = KindFilter::of(config.kinds.keys().map(String::as_str))?;
-    let queues = queues.iter().map(|(name, _)| QueueName::new(name)).collect::<Result<Vec<_>, _>>()?;
+    let queues = queues(config, flags).iter().map(|(name, _)| QueueName::new(name)).collect::<Result<Vec<_>, _>>()?;
     let groups = config.groups.keys().map(|name| Pattern::new(name)).collect::<Result<Vec<_>, _>>()?;
     let drained = async {
         if flags.drain { drained(client, server, &queues, &kinds, &groups).await } else { std::future::pending().await }

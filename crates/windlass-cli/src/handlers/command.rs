@@ -86,6 +86,10 @@ impl Process {
     fn start(words: &[String], groups: &Groups, ctx: &JobContext) -> windlass::Result<Self> {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(facts(ctx)).process_group(0).kill_on_drop(true);
+        // What the service manager listens to is the worker, not what it starts (sd_notify(3)).
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| cannot_start(&words[0], &error))?;
         let group = child.id().and_then(|id| groups.adopt(id)).ok_or("the command has no process id")?;

@@ -38,6 +38,7 @@ fn the_unit_starts_a_worker_and_gives_it_time_to_end() {
     starts(&words[1..]);
     let seconds: u64 = setting(&unit, "TimeoutStopSec").trim_end_matches('s').parse().unwrap();
     assert!(Duration::from_secs(seconds) >= DEFAULTS.shutdown_timeout + 3 * DEFAULTS.grace);
+    assert_eq!(setting(&unit, "RestartPreventExitStatus"), "2 6", "what will be as wrong in two seconds");
     assert_eq!((setting(&unit, "Type"), setting(&unit, "KillMode")), ("notify", "mixed"));
 }
 

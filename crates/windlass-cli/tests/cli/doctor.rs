@@ -117,5 +117,9 @@ fn completions_and_manual_pages_need_no_store() {
     for name in ["windlass.1", "windlass-enqueue.1", "windlass-doctor.1", "windlass-job-inspect.1"] {
         assert!(place.path(name).exists(), "{name}");
     }
-    feed(bare(&["man", "--dir", "/nowhere"]), b"").expect(2);
+    // A packager's folder is made; one under a file cannot be.
+    let deep = place.path("usr/share/man").display().to_string();
+    feed(bare(&["man", "--dir", &deep]), b"").expect(0);
+    assert!(place.path("usr/share/man/windlass.1").exists());
+    feed(bare(&["man", "--dir", &format!("{deep}/windlass.1/man")]), b"").expect(2);
 }

@@ -205,10 +205,12 @@ fn a_mistake_in_the_configuration_is_2_and_named() {
     assert!(refused("lease = \"10 s\"").contains("`10 s`"));
     assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
     assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
+    assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nbreaker = { min_calls = 0 }").contains("breaker of `a`"));
     assert!(refused("concurrency = 0\n[kinds.a]\nbuiltin = \"noop\"").contains("concurrency"));
     assert!(refused("lease = \"1ms\"\n[kinds.a]\nbuiltin = \"noop\"").contains("lease"));
     assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nconcurrency = 0").contains("`a`"));
     assert!(refused("[kinds.a").contains("line 1"));
+    assert!(!place.path("jobs.db").exists(), "no store is made before all is checked");
     let error = place.run(&["work"]).expect(2).error();
     assert!(error["help"].as_str().unwrap().contains("[kinds."), "{error}");
     place.run(&["work", "--config", "nowhere.toml"]).expect(2);

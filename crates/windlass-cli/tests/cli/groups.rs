@@ -90,6 +90,50 @@ fn a_drain_waits_for_the_groups_that_it_aggregates_and_leaves_the_others() {
     assert_eq!(stats["by_state"]["aggregating"], 1);
 }
 
+/// A member that no command of ours would have let in.
+fn raw_note(place: &Place, id: &str, payload: &str) {
+    let hour = std::time::Duration::from_secs(3600);
+    let job = windlass::RawJob::new("note", payload.to_owned());
+    let job = job.with(|o| o.id(id).group("digest:ann").retention(hour));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { windlass::Client::open(&place.url()).await.unwrap().enqueue(job).await.unwrap() });
+}
+
+#[test]
+fn a_member_that_is_no_json_is_buried_and_the_others_become_their_job() {
+    let place = Place::new();
+    let ours = note(&place, "one", &[]);
+    raw_note(&place, "bad", "{\"to\":");
+    let last = note(&place, "two", &[]);
+    let config = "[kinds.digest]\nbuiltin = \"noop\"\n[groups.\"digest:*\"]\nkind = \"digest\"\ngrace = \"50ms\"";
+    let drained = place.drain(config);
+    assert_eq!(drained.json()["reason"], "drained");
+    let warned = "the payload of job `bad` is no JSON, so it is buried and the others become a job without it";
+    assert!(drained.stderr.contains(warned), "{}", drained.stderr);
+    assert!(!drained.stderr.contains("\"to"), "a log is no place for payloads");
+    let into = place.job(&ours)["flushed_into"].as_str().unwrap().to_owned();
+    assert_eq!(place.job(&last)["flushed_into"], into);
+    let bad = place.job("bad");
+    assert_eq!((&bad["state"], &bad["reason"]), (&json!("dead"), &json!("buried")));
+    // Mended, it joins the next job of its group.
+    place.run(&["job", "edit", "bad", "--payload", "\"good\""]).expect(0);
+    assert_eq!(place.run(&["job", "redrive", "bad"]).expect(0).json()["state"], "aggregating");
+    place.drain(config);
+    assert_eq!(place.job("bad")["state"], "completed");
+}
+
+#[test]
+fn a_member_too_large_for_a_job_by_itself_is_buried() {
+    let place = Place::new();
+    let payload = format!("\"{}\"", "x".repeat(1024 * 1024 - 2));
+    let large = place.enqueue("note", &["--payload", &format!("@{}", place.file("large", &payload)), "--group", "big"]);
+    let small = place.enqueue("note", &["--payload", "1", "--group", "big"]);
+    let config = "[kinds.digest]\nbuiltin = \"noop\"\n[groups.big]\nkind = \"digest\"\ngrace = \"50ms\"";
+    place.drain(config);
+    assert_eq!(place.job(&large)["state"], "dead");
+    assert_eq!(place.job(&small)["state"], "completed");
+}
+
 #[test]
 fn a_group_without_a_kind_or_with_an_unknown_key_is_refused() {
     let place = Place::new();

@@ -79,6 +79,18 @@ fn an_address_that_cannot_be_had_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
+fn a_command_does_not_speak_to_the_service_manager() {
+    let place = Place::new();
+    let config = "[kinds.a]\ncommand = [\"sh\", \"-c\", \"env | grep -E 'NOTIFY_SOCKET|WATCHDOG' || echo '{}'\"]";
+    let config = place.file("config.toml", config);
+    let id = place.enqueue("a", &[]);
+    let mut command = place.command(&["work", "--config", &config, "--drain"]);
+    command.env("NOTIFY_SOCKET", place.path("nobody")).env("WATCHDOG_USEC", "100000").env("WATCHDOG_PID", "1");
+    assert!(command.status().unwrap().success());
+    assert_eq!(place.job(&id)["result"], serde_json::json!({}), "it saw what is meant for the worker");
+}
+
+#[test]
 fn systemd_hears_that_a_worker_is_ready_lives_and_stops() {
     let place = Place::new();
     let socket = UnixDatagram::bind(place.path("notify")).unwrap();

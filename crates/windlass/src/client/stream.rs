@@ -47,6 +47,9 @@ impl Client {
 
     /// Enqueues the jobs of an iterator as [`enqueue_stream`](Self::enqueue_stream) does, and takes them from it only as
     /// their answers are read. [`enqueue_all`](Self::enqueue_all) answers with one list instead.
+    ///
+    /// # Errors
+    /// (As its last item.) As [`enqueue`](Self::enqueue).
     pub fn enqueue_iter<I>(&self, jobs: I) -> impl Stream<Item = Result<Enqueued, Error>> + Send + use<I>
     where
         I: IntoIterator<IntoIter: Send + 'static, Item: Enqueue + 'static>,

@@ -30,7 +30,7 @@ use super::{
 /// | payload | at most 1 MiB | client |
 /// | lease | 10 s, renewed every third of it | server |
 /// | poison after | 3 crashes | server |
-/// | retry policy | Asynq's: n^4 + 15 + rand(30) * (n + 1) seconds | server |
+/// | wait after the n-th failure | Asynq's: (n-1)^4 + 15 + rand(30) * n seconds | server |
 /// | concurrency | 10 | server |
 /// | shutdown timeout | 25 s | server |
 /// | grace after a cancel or timeout | 5 s | server |

@@ -59,8 +59,8 @@ impl Crew {
             workers: TaskTracker::new(),
         });
         for _ in 0..workers {
-            let worker = crew.clone().work(capacity / (4 * workers));
-            env.spawn(crew.workers.track_future(worker));
+            let worker = AtWork { crew: crew.clone(), ended: false };
+            env.spawn(crew.workers.track_future(worker.work(capacity / (4 * workers))));
         }
         crew.workers.close();
         crew
@@ -120,10 +120,8 @@ impl Crew {
         self.has_parent && self.stop.is_cancelled()
     }
 
-    /// One worker: takes jobs and runs them until there will be no more.
-    async fn work(self: Arc<Self>, room_at_once: usize) {
-        let stop = self.stop.clone();
-        let mut stopped = pin!(stop.cancelled());
+    async fn run_all(&self, room_at_once: usize) {
+        let mut stopped = pin!(self.stop.cancelled());
         let mut freed = Freed { room: &self.room, places: 0, at_once: room_at_once.clamp(1, 32) };
         while let Some(mut job) = self.next(&mut freed, stopped.as_mut()).await {
             freed.add();
@@ -131,9 +129,6 @@ impl Crew {
             discard(job);
             // Jobs that never wait would keep the thread from everybody else.
             tokio::task::consume_budget().await;
-        }
-        if stop.is_cancelled() {
-            self.abort();
         }
     }
 
@@ -174,6 +169,29 @@ impl Crew {
             Some(job) => Next::Job(job),
             None if line.open => Next::Nothing,
             None => Next::Over,
+        }
+    }
+}
+
+/// One worker. When its runtime ends it is dropped, and takes the crew along: nobody else would ever run what waits, or
+/// make room for who wants to submit.
+struct AtWork {
+    crew: Arc<Crew>,
+    ended: bool,
+}
+
+impl AtWork {
+    /// Takes jobs and runs them until there will be no more.
+    async fn work(mut self, room_at_once: usize) {
+        self.crew.run_all(room_at_once).await;
+        self.ended = true;
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if !self.ended || self.crew.stop.is_cancelled() {
+            self.crew.abort();
         }
     }
 }

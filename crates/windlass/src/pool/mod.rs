@@ -32,6 +32,8 @@ use crate::env::Env;
 /// - [`drain`](Self::drain) lets everything end that was submitted, [`abort`](Self::abort) and a parent's
 ///   [token](Self::cancel_on) drop it; afterwards submitting is an error.
 /// - Dropping the pool is a drain that nobody waits for.
+/// - The workers live in the tokio runtime of the first call. When it ends, the pool is aborted: a pool in a `static` is
+///   no good for a second runtime, as each `#[tokio::test]` is one.
 ///
 /// Jobs are polled on the workers' tasks, so one that never awaits keeps a thread of the runtime busy: for such work
 /// there is [`submit_blocking`](Self::submit_blocking).
@@ -85,8 +87,8 @@ pub enum SubmitError {
     /// As many jobs are waiting as the pool has room for.
     #[error("the pool is full; wait for room with submit(), or give it more with WorkerPool::capacity")]
     Full,
-    /// The pool was drained or aborted, or its parent was cancelled.
-    #[error("the pool is stopped and takes no more jobs")]
+    /// The pool was drained or aborted, its parent was cancelled, or its runtime has ended.
+    #[error("the pool is stopped, or the runtime of its workers has ended; it takes no more jobs, make a new one")]
     Stopped,
 }
 

@@ -258,7 +258,7 @@ impl Server {
     /// [`Error::Config`] for what is set up wrongly, [`Error::Store`] when the store holds something that this program
     /// cannot read. A store that is away is no error, now or later: the server waits for it.
     pub async fn start(self) -> Result<RunningServer, Error> {
-        let (client, routes, plan, config) = self.check()?;
+        let (client, routes, plan, config) = self.checked()?;
         Core::start(client, routes, plan, config).await
     }
 
@@ -277,7 +277,27 @@ impl Server {
         ended
     }
 
-    fn check(self) -> Result<(Client, Routes, QueuePlan, Config), Error> {
+    /// Looks whether all is set up rightly, as [`start`](Self::start) does first, and starts nothing. For a program that
+    /// wants to know before it opens its store: the client may be of another one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), windlass::Error> {
+    /// use windlass::{Client, RawJob, Router, Server};
+    /// let router = Router::new().at("email:*", async |_: RawJob| windlass::Result::Ok(()));
+    /// let server = Server::new(&Client::open("memory:").await?, router).kind_concurrency("email:*", 0);
+    /// assert!(server.check().unwrap_err().to_string().contains("the concurrency of `email:*` is 0"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn check(self) -> Result<(), Error> {
+        self.checked().map(drop)
+    }
+
+    fn checked(self) -> Result<(Client, Routes, QueuePlan, Config), Error> {
         let invalid = |error: crate::job::InvalidJob| Error::Config(error.to_string());
         if self.config.slots == 0 {
             return Err(Error::Config("the concurrency is 0; a server runs at least one job at a time".into()));

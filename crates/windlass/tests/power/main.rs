@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use self::{
     check::{Found, Promised},
     disk::{Chance, Disk, Op},
-    work::Story,
+    work::{Story, Twist},
 };
 
 /// Points of the run that proves the promise; the controls and measurements need fewer.
@@ -43,7 +43,11 @@ fn number(name: &str) -> Option<usize> {
 }
 
 async fn story(synchronous: &str) -> Story {
-    work::record(synchronous, number("WINDLASS_POWER_ROUNDS").unwrap_or(40)).await
+    twisted(synchronous, Twist::None).await
+}
+
+async fn twisted(synchronous: &str, twist: Twist) -> Story {
+    work::record(synchronous, number("WINDLASS_POWER_ROUNDS").unwrap_or(40), twist).await
 }
 
 /// The points before and after each sync, then as many others as are wanted, evenly.
@@ -123,6 +127,20 @@ async fn at_full_nothing_acknowledged_is_lost_at_any_point() {
 async fn a_sync_that_does_nothing_is_caught() {
     let tally = cut(&story("full").await, false, CUTS_OF_A_CONTROL).await;
     assert!(tally.lossy + tally.damaged > 0, "{tally:?}");
+}
+
+#[tokio::test]
+async fn a_note_that_is_not_synced_is_caught() {
+    let tally = cut(&twisted("full", Twist::NotesUnsynced).await, true, CUTS_OF_A_CONTROL).await;
+    assert_eq!((tally.damaged, tally.wrong), (0, 0), "{tally:?}");
+    assert!(tally.lossy > 0 && tally.first.as_ref().is_some_and(|what| what.contains("was at")), "{tally:?}");
+}
+
+#[tokio::test]
+async fn a_group_that_becomes_a_job_in_two_steps_is_caught() {
+    let tally = cut(&twisted("full", Twist::FlushesInTwo).await, true, CUTS_OF_A_CONTROL).await;
+    assert_eq!((tally.damaged, tally.lossy), (0, 0), "{tally:?}");
+    assert!(tally.wrong > 0 && tally.first.as_ref().is_some_and(|what| what.contains("members")), "{tally:?}");
 }
 
 #[tokio::test]

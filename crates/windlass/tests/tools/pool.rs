@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use windlass::{
@@ -326,6 +327,97 @@ fn a_pool_that_is_dropped_still_runs_what_it_took() {
         drop(pool);
         assert_eq!(last.await, Ok(5));
     });
+}
+
+/// What it answers, or the test fails: on a real runtime, which nobody else would end.
+async fn answer<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(60 * SECOND, what).await.expect("it hangs")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+#[test]
+fn the_end_of_the_runtime_answers_those_that_run_and_those_that_wait() {
+    let (pool, dropped) = (WorkerPool::new(1).capacity(2), Counter::default());
+    let first = runtime();
+    let (running, waiting, mut results) = first.block_on(async {
+        let (jobs, results) = pool.results(10);
+        let running = pool.submit(pending::<()>()).await.unwrap();
+        let guard = OnDrop(dropped.clone());
+        let waiting = pool.submit(async move { drop(guard) }).await.unwrap();
+        jobs.submit(async {}).await.unwrap();
+        (running, waiting, results)
+    });
+    drop(first);
+    assert_eq!(dropped.get(), 1, "whoever waits holds on to nothing");
+    runtime().block_on(async {
+        assert_eq!(answer(running).await, Err(RunError::Aborted));
+        assert_eq!(answer(waiting).await, Err(RunError::Aborted));
+        assert_eq!(answer(results.next()).await.map(|finished| finished.result), Some(Err(RunError::Aborted)));
+        answer(pool.drain()).await;
+    });
+}
+
+#[test]
+fn a_pool_whose_runtime_has_ended_refuses_and_never_hangs() {
+    static POOL: std::sync::LazyLock<WorkerPool> = std::sync::LazyLock::new(|| WorkerPool::new(2).capacity(1));
+    runtime().block_on(async { assert_eq!(answer(POOL.submit(async { 1 }).await.unwrap()).await, Ok(1)) });
+    runtime().block_on(async {
+        for _ in 0..3 {
+            assert_eq!(answer(POOL.submit(async {})).await.unwrap_err(), SubmitError::Stopped);
+            assert_eq!(POOL.try_submit(async {}).unwrap_err(), SubmitError::Stopped);
+        }
+        answer(POOL.drain()).await;
+        answer(POOL.abort()).await;
+    });
+}
+
+#[test]
+fn who_waits_for_room_in_another_runtime_hears_of_the_end() {
+    let pool = std::sync::Arc::new(WorkerPool::new(1).capacity(1));
+    let (first, second) = (runtime(), runtime());
+    first.block_on(async {
+        let (began, has_begun) = oneshot::channel();
+        let running = async move {
+            began.send(()).unwrap();
+            pending::<()>().await;
+        };
+        pool.submit(running).await.unwrap();
+        has_begun.await.unwrap();
+        pool.submit(async {}).await.unwrap();
+    });
+    let ours = pool.clone();
+    let mut patient = Box::pin(async move { ours.submit(async {}).await.unwrap_err() });
+    second.block_on(async { assert!(futures_util::poll!(&mut patient).is_pending()) });
+    drop(first);
+    assert_eq!(second.block_on(answer(patient)), SubmitError::Stopped);
+}
+
+#[test]
+fn a_pool_that_is_first_used_when_its_runtime_ends_refuses() {
+    struct Late(std::sync::Arc<WorkerPool>, std::sync::mpsc::Sender<bool>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            // It may even be refused at once.
+            let taken = self.0.try_submit(async {}).ok();
+            let hangs = taken.is_some_and(|handle| handle.now_or_never().is_none());
+            self.1.send(hangs).unwrap();
+        }
+    }
+    let (told, hears) = std::sync::mpsc::channel();
+    let (pool, first) = (std::sync::Arc::new(WorkerPool::new(2)), runtime());
+    let late = Late(pool.clone(), told);
+    first.block_on(async {
+        tokio::spawn(async move {
+            let _late = late;
+            pending::<()>().await;
+        });
+    });
+    drop(first);
+    assert!(!hears.recv().unwrap(), "the handle never answers");
+    assert_eq!(runtime().block_on(answer(pool.submit(async {}))).unwrap_err(), SubmitError::Stopped);
 }
 
 #[test]

@@ -44,7 +44,13 @@ pub(super) struct Link {
 
 impl Link {
     /// A link that is not connected yet, and its loop.
-    pub(super) fn start(address: Address, env: &Env, waker: Waker) -> Result<Self> {
+    /// The ids that somebody asks Asynq's workers to cancel go to `cancels`.
+    pub(super) fn start(
+        address: Address,
+        env: &Env,
+        waker: Waker,
+        cancels: mpsc::UnboundedSender<String>,
+    ) -> Result<Self> {
         let client = Client::open(address.info.clone()).map_err(|error| unavailable(&address, &error))?;
         let (requests, asked) = mpsc::unbounded_channel();
         let connector = Connector {
@@ -55,7 +61,7 @@ impl Link {
             failures: 0,
             not_before: Monotonic::default(),
         };
-        let listener = Listener { client, address: address.clone(), env: env.clone(), waker };
+        let listener = Listener { client, address: address.clone(), env: env.clone(), waker, cancels };
         env.spawn_apart("redis", async move {
             tokio::select! {
                 () = connector.run(asked) => {}
@@ -186,12 +192,13 @@ impl Connector {
     }
 }
 
-/// Hears that something came into line, and tells those who wait in this process.
+/// Hears that something came into line, and tells those who wait in this process; and hears Asynq's cancels.
 struct Listener {
     client: Client,
     address: Address,
     env: Env,
     waker: Waker,
+    cancels: mpsc::UnboundedSender<String>,
 }
 
 impl Listener {
@@ -207,10 +214,17 @@ impl Listener {
     async fn listen(&self) -> Result<(), RedisError> {
         let mut hears = self.client.get_async_pubsub().await?;
         hears.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
+        let cancel = format!("{}:cancel", self.address.prefix);
+        hears.subscribe(&cancel).await?;
         self.waker.wake();
         let mut messages = hears.on_message();
-        while messages.next().await.is_some() {
-            self.waker.wake();
+        while let Some(message) = messages.next().await {
+            if message.get_channel_name() == cancel {
+                // Nobody listens once the store is closed.
+                let _ = self.cancels.send(message.get_payload().unwrap_or_default());
+            } else {
+                self.waker.wake();
+            }
         }
         Ok(())
     }

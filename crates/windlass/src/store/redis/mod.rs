@@ -22,7 +22,7 @@ use std::{
     collections::BTreeSet,
     future::Future,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -31,7 +31,8 @@ use ::redis::{Value, cmd};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
 
 use self::{
     address::Address,
@@ -86,8 +87,9 @@ impl RedisStore {
     async fn open_with(url: &str, env: Env, time: Time) -> Result<Self> {
         let address = Address::parse(url)?;
         let waker = Waker::new();
+        let (cancels, told) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            link: Link::start(address.clone(), &env, waker.clone())?,
+            link: Link::start(address.clone(), &env, waker.clone(), cancels)?,
             clock: Clock::new(env.clone(), time),
             address,
             env,
@@ -98,6 +100,7 @@ impl RedisStore {
             left: Mutex::default(),
         });
         ops::open::check(&shared).await?;
+        shared.env.spawn(heed_gos_cancels(Arc::downgrade(&shared), told));
         Ok(Self(shared))
     }
 
@@ -115,6 +118,17 @@ impl RedisStore {
             let _ = done.send(call.await);
         });
         answer.await.map_err(|_| StoreError::Unavailable("the call was interrupted".into()))?
+    }
+}
+
+/// Lets runs of this process hear of Asynq's cancels, as long as the store is open.
+async fn heed_gos_cancels(store: Weak<Shared>, mut told: mpsc::UnboundedReceiver<String>) {
+    while let Some(id) = told.recv().await {
+        let Some(store) = store.upgrade() else { return };
+        // A hint, as it is for Go's workers: it is not repeated.
+        if let Err(error) = ops::cancel::by_go(&store, &id).await {
+            debug!(%error, job.id = id, "a cancel of Go's was not heeded");
+        }
     }
 }
 

@@ -32,6 +32,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ADOPT "adopt.lua" true,
     ASK_FLUSH "ask_flush.lua" true,
     BEAT "beat.lua" false,
     BURY "bury.lua" true,
@@ -45,6 +46,7 @@ scripts! {
     FINISH "finish.lua" true,
     FLUSH "flush.lua" true,
     FORGET "forget.lua" true,
+    GOS_CANCEL "gos_cancel.lua" true,
     GROUPS "groups.lua" true,
     INBOX "inbox.lua" true,
     LEAVE "leave.lua" true,

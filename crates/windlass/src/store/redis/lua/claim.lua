@@ -25,6 +25,11 @@ for at = 1, many do
 end
 everything = many == 1 and not rules[1].exact and rules[1].text == '' and rules[1].room == math.huge
 
+-- A hash without a message is no job: its task was evicted, or Go wrote into one that had gone.
+local function is_there(id)
+  return call('HEXISTS', task(id), 'msg') == 1
+end
+
 -- More jobs of a kind that is not quick than there are slots would only wait there.
 local function has_room(kind, rule)
   return rule.room > 0 and (slots > 0 or quick[kind])
@@ -113,6 +118,12 @@ local paused = call('EXISTS', P .. 'paused') == 1
 local suspects, waiting, oldest = {}, -1, nil
 if not paused then
   suspects = head_of('suspect:', 'suspects')
+  for kind, head in pairs(suspects) do
+    if not is_there(head.id) then
+      leave_line(kind, true, head.id)
+      suspects[kind] = nil
+    end
+  end
   for _, head in pairs(suspects) do
     local f = call('HMGET', task(head.id), 'pending_since', 'x:p', 'x:c')
     local since = pending_at(f[1], f[2], f[3])
@@ -124,9 +135,10 @@ if not paused then
   if oldest then waiting = math.max(0, now - oldest.since) end
 end
 
-local picked = {}
+local picked, taken = {}, {}
 local function pick(id, kind, rule)
   picked[#picked + 1] = id
+  taken[id] = true
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -142,7 +154,7 @@ local function take_lines(front)
     end
     if not best then return end
     leave_line(best.kind, false, best.id)
-    if call('HGET', task(best.id), 'state') == 'queued' then pick(best.id, best.kind, best.rule) end
+    if is_there(best.id) and call('HGET', task(best.id), 'state') == 'queued' then pick(best.id, best.kind, best.rule) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -152,13 +164,16 @@ local function take_lines(front)
   end
 end
 
--- What stands in the list must be pending and have a message; anything else there is a ghost and falls out.
+-- What stands in the list must be pending, have a message and stand there once; anything else is a ghost and falls out.
 local function pending_kind(id)
+  if taken[id] then return nil end
   local f = call('HMGET', task(id), 'state', 'x:k')
+  if not is_there(id) then
+    call('DEL', task(id))
+    return nil
+  end
   if f[1] ~= 'pending' then return nil end
-  if f[2] then return f[2] end
-  local message = call('HGET', task(id), 'msg')
-  return message and kind_in(message)
+  return f[2] or kind_in(call('HGET', task(id), 'msg'))
 end
 
 -- As many as there are slots for, whatever their kinds: straight off the end of the list.

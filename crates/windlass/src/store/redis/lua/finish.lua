@@ -22,8 +22,17 @@ local function held(id, fence)
   return load(id)
 end
 
+-- What Go's cancel asks for: a failed attempt like any other, and Asynq's own pause before the next.
+local function as_go(id, job, verdict, value, text)
+  if verdict ~= 'cancel' or call('HGET', task(id), 'x:gc') ~= call('HGET', task(id), 'x:f') then return verdict, value, text end
+  local retried = retried_in(job.message)
+  if retried >= retry_in(job.message) then return 'bury', '1', 'exhausted' end
+  return 'retry', (retried ^ 4 + 15 + 15 * (retried + 1)) * 1000000, ''
+end
+
 local function apply(id, job, verdict, value, text, failure, ran)
   local f = call('HMGET', task(id), 'x:s', 'x:p', 'x:wish', 'x:sn')
+  verdict, value, text = as_go(id, job, verdict, value, text)
   local run = { waited = math.max(0, tonumber(f[1] or now) - tonumber(f[2] or now)), ran = tonumber(ran) }
   if f[3] and (verdict == 'retry' or verdict == 'snooze' or verdict == 'release') then verdict, text = 'cancel', f[3] end
   if verdict == 'complete' then

@@ -7,11 +7,12 @@ local removed, more = 0, 0
 
 -- Removes jobs whose score in a set is at most `due`, as long as Asynq's set still holds them under `word`.
 local function sweep(set, due, word)
-  for _, id in ipairs(call('ZRANGEBYSCORE', set, '-inf', int(due), 'LIMIT', 0, limit - removed + 1)) do
-    if removed >= limit then
-      more = 1
-      return
-    end
+  local room = limit - removed
+  local found = call('ZRANGEBYSCORE', set, '-inf', int(due), 'LIMIT', 0, room + 1)
+  -- Also when what was found are ids without a job, which are dropped and not counted.
+  if #found > room then more = 1 end
+  for _, id in ipairs(found) do
+    if removed >= limit then return end
     local there = call('HGET', task(id), 'state') == word
     call('ZREM', set, id)
     if there then

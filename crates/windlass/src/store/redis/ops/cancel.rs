@@ -18,6 +18,20 @@ pub(super) async fn add(store: &Shared, lease: &Lease, reason: &str) -> Result<(
     store.link.run(&tell).await.map(drop)
 }
 
+/// Go's inspector asks for a task to be cancelled. If a server of ours runs it, it hears of it by our log; Go says
+/// "context canceled" of such a run.
+pub(in super::super) async fn by_go(store: &Shared, id: &str) -> Result<()> {
+    let id = encode::id(id)?;
+    let held = store.held.lock().get(&id).cloned();
+    let Some(queue) = held else { return Ok(()) };
+    let fence = text(store.on(&queue, &scripts::GOS_CANCEL, [arg(&id)]).await?)?;
+    if fence.is_empty() {
+        return Ok(());
+    }
+    let args = vec!["add".into(), arg(&id), fence.into_bytes(), "context canceled".into()];
+    store.on_store(&scripts::CANCELS, args).await.map(drop)
+}
+
 pub(in super::super) async fn read(store: &Shared, after: Option<u64>) -> Result<CancelLog> {
     let after = after.map(|after| after.to_string()).unwrap_or_default();
     let answer = list(store.on_store(&scripts::CANCELS, vec!["read".into(), after.into_bytes()]).await?)?;

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{
-    Shared, arg, lease,
-    read::{FETCHED, fetch},
+    Shared, arg,
+    groups::group_names,
+    lease,
+    read::{FETCHED, census_of, fetch},
     reply::{list as values, number, odd, text},
     scripts,
 };
@@ -13,7 +15,7 @@ use crate::{
     store::Result,
 };
 
-/// The most jobs that one page looks at.
+/// The most jobs that one page looks at, and of those that Go brought in the most that get a place at once.
 const LOOKS_AT: usize = 10_000;
 const MOST: usize = 500;
 
@@ -29,6 +31,9 @@ pub(in super::super) async fn list(
         store.all_queues().await?.into_iter().filter(|queue| filter.queue.as_ref().is_none_or(|of| of == queue));
     let mut walk = Walk { store, lanes: Vec::new(), at: after.map_or(-1, |cursor| cursor.0) };
     for queue in queues {
+        if after.is_none() {
+            adopt(store, &queue).await?;
+        }
         walk.lanes.push(Lane { queue, ids: VecDeque::new(), at: walk.at, ended: false });
     }
     let mut page = JobPage::default();
@@ -46,6 +51,30 @@ pub(in super::super) async fn list(
         looked += chunk.len();
         page.items.extend(walk.fetch(&chunk).await?.into_iter().filter(|job| filter.matches(job)));
     }
+}
+
+/// Gives places to the jobs of a queue that have none, since Go brought them in: they come after those that are known.
+async fn adopt(store: &Shared, queue: &QueueName) -> Result<()> {
+    let there: u64 = census_of(store, queue).await?.by_state.iter().sum();
+    let mut count = redis::cmd("ZCARD");
+    count.arg(format!("{}x:index", store.queue_key(queue)));
+    if there <= u64::try_from(number(&store.link.run(&count).await?)?).unwrap_or(0) {
+        return Ok(());
+    }
+    let containers = ["pending", "active", "scheduled", "retry", "archived", "completed"].map(str::to_owned);
+    let groups = group_names(store, queue).await?.into_iter().map(|name| format!("g:{name}"));
+    for container in containers.into_iter().chain(groups) {
+        for from in (0..LOOKS_AT).step_by(MOST) {
+            let args = [container.clone().into_bytes(), arg(from), arg(MOST)];
+            let answer = values(store.on(queue, &scripts::ADOPT, args).await?)?;
+            let [top, looked] = answer.as_slice() else { return Err(odd("an adoption")) };
+            store.note_top(number(top)?);
+            if number(looked)? < MOST as i64 {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The jobs of several queues in one order.
@@ -100,13 +129,22 @@ impl Walk<'_> {
 
 impl Lane {
     async fn read(&mut self, store: &Shared) -> Result<()> {
+        // What is gone falls out of a stretch; one that has nothing left is not the end.
+        while self.ids.is_empty() && !self.ended {
+            self.read_stretch(store).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_stretch(&mut self, store: &Shared) -> Result<()> {
         let mut answer = values(store.on(&self.queue, &scripts::LIST, [arg(self.at), arg(MOST)]).await?)?.into_iter();
+        let looked = number(&answer.next().ok_or_else(|| odd("a listing"))?)?;
         while let Some(id) = answer.next() {
             let place = number(&answer.next().ok_or_else(|| odd("a listing"))?)?;
             self.ids.push_back((place, text(id)?));
             self.at = place;
         }
-        self.ended = self.ids.len() < MOST;
+        self.ended = looked < MOST as i64;
         Ok(())
     }
 }

@@ -41,18 +41,34 @@ pub(super) async fn fetch(store: &Shared, queue: &QueueName, ids: &[String]) -> 
 pub(in super::super) async fn census(store: &Shared) -> Result<Census> {
     let mut census = Census { now: store.env.wall(), ..Census::default() };
     for name in store.all_queues().await? {
-        let answer = list(store.on(&name, &scripts::CENSUS, []).await?)?;
-        let numbers = answer.iter().map(number).collect::<Result<Vec<_>>>()?;
-        let [now, removed, paused, states @ .., oldest] = numbers.as_slice() else { return Err(odd("a census")) };
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        let mut by_state = [0; 9];
-        by_state.iter_mut().zip(states).for_each(|(to, from)| *to = count(*from));
-        census.now = Timestamp::from_micros(*now);
-        census.removed += count(*removed);
-        let oldest_pending = (by_state[0] > 0 && *oldest != -1).then(|| Timestamp::from_micros(*oldest));
-        census.queues.push(QueueCensus { name, paused: *paused == 1, by_state, oldest_pending });
+        let counted = census_of(store, &name).await?;
+        census.now = counted.now;
+        census.removed += counted.removed;
+        let Counted { by_state, oldest_pending, paused, .. } = counted;
+        census.queues.push(QueueCensus { name, paused, by_state, oldest_pending });
     }
     // What Go brought in is counted from when it is there, so the sum always holds.
     census.enqueued = census.removed + census.queues.iter().flat_map(|queue| queue.by_state).sum::<u64>();
     Ok(census)
+}
+
+/// What one queue holds.
+pub(super) struct Counted {
+    now: Timestamp,
+    removed: u64,
+    paused: bool,
+    pub(super) by_state: [u64; 9],
+    oldest_pending: Option<Timestamp>,
+}
+
+pub(super) async fn census_of(store: &Shared, queue: &QueueName) -> Result<Counted> {
+    let answer = list(store.on(queue, &scripts::CENSUS, []).await?)?;
+    let numbers = answer.iter().map(number).collect::<Result<Vec<_>>>()?;
+    let [now, removed, paused, states @ .., oldest] = numbers.as_slice() else { return Err(odd("a census")) };
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let mut by_state = [0; 9];
+    by_state.iter_mut().zip(states).for_each(|(to, from)| *to = count(*from));
+    let oldest_pending = (by_state[0] > 0 && *oldest != -1).then(|| Timestamp::from_micros(*oldest));
+    let now = Timestamp::from_micros(*now);
+    Ok(Counted { now, removed: count(*removed), paused: *paused == 1, by_state, oldest_pending })
 }

@@ -2,6 +2,10 @@
 //! Where Go is missing this says so and checks nothing; in CI its absence fails.
 #![cfg(all(feature = "redis", feature = "testing"))]
 
+mod defects;
+mod fence;
+mod mixed;
+#[path = "../servers/mod.rs"]
 mod servers;
 
 use std::{
@@ -172,6 +176,7 @@ fn queue() -> QueueName {
     QueueName::new("q").expect("a queue")
 }
 
+/// Both sides, or the end of the test where Go is missing.
 macro_rules! both {
     () => {
         match Both::open().await {
@@ -180,6 +185,8 @@ macro_rules! both {
         }
     };
 }
+
+use both;
 
 #[tokio::test]
 async fn what_go_enqueues_rust_runs_and_go_sees_its_result() {

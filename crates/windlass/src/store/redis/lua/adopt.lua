@@ -1,0 +1,24 @@
+-- adopt.lua: gives places in the order of enqueueing to jobs that Go brought in, so that listings show them.
+-- ARGV: the container as Asynq names it (pending, active, scheduled, .., or g: and a group), from which rank, how many
+--   (at most 500)
+-- returns: the highest number given, how many ids were looked at
+-- guarantee: a job that has a place keeps it.
+local container, from, many = take(), tonumber(take()), tonumber(take())
+local ids
+if container == 'pending' or container == 'active' then
+  ids = call('LRANGE', P .. container, -from - many, -from - 1)
+else
+  ids = call('ZRANGE', P .. container, from, from + many - 1)
+end
+local fresh = {}
+for at = #ids, 1, -1 do
+  if not call('ZSCORE', X .. 'index', ids[at]) and call('HEXISTS', task(ids[at]), 'msg') == 1 then
+    fresh[#fresh + 1] = ids[at]
+  end
+end
+if #fresh == 0 then return { ARGV[4], #ids } end
+local place = rising('place', #fresh)
+for at, id in ipairs(fresh) do
+  call('ZADD', X .. 'index', place + at - 1, id)
+end
+return { int(place + #fresh - 1), #ids }
