@@ -45,8 +45,12 @@ impl Endpoints {
     }
 }
 
-async fn live() -> &'static str {
-    "ok\n"
+/// 200 as long as it can do its work at all, however the store is.
+async fn live(State(monitor): State<Monitor>) -> impl IntoResponse {
+    match monitor.health().failure {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(problem) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")),
+    }
 }
 
 /// 200 while it claims and the store answers, else 503; in both cases how the worker is.

@@ -263,6 +263,8 @@ impl ClientBuilder {
 const BULK: usize = 1000;
 /// How often an enqueue is tried when the store is away, each time with the same ids.
 const ENQUEUE_TRIES: u32 = 4;
+/// No new try after this long.
+const ENQUEUE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Opens the store that the URL names: `memory:` or `sqlite:path` (feature `sqlite`).
@@ -350,9 +352,15 @@ impl Client {
     async fn send(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
         let mut wait = Duration::from_millis(100);
         let mut tries = 1;
+        let began = self.0.env.monotonic();
         loop {
             match self.0.store.enqueue(jobs.clone()).await {
-                Err(error) if error.is_retryable() && tries < ENQUEUE_TRIES => {
+                // A store that has taken its time to say no has tried for long enough itself.
+                Err(error)
+                    if error.is_retryable()
+                        && tries < ENQUEUE_TRIES
+                        && self.0.env.monotonic().since(began) < ENQUEUE_PATIENCE =>
+                {
                     self.0.env.sleep(self.0.env.jittered(wait)).await;
                     wait *= 2;
                     tries += 1;

@@ -54,6 +54,9 @@ pub enum Error {
     /// A server or router is set up wrongly.
     #[error("{0}")]
     Config(String),
+    /// A part of a server panicked, and the server has shut down. Its jobs are safe and run elsewhere.
+    #[error("{0}; its jobs are safe and run elsewhere, or once it is started again")]
+    Panicked(Arc<str>),
     /// There is no job with this id: it was removed, or never there.
     #[error("job `{0}` is not in this store: it was removed, or never there")]
     NotFound(JobId),

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tracing::{info, warn};
 use windlass::{Client, DEFAULTS, KindFilter, Pattern, QueueName, RunningServer, Server, ServerId, StoreError};
@@ -95,6 +96,7 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     if app.config.kinds.is_empty() {
         return Err(Failure::config("no kind is configured, so there is nothing to run").help(EXAMPLE).into());
     }
+    make_room_for_files(flags.concurrency.or(app.config.concurrency).unwrap_or(DEFAULTS.concurrency));
     let groups = Groups::default();
     // Before a store is made of what may be a slip.
     set_up(&Client::open("memory:").await?, &app.config, &flags, &groups)?.check()?;
@@ -130,6 +132,21 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let reason = ended?;
     app.out.document(&Summary { server: id, reason }, || format!("ended: {reason:?}").to_lowercase())?;
     Ok(Exit::Ok)
+}
+
+/// A command takes three files of the worker, and some while it starts: raises the soft limit, as far as it may, if it is
+/// too low for as many commands as may run at once.
+fn make_room_for_files(slots: usize) {
+    let needed = 100 + 6 * slots as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if let Some(current) = limit.current
+        && current < needed
+    {
+        let current = limit.maximum.map_or(needed, |most| most.min(needed)).max(current);
+        if current < needed || setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit }).is_err() {
+            warn!(limit = current, needed, "so many jobs at once may need more open files; raise `ulimit -Hn`");
+        }
+    }
 }
 
 /// The queues and their weights: of the flags, else of the configuration, else `default` alone.
@@ -210,6 +227,7 @@ async fn until_ended(
         let wish = tokio::select! {
             biased;
             wish = signals.next() => wish,
+            problem = server.failed() => return Err(windlass::Error::Panicked(problem).into()),
             drained = &mut drained => return Ok(drained.map(|()| Reason::Drained)?),
         };
         match wish {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -53,6 +54,21 @@ async fn attempt(words: &[String], groups: &Groups, ctx: &JobContext) -> windlas
     process.outcome(status, ctx)
 }
 
+/// A host that has no file descriptor, process or memory left is no fault of the job: it is put off.
+fn cannot_start(program: &str, error: &io::Error) -> JobError {
+    let problem = format!("the command `{program}` cannot be started: {error}");
+    let wants = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    if !wants.contains(&error.raw_os_error()) {
+        return problem.into();
+    }
+    warn!(
+        problem,
+        "the host has no room for another command; the job is put off. Raise `ulimit -n` and `ulimit -u`, or \
+        lower the concurrency"
+    );
+    Err::<(), _>(problem).or_snooze(SNOOZE_TIME).expect_err("it is an error").into()
+}
+
 /// A command that runs.
 struct Process {
     child: Child,
@@ -75,8 +91,7 @@ impl Process {
             command.env_remove(name);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().map_err(|error| format!("the command `{}` cannot be started: {error}", words[0]))?;
+        let mut child = command.spawn().map_err(|error| cannot_start(&words[0], &error))?;
         let group = child.id().and_then(|id| groups.adopt(id)).ok_or("the command has no process id")?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Ok(Self {
@@ -204,5 +219,17 @@ fn name(signal: i32) -> &'static str {
         13 => " (SIGPIPE)",
         15 => " (SIGTERM)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_room_burns_no_attempt_and_a_missing_program_does() {
+        let says = |errno: Errno| format!("{:?}", cannot_start("a", &io::Error::from(errno)));
+        assert!(says(Errno::MFILE).contains("Snooze") && says(Errno::AGAIN).contains("Snooze"));
+        assert!(!says(Errno::NOENT).contains("Snooze"), "{}", says(Errno::NOENT));
     }
 }

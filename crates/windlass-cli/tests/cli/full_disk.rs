@@ -236,3 +236,25 @@ impl Drop for Worker {
         let _ = self.child.wait();
     }
 }
+
+/// The log is no work: a worker whose stderr is full, or whose reader has gone, goes on.
+#[test]
+fn a_log_that_cannot_be_written_costs_its_lines_and_nothing_else() {
+    let place = Place::new();
+    let config = place.file("config.toml", "[kinds.a]\nbuiltin = \"noop\"\n[kinds.f]\nbuiltin = \"fail\"");
+    for stderr in ["2>/dev/full", "2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}"] {
+        place.feed(&["enqueue", "--batch", "-"], "{\"kind\":\"a\"}\n".repeat(20).as_bytes()).expect(0);
+        place.run(&["enqueue", "f", "--max-retry", "0"]).expect(0);
+        let plain = place.command(&["work", "--config", &config, "--drain", "--log-level", "debug"]);
+        let words: Vec<String> = std::iter::once(plain.get_program())
+            .chain(plain.get_args())
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let mut shell = Command::new("bash");
+        shell.arg("-c").arg(format!("{} {stderr}", words.join(" ")));
+        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        feed(shell, b"").expect(0);
+    }
+    let stats = place.run(&["stats"]).expect(0).json();
+    assert_eq!((&stats["removed"], &stats["by_state"]["dead"]), (&40.into(), &2.into()));
+}

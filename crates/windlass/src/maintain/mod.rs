@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::server::core::Core;
+use crate::server::core::{Core, watched};
 
 /// Starts all of them.
 pub(crate) fn start(core: &Arc<Core>) -> Vec<JoinHandle<()>> {
     vec![
-        core.env.spawn(promoter::run(core.clone())),
-        core.env.spawn(rescuer::run(core.clone())),
-        core.env.spawn(pruner::run(core.clone())),
-        core.env.spawn(aggregator::run(core.clone())),
+        core.env.spawn(watched(core, "the promoter", promoter::run(core.clone()))),
+        core.env.spawn(watched(core, "the rescuer", rescuer::run(core.clone()))),
+        core.env.spawn(watched(core, "the pruner", pruner::run(core.clone()))),
+        core.env.spawn(watched(core, "the aggregator", aggregator::run(core.clone()))),
     ]
 }

@@ -265,12 +265,16 @@ impl Server {
     /// Runs until SIGTERM or SIGINT (a second one ends the process at once), then shuts down.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// As [`start`](Self::start); [`Error::Panicked`] when a part of the server panicked, and it shut down by itself.
     pub async fn run(self) -> Result<(), Error> {
         let server = self.start().await?;
-        super::shutdown_signal().await;
+        let ended = tokio::select! {
+            biased;
+            () = super::shutdown_signal() => Ok(()),
+            problem = server.failed() => Err(Error::Panicked(problem)),
+        };
         server.shutdown().await;
-        Ok(())
+        ended
     }
 
     /// Looks whether all is set up rightly, as [`start`](Self::start) does first, and starts nothing. For a program that

@@ -6,6 +6,7 @@
 //! - `maintain/` promotes, rescues and prunes; the same in every server.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
 use tracing::{error, info, warn};
@@ -85,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) store_up: AtomicBool,
     /// Why the store refuses to give jobs, as long as it does.
     refusal: Mutex<Option<StoreError>>,
+    /// Why the server has shut down by itself.
+    failure: Mutex<Option<Arc<str>>>,
     pub(crate) started_at: Timestamp,
     life: Course,
 }
@@ -113,6 +117,7 @@ impl Core {
             pace: Mutex::default(),
             store_up: AtomicBool::new(true),
             refusal: Mutex::new(None),
+            failure: Mutex::default(),
             started_at: env.wall(),
             life: Course::default(),
             client,
@@ -122,14 +127,15 @@ impl Core {
         let cancel_log = core.first_contact().await?;
         let mut slots = Vec::new();
         for _ in 0..core.config.slots {
-            slots.push(env.spawn(executor::slot(core.clone())));
+            slots.push(env.spawn(watched(&core, "a slot", executor::slot(core.clone()))));
         }
+        let keeper = watched(&core, "the keeper of leases", keeper::run(core.clone(), cancel_log));
         let reporting = vec![
-            env.spawn(finisher::run(core.clone())),
-            env.spawn(reporter::run(core.clone())),
-            env.spawn_apart("windlass-keeper", keeper::run(core.clone(), cancel_log)),
+            env.spawn(watched(&core, "the finisher", finisher::run(core.clone()))),
+            env.spawn(watched(&core, "the reporter", reporter::run(core.clone()))),
+            env.spawn_apart("windlass-keeper", keeper),
         ];
-        let mut loops = vec![env.spawn(dispatcher::run(core.clone(), plan))];
+        let mut loops = vec![env.spawn(watched(&core, "the dispatcher", dispatcher::run(core.clone(), plan)))];
         loops.extend(maintain::start(&core));
         Ok(RunningServer::new(core, Tasks { slots, loops, reporting }))
     }
@@ -170,6 +176,11 @@ impl Core {
         if before.is_none_or(|before| before.to_string() != error.to_string()) {
             error!(%error, "the store refuses to give jobs; trying again until it gives some");
         }
+    }
+
+    /// Why the server has shut down by itself, if it has.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().clone()
     }
 
     /// Why the store refuses to give jobs, if it does.
@@ -284,6 +295,25 @@ impl Core {
         let now = self.env.monotonic();
         for run in self.held.runs() {
             run.stop(cause.clone(), now, grace);
+        }
+    }
+}
+
+/// A part of the server. If it panics, the server cannot do its work any more: it shuts down and says why, instead of
+/// standing there with jobs that nobody runs.
+pub(crate) fn watched(
+    core: &Arc<Core>,
+    part: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let core = core.clone();
+    async move {
+        if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+            let problem = format!("{part} of the server panicked: {}", executor::panic_text(&*panic));
+            // First, since the log may be what panics.
+            core.failure.lock().get_or_insert_with(|| problem.as_str().into());
+            core.enter(Life::Stopping);
+            let _ = std::panic::catch_unwind(|| error!("{problem}; the server shuts down"));
         }
     }
 }

@@ -274,9 +274,11 @@ impl Core {
             _ => None,
         };
         let done = verdict == crate::job::Verdict::Complete;
-        // Of a job that goes at once nobody reads what it said.
-        let news = if done && job.spec.retention.is_zero() { Vec::new() } else { run.unanswered() };
-        run.fall_silent();
+        let mut news = run.fall_silent();
+        if done && job.spec.retention.is_zero() {
+            // Of a job that goes at once nobody reads what it said.
+            news.clear();
+        }
         let (then, result) = run.left(|left| (std::mem::take(&mut left.then), left.result.take()));
         Finish {
             lease: job.lease(),

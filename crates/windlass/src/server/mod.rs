@@ -60,6 +60,8 @@ pub struct Health {
     pub held: usize,
     /// The breakers of its kinds.
     pub breakers: Vec<BreakerInfo>,
+    /// Why it has shut down by itself: a part of it panicked.
+    pub failure: Option<Arc<str>>,
 }
 
 /// A server that runs beside the caller. Dropping it begins the shutdown without waiting for it.
@@ -138,6 +140,16 @@ impl RunningServer {
         core.store().outstanding(&queues, &config.kinds, &config.groups).await
     }
 
+    /// Resolves when the server has to shut down by itself, since a part of it panicked, and says which: a fault of
+    /// windlass, or of a subscriber to its log. Jobs are safe; end the process, so that whoever watches it starts another.
+    pub async fn failed(&self) -> Arc<str> {
+        self.core.reached(Life::Stopping).await;
+        match self.core.failure() {
+            Some(problem) => problem,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Claims no more; what it has goes on.
     pub fn quiet(&self) {
         self.core.enter(Life::Quiet);
@@ -173,6 +185,7 @@ fn health(core: &Core) -> Health {
         leaked: core.leaked(),
         held: core.held.len(),
         breakers: core.breakers(),
+        failure: core.failure(),
     }
 }
 

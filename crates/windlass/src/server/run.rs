@@ -279,13 +279,15 @@ impl Run {
         self.left.lock().said.as_mut().map(|said| said.for_the_finish()).unwrap_or_default()
     }
 
-    /// The run has ended: from here on it says nothing.
-    pub(crate) fn fall_silent(&self) {
+    /// The run has ended and says nothing from here on. What goes with the finish is taken in the same step, so that
+    /// nothing is lost in between.
+    pub(crate) fn fall_silent(&self) -> Vec<News> {
         let mut left = self.left.lock();
         left.silent = true;
-        if let Some(said) = &mut left.said {
-            said.close();
-        }
+        let Some(said) = &mut left.said else { return Vec::new() };
+        let last = said.for_the_finish();
+        said.close();
+        last
     }
 
     pub(crate) fn sit(&self, seat: Arc<Seat>) {

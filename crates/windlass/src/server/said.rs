@@ -91,9 +91,10 @@ impl Said {
         self.unanswered.clone()
     }
 
-    /// The run has ended: nothing more is said.
+    /// The run has ended: nothing more is said, and nobody hears of a checkpoint any more.
     pub(crate) fn close(&mut self) {
         self.closed = true;
+        self.waiters.clear();
     }
 
     /// The store has answered for everything up to this number; or never will, with this error.
@@ -136,7 +137,9 @@ mod tests {
         assert!(said.add(|news| news.say(line("c"))), "it has to come again");
         assert_eq!(numbers(&said.for_a_report(true)), [(1, 2)], "a repeat is the same");
         assert_eq!(numbers(&said.for_the_finish()), [(1, 2), (2, 1)]);
+        let mut waiter = said.checkpoint(Bytes::new()).unwrap().answered;
         said.close();
+        assert!(matches!(waiter.try_recv(), Err(oneshot::error::TryRecvError::Closed)), "it waits no longer");
         assert!(!said.add(|news| news.say(line("d"))));
         assert!(said.for_a_report(false).is_empty() && said.checkpoint(Bytes::new()).is_none());
     }

@@ -39,6 +39,7 @@ pub struct Faulty {
     hints: AtomicBool,
     lost_replies: Mutex<HashMap<Op, u32>>,
     held_back: watch::Sender<Vec<Op>>,
+    panics: Mutex<Vec<Op>>,
     calls: watch::Sender<HashMap<Op, u32>>,
     claims: Mutex<Vec<ClaimRequest>>,
 }
@@ -54,6 +55,7 @@ impl Faulty {
             hints: AtomicBool::new(true),
             lost_replies: Mutex::default(),
             held_back: watch::Sender::new(Vec::new()),
+            panics: Mutex::default(),
             calls: watch::Sender::new(HashMap::new()),
             claims: Mutex::default(),
         }
@@ -84,6 +86,11 @@ impl Faulty {
         self.lost_replies.lock().unwrap().insert(op, count);
     }
 
+    /// The store's code has a fault: the next such call panics.
+    pub fn panic_at(&self, op: Op) {
+        self.panics.lock().unwrap().push(op);
+    }
+
     /// Calls wait, before they are done, until they are let through.
     pub fn hold_back(&self, op: Op) {
         self.held_back.send_modify(|ops| ops.push(op));
@@ -110,6 +117,8 @@ impl Faulty {
 
     async fn call<T>(&self, op: Op, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.calls.send_modify(|calls| *calls.entry(op).or_default() += 1);
+        let panics = self.panics.lock().unwrap().extract_if(.., |panics| *panics == op).count() > 0;
+        assert!(!panics, "a fault in the store's code");
         if self.silent.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }

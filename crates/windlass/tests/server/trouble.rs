@@ -131,7 +131,34 @@ async fn a_payload_a_million_deep_is_dead_and_its_neighbours_run(place: Place) {
     running.shutdown().await;
 }
 
+async fn a_server_whose_part_panics_ends_and_says_so_and_its_jobs_run_elsewhere(place: Place) {
+    for op in [Op::Claim, Op::Finish, Op::Extend] {
+        let (client, line) = place.line();
+        let log = Log::new();
+        let slow = Router::new().at("x", |_: RawJob, ctx: JobContext| async move {
+            ctx.client().env().sleep(20 * SECOND).await;
+            ok(())
+        });
+        let running = server(&client, slow).on_event(log.listener()).start().await.unwrap();
+        assert_eq!(running.health().failure, None, "the control");
+        let id = place.add(job("x")).await;
+        log.wait(&id, EventKind::Started).await;
+        line.panic_at(op);
+        // The dispatcher asks for more.
+        place.add(job("x")).await;
+        let problem = tokio::time::timeout(MINUTE, running.failed()).await.expect("nobody notices");
+        assert!(problem.contains("panicked: a fault in the store's code"), "{op:?}: {problem}");
+        assert_eq!(running.health().failure, Some(problem));
+        assert!(!running.health().claiming);
+        running.shutdown().await;
+        let other = server(&place.client(), quick()).start().await.unwrap();
+        place.until_state(&id, JobState::Completed).await;
+        other.shutdown().await;
+    }
+}
+
 on_every_store! {
+    a_server_whose_part_panics_ends_and_says_so_and_its_jobs_run_elsewhere
     a_job_starts_within_the_poll_interval_though_no_hint_comes
     a_burst_of_hints_runs_every_job_and_does_not_make_a_claim_of_each
     claiming_resumes_by_itself_when_the_store_is_back

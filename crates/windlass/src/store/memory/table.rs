@@ -1,7 +1,9 @@
 //! The jobs of the memory store by number, in order of enqueueing: blocks of 1,024 places, so that a job costs no
 //! search and what was removed leaves nothing behind once its whole block is empty.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
 
 use super::Job;
 
@@ -10,10 +12,9 @@ const BLOCK: u64 = 1024;
 /// Jobs by their number.
 #[derive(Default)]
 pub(super) struct Table {
-    /// Those of the oldest job and after it; what is before it has been removed. An empty one in between is `None`.
-    blocks: VecDeque<Option<Block>>,
-    /// The number of the first block.
-    first: u64,
+    blocks: FxHashMap<u64, Block>,
+    /// The numbers of the blocks that are there, for those who go through all.
+    order: BTreeSet<u64>,
     next: u64,
 }
 
@@ -32,59 +33,40 @@ impl Table {
     pub(super) fn push(&mut self, job: Job) -> u64 {
         let seq = self.next;
         self.next += 1;
-        if self.blocks.is_empty() {
-            self.first = seq / BLOCK;
-        }
-        let place = (seq / BLOCK - self.first) as usize;
-        if place >= self.blocks.len() {
-            self.blocks.resize_with(place + 1, || None);
-        }
-        let block = self.blocks[place].get_or_insert_default();
+        let block = self.blocks.entry(seq / BLOCK).or_insert_with(|| {
+            self.order.insert(seq / BLOCK);
+            Block::default()
+        });
         block.places.resize_with((seq % BLOCK) as usize, || None);
         block.places.push(Some(Box::new(job)));
         block.filled += 1;
         seq
     }
 
-    fn place(&self, seq: u64) -> Option<usize> {
-        (seq / BLOCK).checked_sub(self.first).map(|place| place as usize)
-    }
-
     pub(super) fn get(&self, seq: u64) -> Option<&Job> {
-        let block = self.blocks.get(self.place(seq)?)?.as_ref()?;
-        block.places.get((seq % BLOCK) as usize)?.as_deref()
+        self.blocks.get(&(seq / BLOCK))?.places.get((seq % BLOCK) as usize)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, seq: u64) -> Option<&mut Job> {
-        let place = self.place(seq)?;
-        let block = self.blocks.get_mut(place)?.as_mut()?;
-        block.places.get_mut((seq % BLOCK) as usize)?.as_deref_mut()
+        self.blocks.get_mut(&(seq / BLOCK))?.places.get_mut((seq % BLOCK) as usize)?.as_deref_mut()
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<Box<Job>> {
-        let place = self.place(seq)?;
-        let slot = self.blocks.get_mut(place)?;
-        let block = slot.as_mut()?;
+        let block = self.blocks.get_mut(&(seq / BLOCK))?;
         let job = block.places.get_mut((seq % BLOCK) as usize)?.take()?;
         block.filled -= 1;
         if block.filled == 0 {
-            *slot = None;
-            while let Some(None) = self.blocks.front() {
-                self.blocks.pop_front();
-                self.first += 1;
-            }
+            self.blocks.remove(&(seq / BLOCK));
+            self.order.remove(&(seq / BLOCK));
         }
         Some(job)
     }
 
     /// The jobs from number `from` on.
     pub(super) fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Job)> {
-        let skipped = (from / BLOCK).saturating_sub(self.first);
-        let blocks = self.blocks.iter().enumerate().skip(usize::try_from(skipped).unwrap_or(usize::MAX));
-        blocks.flat_map(move |(place, block)| {
-            let number = self.first + place as u64;
-            let numbered = block.iter().flat_map(|block| block.places.iter().enumerate());
-            numbered.filter_map(move |(place, job)| {
+        let blocks = self.order.range(from / BLOCK..).filter_map(|number| Some((number, self.blocks.get(number)?)));
+        blocks.flat_map(move |(number, block)| {
+            block.places.iter().enumerate().filter_map(move |(place, job)| {
                 let seq = number * BLOCK + place as u64;
                 job.as_deref().filter(|_| seq >= from).map(|job| (seq, job))
             })
@@ -117,15 +99,14 @@ mod tests {
     #[test]
     fn a_block_goes_with_the_last_of_its_jobs_and_the_numbers_go_on() {
         let mut table = table(3 * BLOCK);
-        // Out of the middle first, so that what is in front holds its place.
         (BLOCK..2 * BLOCK).for_each(|seq| assert!(table.remove(seq).is_some()));
         assert!(table.get(BLOCK).is_none() && table.get_mut(BLOCK).is_none() && table.remove(BLOCK).is_none());
-        assert_eq!((table.blocks.len(), table.blocks[1].is_none()), (3, true));
+        assert_eq!((table.blocks.len(), table.order.len()), (2, 2));
         (0..BLOCK).for_each(|seq| assert!(table.remove(seq).is_some()));
-        assert_eq!((table.blocks.len(), table.first), (1, 2), "both are gone");
-        assert!(table.get(0).is_none(), "what was before the first block");
+        assert_eq!(table.order.iter().collect::<Vec<_>>(), [&2]);
+        assert!(table.get(0).is_none());
         (2 * BLOCK..3 * BLOCK).for_each(|seq| assert!(table.remove(seq).is_some()));
-        assert!(table.blocks.is_empty());
+        assert!(table.blocks.is_empty() && table.order.is_empty(), "one that is removed leaves nothing behind");
         assert_eq!(table.push(job()), 3 * BLOCK);
         assert!(table.get(3 * BLOCK).is_some());
     }
