@@ -63,6 +63,20 @@ impl Server {
         panic!("no redis-server starts; install it (`make setup`) or set TEST_REDIS_URL");
     }
 
+    /// On TLS alone, with this certificate and its key.
+    pub(crate) fn start_tls(cert: &str, key: &str) -> Self {
+        let files = format!("--tls-cert-file {cert} --tls-key-file {key} --tls-ca-cert-file {cert}");
+        for _ in 0..20 {
+            let port = free_port();
+            // The later word counts: no plain port.
+            let arguments = format!("--port 0 --tls-port {port} --tls-auth-clients no {files} --save ''");
+            if let Some(server) = Self::try_start(port, &arguments) {
+                return server;
+            }
+        }
+        panic!("no redis-server with TLS starts");
+    }
+
     /// On a port that may be another's by now.
     pub(crate) fn try_start(port: u16, arguments: &str) -> Option<Self> {
         let script = format!(

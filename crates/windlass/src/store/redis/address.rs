@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, io::tcp::TcpSettings};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates, io::tcp::TcpSettings,
+};
+use rustls::crypto::CryptoProvider;
 
 use crate::{
     job::DEFAULTS,
@@ -19,6 +22,8 @@ pub(super) struct Address {
     pub(super) timeout: Duration,
     /// How long dead and cancelled jobs are kept.
     pub(super) keep_failed: Duration,
+    /// Whom to trust that the server is itself, as PEM; none: those that the host trusts.
+    pub(super) ca: Option<Vec<u8>>,
     /// The URL without what is secret.
     pub(super) shown: String,
 }
@@ -33,6 +38,7 @@ impl Address {
             prefix: "asynq".into(),
             timeout: Duration::from_secs(5),
             keep_failed: DEFAULTS.keep_failed,
+            ca: None,
             shown: crate::store::redact(place),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -53,6 +59,24 @@ impl Address {
         Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }
 
+    /// What makes connections to it.
+    pub(super) fn client(&self) -> std::result::Result<Client, RedisError> {
+        if !matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Client::open(self.info.clone());
+        }
+        // The program may have chosen its own; if two of us are here at once, either will do.
+        if CryptoProvider::get_default().is_none() {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        match &self.ca {
+            None => Client::open(self.info.clone()),
+            Some(ca) => {
+                let trusted = TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+                Client::build_with_tls(self.info.clone(), trusted)
+            }
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let span = || {
             humantime::parse_duration(value)
@@ -66,6 +90,10 @@ impl Address {
                 )));
             }
             "timeout" => self.timeout = span()?,
+            "ca" if matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) => {
+                let unread = |error| StoreError::Invalid(format!("the certificates of `ca={value}`: {error}"));
+                self.ca = Some(std::fs::read(value).map_err(unread)?);
+            }
             "keep_failed" => self.keep_failed = span()?,
             "db" if matches!(self.info.addr(), ConnectionAddr::Unix(_)) => {
                 let db = value.parse().map_err(|_| StoreError::Invalid(format!("`db={value}` is no number")))?;
@@ -73,7 +101,7 @@ impl Address {
             }
             _ => {
                 return Err(StoreError::Invalid(format!(
-                    "a Redis URL has no parameter `{name}`; there are prefix, timeout, keep_failed and (unix sockets) db"
+                    "a Redis URL has no parameter `{name}`; there are prefix, timeout, keep_failed, (rediss) ca and (unix sockets) db"
                 )));
             }
         }
@@ -96,6 +124,14 @@ mod tests {
         assert_eq!(address.prefix, "asynq");
         assert_eq!(address.info.addr().to_string(), "localhost:6379");
         assert_eq!(address.keep_failed, Duration::from_secs(90 * 24 * 3600));
+    }
+
+    #[test]
+    fn certificates_are_for_tls_and_must_be_there() {
+        for bad in ["redis://h?ca=/etc/hosts", "rediss://h?ca=/nowhere.pem"] {
+            assert!(matches!(Address::parse(bad), Err(StoreError::Invalid(_))), "{bad}");
+        }
+        assert!(Address::parse("rediss://h?ca=/etc/hosts").unwrap().ca.is_some());
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Link {
         waker: Waker,
         cancels: mpsc::UnboundedSender<String>,
     ) -> Result<Self> {
-        let client = Client::open(address.info.clone()).map_err(|error| unavailable(&address, &error))?;
+        let client = address.client().map_err(|error| unavailable(&address, &error))?;
         let (requests, asked) = mpsc::unbounded_channel();
         let connector = Connector {
             client: client.clone(),
