@@ -255,6 +255,16 @@ pub async fn a_group_that_was_read_and_not_flushed_is_there_again(bench: Bench) 
     assert_eq!(again.iter().map(|member| member.read()).collect::<Vec<_>>(), [read[0].read()]);
 }
 
+pub async fn a_flush_that_changes_nothing_makes_no_queue(bench: Bench) {
+    bench.add(grouped()).await;
+    let read = members(&bench, "g").await;
+    assert!(matches!(flush(&bench, &flush_of(&bench, &read)).await, Flushed::Into(_)));
+    let late = into(&read, bench.job_of("digest", JobOptions::new().queue("elsewhere")));
+    assert_eq!(flush(&bench, &late).await, Flushed::Changed);
+    let queues = bench.census().await.queues;
+    assert_eq!(queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
 pub async fn flushes_at_once_take_each_member_once(bench: Bench) {
     for _ in 0..20 {
         bench.add(grouped().retention(HOUR)).await;

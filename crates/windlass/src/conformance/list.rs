@@ -232,6 +232,7 @@ macro_rules! __conformance_facts {
                 a_flush_of_a_member_that_left_meanwhile_changes_nothing,
                 a_flush_of_an_edited_member_changes_nothing,
                 a_flush_of_a_member_that_left_and_came_back_changes_nothing,
+                a_flush_that_changes_nothing_makes_no_queue,
                 a_group_that_was_read_and_not_flushed_is_there_again,
                 of_two_flushes_of_one_reading_the_second_changes_nothing,
                 flushes_at_once_take_each_member_once,

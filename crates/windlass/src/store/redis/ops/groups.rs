@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{
     Shared, arg, encode,
-    enqueue::{in_the_way_elsewhere, register, state_anywhere},
+    enqueue::{in_the_way_elsewhere, state_anywhere},
     finish::carry,
     record,
     reply::{list, number, odd, text},
@@ -97,7 +97,7 @@ pub(in super::super) async fn flush(store: &Shared, flush: &Flush) -> Result<Flu
         // Whether the members are still as they were read goes before whose id or key it is.
         return taken(store, flush, id, state).await;
     }
-    register(store, &into.spec.queue).await?;
+    // A queue is made known by what comes into it: this one has members, and another one gets its letter.
     let values = encode::values(into)?;
     let mut args = vec![arg(&flush.group.name)];
     let outside = into.spec.queue != *here;
