@@ -40,6 +40,10 @@ pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> R
             }
         }
     }
+    if claiming.again {
+        // It has renewed leases, so it is a sign of life like any renewal.
+        lease::pulse(store, request.lease, false).await?;
+    }
     let suspect_waiting = claiming.suspect.map(|(waiting, ..)| Duration::from_micros(waiting.unsigned_abs()));
     let suspect_waiting = suspect_waiting.filter(|_| claiming.fresh);
     Ok(Claim { jobs: claiming.jobs, suspect_waiting })
@@ -55,6 +59,8 @@ struct Claiming<'c> {
     jobs: Vec<Claimed>,
     /// Whether this claim has not been made before.
     fresh: bool,
+    /// Whether this very claim has been made before.
+    again: bool,
     /// Of each queue whether it gave all that it was asked for.
     full: Vec<bool>,
     /// The suspect that has waited longest: microseconds, its place in the order of enqueueing, its share.
@@ -71,6 +77,7 @@ impl<'c> Claiming<'c> {
             slots: i64::from(request.slots),
             jobs: Vec::new(),
             fresh: true,
+            again: false,
             full: vec![false; request.shares.len()],
             suspect: None,
         }
@@ -119,8 +126,12 @@ impl<'c> Claiming<'c> {
         let mut next = || answer.next().ok_or_else(|| odd("a claim"));
         next()?;
         self.store.note_top(number(&next()?)?);
-        if text(next()?)? != "new" {
-            self.fresh = false;
+        match &*text(next()?)? {
+            "new" => {}
+            standing => {
+                self.fresh = false;
+                self.again |= standing == "again";
+            }
         }
         next()?;
         let (waiting, suspect) = (number(&next()?)?, number(&next()?)?);
