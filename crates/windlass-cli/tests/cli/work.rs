@@ -94,21 +94,20 @@ fn sigint_lets_a_short_job_end_and_a_second_signal_aborts() {
 #[test]
 fn the_end_of_its_terminal_ends_it_cleanly_unless_it_is_to_outlive_it() {
     let place = Place::new();
-    let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &["--shutdown-timeout", "50ms"]);
+    let config = place.file("nap.toml", "[kinds.nap]\nbuiltin = \"sleep\"");
+    let plain = place.command(&["work", "--config", &config, "--shutdown-timeout", "50ms"]);
+    // Whoever runs these tests may ignore it, and then so would the worker.
+    let worker = Apart::start(under(&["env", "--default-signal=HUP"], &plain));
     let long = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
-    worker.event("started", &long);
-    worker.signal(Signal::HUP);
-    worker.event("released", &long);
-    worker.stop_after_signal();
+    while place.job(&long)["state"] != "running" {
+        std::thread::yield_now();
+    }
+    worker.ends_at(Signal::HUP);
     let job = place.job(&long);
     assert_eq!((&job["state"], &job["crashes"]), (&"pending".into(), &0.into()));
 
     let config = place.file("config.toml", NOOP);
-    let plain = place.command(&["work", "--config", &config]);
-    let mut nohup = Command::new("nohup");
-    nohup.arg(plain.get_program()).args(plain.get_args());
-    nohup.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let worker = Apart::start(nohup);
+    let worker = Apart::start(under(&["nohup"], &place.command(&["work", "--config", &config])));
     place.run(&["enqueue", "a", "--wait", "30s"]).expect(0);
     kill_process(worker.pid, Signal::HUP).unwrap();
     place.run(&["enqueue", "a", "--wait", "30s"]).expect(0);
@@ -234,6 +233,14 @@ fn a_worker_whose_events_nobody_reads_still_ends_by_a_signal() {
         assert!(worker.ended.try_recv().is_err(), "nobody has read its events");
     }
     worker.ends_at(Signal::TERM);
+}
+
+/// A command as another one runs it.
+fn under(runner: &[&str], plain: &Command) -> Command {
+    let mut command = Command::new(runner[0]);
+    command.args(&runner[1..]).arg(plain.get_program()).args(plain.get_args());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
 }
 
 /// A worker without events to read.
