@@ -284,7 +284,10 @@ impl Server {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), windlass::Error> {
     /// use windlass::{Client, RawJob, Router, Server};
-    /// let router = Router::new().at("email:*", async |_: RawJob| windlass::Result::Ok(()));
+    /// async fn send(_: RawJob) -> windlass::Result {
+    ///     Ok(())
+    /// }
+    /// let router = Router::new().at("email:*", send);
     /// let server = Server::new(&Client::open("memory:").await?, router).kind_concurrency("email:*", 0);
     /// assert!(server.check().unwrap_err().to_string().contains("the concurrency of `email:*` is 0"));
     /// # Ok(())
