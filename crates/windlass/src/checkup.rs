@@ -28,8 +28,9 @@ impl Client {
     /// Looks at the health of the store and of those who work on it. Bounded, however large the store is.
     ///
     /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
-    /// `reachable`, `writable`, `clock`, `servers`, `queues`, `ledger`, `handled`, `groups`, and those of the store (on SQLite `version`,
-    /// `wal`, `disk`, `durability`, `integrity`). A store that does not answer has the first one alone.
+    /// `reachable`, `writable`, `clock`, `ledger`, `servers`, `queues`, with a live server `handled` and `groups`, and
+    /// those of the store (on SQLite `version`, `wal`, `disk`, `durability`, `integrity`). A store that does not answer
+    /// has the first one alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -116,7 +117,8 @@ impl Client {
     }
 }
 
-/// Every job that ever came in is in a state or was removed.
+/// Every job that ever came in is in a state or was removed. A store that does not count what comes in (Redis, where Go
+/// brings jobs as well) adds the two up instead, and so has nothing to compare.
 fn ledger(census: &Census) -> Check {
     let there: u64 = census.queues.iter().flat_map(|queue| queue.by_state).sum();
     let found = format!("{} came in, {there} are there, {} were removed", census.enqueued, census.removed);

@@ -267,7 +267,8 @@ const ENQUEUE_TRIES: u32 = 4;
 const ENQUEUE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
-    /// Opens the store that the URL names: `memory:` or `sqlite:path` (feature `sqlite`).
+    /// Opens the store that the URL names: `memory:`, `sqlite:path` (feature `sqlite`) or `redis://host:port/db` (feature
+    /// `redis`).
     ///
     /// # Errors
     /// As [`store::open`].
@@ -300,7 +301,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value the job may not have; [`Error::Store`] when the store cannot take it. A store
-    /// that is away is tried again for about a second with the same id, so nothing is doubled.
+    /// that is away is tried again for about a second with the same id, so nothing is doubled; one that itself waited
+    /// two seconds or more for its turn (a write lock that somebody holds) is not asked again.
     pub async fn enqueue(&self, job: impl Enqueue) -> Result<Enqueued, Error> {
         self.enqueue_prepared(self.prepare(job)?).await
     }
