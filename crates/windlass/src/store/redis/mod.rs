@@ -2,7 +2,8 @@
 //! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
 //!
 //! - `address.rs`: the URL. `link.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
-//!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `reply.rs`: messages and answers.
+//!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`: messages
+//!   and answers.
 //! - `ops/`: the contract's calls, put together from scripts.
 //!
 //! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
@@ -12,6 +13,7 @@ mod clock;
 mod encode;
 mod link;
 mod ops;
+mod pack;
 mod record;
 mod reply;
 mod scripts;
@@ -41,7 +43,7 @@ use self::{
     scripts::Script,
 };
 use super::*;
-use crate::job::{GroupKey, GroupMember, Monotonic};
+use crate::job::{GroupKey, GroupMember, JobSpec, Monotonic};
 
 /// A store in a Redis (or Valkey) server, shared with Go's Asynq.
 pub struct RedisStore(Arc<Shared>);
@@ -57,10 +59,21 @@ struct Shared {
     top: AtomicI64,
     /// The queues that are known to be registered.
     queues: Mutex<BTreeSet<QueueName>>,
-    /// In which queue the jobs stand that this process holds.
-    held: Mutex<FxHashMap<JobId, QueueName>>,
+    /// The jobs that this process holds.
+    held: Mutex<FxHashMap<JobId, Held>>,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
+}
+
+/// A job that this process holds, as its claim was told.
+struct Held {
+    queue: QueueName,
+    spec: Arc<JobSpec>,
+    fence: Fence,
+    created: Timestamp,
+    waited: Duration,
+    /// It leaves nothing behind when it completes: no retention, no unique key.
+    plain: bool,
 }
 
 impl RedisStore {

@@ -1,4 +1,4 @@
-//! The scripts, one file an operation. Those on one queue begin with `lib.lua`.
+//! The scripts, one file an operation. Those on one queue begin with the parts of `lua/lib/` that they need.
 
 use std::sync::LazyLock;
 
@@ -16,11 +16,12 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident $file:literal $lib:literal,)*) => {
+    ($($name:ident $file:literal [$($part:literal)*],)*) => {
         $(
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                let lib = if $lib { include_str!("lua/lib.lua") } else { "" };
-                Script::new(format!("{lib}{}", include_str!(concat!("lua/", $file))))
+                Script::new(concat!(
+                    $(include_str!(concat!("lua/lib/", $part, ".lua")),)* include_str!(concat!("lua/", $file, ".lua")),
+                ).to_owned())
             });
         )*
 
@@ -32,38 +33,39 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADOPT "adopt.lua" true,
-    ASK_FLUSH "ask_flush.lua" true,
-    BEAT "beat.lua" false,
-    BURY "bury.lua" true,
-    CANCELS "cancels.lua" false,
-    CENSUS "census.lua" true,
-    CLAIM "claim.lua" true,
-    DELETE_MEMBERS "delete_members.lua" true,
-    ENQUEUE "enqueue.lua" true,
-    EXTEND "extend.lua" true,
-    FETCH "fetch.lua" true,
-    FINISH "finish.lua" true,
-    FLUSH "flush.lua" true,
-    FORGET "forget.lua" true,
-    GOS_CANCEL "gos_cancel.lua" true,
-    GROUPS "groups.lua" true,
-    INBOX "inbox.lua" true,
-    LEAVE "leave.lua" true,
-    LIST "list.lua" true,
-    LOOK "look.lua" true,
-    MEMBERS "members.lua" true,
-    OPERATE "operate.lua" true,
-    OUTBOX "outbox.lua" true,
-    PAUSE "pause.lua" true,
-    PROMOTE "promote.lua" true,
-    PRUNE "prune.lua" true,
-    PULSE "pulse.lua" false,
-    RECOVER "recover.lua" true,
-    REPORT "report.lua" true,
-    RESCUE "rescue.lua" true,
-    SCAN "scan.lua" true,
-    SERVERS "servers.lua" false,
-    TALLIES "tallies.lua" true,
-    UNDECLARED "undeclared.lua" true,
+    ADOPT "adopt" ["core"],
+    ASK_FLUSH "ask_flush" ["core"],
+    BEAT "beat" [],
+    BURY "bury" ["core" "message" "states" "stats" "ends"],
+    CANCELS "cancels" [],
+    CENSUS "census" ["core" "message" "states"],
+    CLAIM "claim" ["core" "message" "states"],
+    COMPLETE "complete" ["core" "stats"],
+    DELETE_MEMBERS "delete_members" ["core" "message" "states" "members"],
+    ENQUEUE "enqueue" ["core" "message" "states" "intake"],
+    EXTEND "extend" ["core"],
+    FETCH "fetch" ["core" "message" "states"],
+    FINISH "finish" ["core" "message" "states" "stats" "news" "ends" "intake"],
+    FLUSH "flush" ["core" "message" "states" "stats" "ends" "intake"],
+    FORGET "forget" ["core"],
+    GOS_CANCEL "gos_cancel" ["core"],
+    GROUPS "groups" ["core"],
+    INBOX "inbox" ["core" "message" "states" "intake"],
+    LEAVE "leave" ["core"],
+    LIST "list" ["core"],
+    LOOK "look" ["core" "message" "states" "intake"],
+    MEMBERS "members" ["core" "message" "members"],
+    OPERATE "operate" ["core" "message" "states" "stats" "ends"],
+    OUTBOX "outbox" ["core"],
+    PAUSE "pause" ["core"],
+    PROMOTE "promote" ["core" "message" "states"],
+    PRUNE "prune" ["core" "message" "states"],
+    PULSE "pulse" [],
+    RECOVER "recover" ["core" "message" "states" "stats" "ends"],
+    REPORT "report" ["core" "message" "states" "news"],
+    RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
+    SCAN "scan" ["core" "message" "states"],
+    SERVERS "servers" [],
+    TALLIES "tallies" ["core"],
+    UNDECLARED "undeclared" ["core"],
 }

@@ -3,8 +3,7 @@
 local oldest
 local function look(id)
   if not id then return end
-  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c')
-  local since = pending_at(f[1], f[2], f[3])
+  local since = came_at(id)
   if not oldest or since < oldest then oldest = since end
 end
 

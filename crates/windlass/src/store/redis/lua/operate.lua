@@ -19,7 +19,7 @@ if action == 'edit' then
 elseif code == 4 then
   -- A wish; the holder hears of it by the log.
   call('HSET', task(id), 'x:wish', text)
-  return { 4, call('HGET', task(id), 'x:f') or '0' }
+  return { 4, job.since and job.since:match('^%+(%d+)$') or '0' }
 end
 if action == 'delete' then
   leave(id, job.word, job.kind, job.suspect)

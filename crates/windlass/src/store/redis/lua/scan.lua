@@ -13,10 +13,9 @@ else
 end
 local answer = {}
 for at = #ids, 1, -1 do
-  local f = call('HMGET', task(ids[at]), 'x:k', 'pending_since', 'x:p', 'x:c')
-  local kind = f[1] or kind_in(call('HGET', task(ids[at]), 'msg') or '')
+  local kind = kind_in(call('HGET', task(ids[at]), 'msg') or '')
   answer[#answer + 1] = ids[at]
   answer[#answer + 1] = kind
-  answer[#answer + 1] = int(pending_at(f[2], f[3], f[4]))
+  answer[#answer + 1] = int(came_at(ids[at]))
 end
 return answer

@@ -6,7 +6,8 @@ use redis::Value;
 
 use super::{
     Shared, arg,
-    encode::{self, VALUES},
+    encode,
+    pack::Pack,
     record::holder,
     reply::{list, number, odd},
     scripts,
@@ -58,11 +59,12 @@ async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Re
     if !fresh.is_empty() {
         register(store, queue).await?;
     }
-    let mut args = vec![arg(fresh.len())];
+    let mut pack = Pack::default();
+    pack.list(fresh.len());
     for (job, _) in &fresh {
-        args.extend(encode::values(job)?);
+        pack.packed(&encode::packed(job)?);
     }
-    let mut answers = list(store.on(queue, &scripts::ENQUEUE, args).await?)?.into_iter();
+    let mut answers = list(store.on(queue, &scripts::ENQUEUE, [pack.bytes()]).await?)?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("an enqueue"));
     next()?;
     store.note_top(number(&next()?)?);
@@ -169,15 +171,12 @@ fn key_of(job: &NewJob) -> [Vec<u8>; 3] {
     [arg(&job.spec.id), mode.into(), key.into_bytes()]
 }
 
-/// The values of jobs that follow a finished one in its own queue; one whose id or key another queue holds is blank.
-pub(super) async fn followers(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<[Vec<u8>; VALUES]>> {
+/// Jobs that follow a finished one in its own queue, packed; one whose id or key another queue holds is blank.
+pub(super) async fn followers(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<Vec<u8>>> {
     let elsewhere = in_the_way_elsewhere(store, queue, jobs).await?;
-    let values = |(job, other): (&NewJob, &Option<Enqueued>)| {
-        let mut values = encode::values(job)?;
-        if other.is_some() {
-            values[0].clear();
-        }
-        Ok(values)
+    let packed = |(job, other): (&NewJob, &Option<Enqueued>)| match other {
+        Some(_) => Ok(Vec::new()),
+        None => encode::packed(job),
     };
-    std::iter::zip(jobs, &elsewhere).map(values).collect()
+    std::iter::zip(jobs, &elsewhere).map(packed).collect()
 }

@@ -17,4 +17,4 @@ pub(super) mod report;
 pub(super) mod scan;
 pub(super) mod tallies;
 
-use super::{Shared, arg, encode, record, reply, scripts};
+use super::{Held, Shared, arg, encode, pack, record, reply, scripts};
