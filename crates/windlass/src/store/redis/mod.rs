@@ -61,6 +61,8 @@ struct Shared {
     queues: Mutex<BTreeSet<QueueName>>,
     /// The jobs that this process holds.
     held: Mutex<FxHashMap<JobId, Held>>,
+    /// What comes in while other jobs of its queue are on their way.
+    gathered: Mutex<ops::gather::Gathered>,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
 }
@@ -110,6 +112,7 @@ impl RedisStore {
             top: AtomicI64::new(0),
             queues: Mutex::default(),
             held: Mutex::default(),
+            gathered: Mutex::default(),
             left: Mutex::default(),
         });
         ops::open::check(&shared).await?;
@@ -200,7 +203,7 @@ fn arg(value: impl ToString) -> Vec<u8> {
 #[async_trait]
 impl Store for RedisStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        self.whole(async move |store| ops::enqueue::enqueue(&store, &jobs).await).await
+        self.whole(async move |store| ops::enqueue::enqueue(store, jobs).await).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {

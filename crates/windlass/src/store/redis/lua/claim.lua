@@ -133,11 +133,11 @@ local function oldest_suspect()
   return oldest
 end
 
--- What was picked, and the message of each.
-local picked, messages = {}, {}
-local function pick(id, message, kind, rule)
+-- What was picked: ids, and the key and message of each.
+local picked, keys, messages = {}, {}, {}
+local function pick(id, message, kind, rule, key)
   picked[#picked + 1] = id
-  messages[id] = message
+  keys[id], messages[id] = key or task(id), message
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -167,14 +167,14 @@ end
 
 -- The message of what stands in the list. It must be pending, have a message and stand there once; anything else is a
 -- ghost, and falls out.
-local function pending_message(id)
+local function pending_message(id, key)
   if messages[id] then return nil end
-  local message = call('HGET', task(id), 'msg')
+  local message = call('HGET', key, 'msg')
   if not message then
-    call('DEL', task(id))
+    call('DEL', key)
     return nil
   end
-  return call('HGET', task(id), 'state') == 'pending' and message
+  return call('HGET', key, 'state') == 'pending' and message
 end
 
 -- Looks at the end of the list, and further if others stand in between; takes what it may, and leaves the others as
@@ -188,11 +188,12 @@ local function take_list()
       if #picked >= limit then break end
       looked = looked + 1
       local id = ids[at]
-      local message = pending_message(id)
+      local key = task(id)
+      local message = pending_message(id, key)
       local kind = message and kind_in(message)
       local rule = kind and rule_of(kind)
       if rule and has_room(kind, rule) then
-        pick(id, message, kind, rule)
+        pick(id, message, kind, rule, key)
         through, left = looked, #kept
       elseif kind then
         kept[#kept + 1] = id
@@ -215,11 +216,11 @@ end
 local function start(answer)
   local micros = rising('fence', 1)
   local fence, started = int(micros) .. '000', int(now)
-  local due, until_then = seconds + 30, int(mono + lease)
+  local due, until_then = int(seconds + 30), int(mono + lease)
   local go_leases, leases = {}, {}
   answer[2] = micros
   for place, id in ipairs(picked) do
-    local key = task(id)
+    local key = keys[id]
     local pending = moment_in(call('HGET', key, 'pending_since'))
     local more, kept, created = '', nil, nil
     if call('HLEN', key) > 3 then
@@ -249,7 +250,7 @@ if call('EXISTS', P .. 'paused') == 0 then
     local message = oldest and limit > 0 and call('HGET', task(oldest.id), 'msg')
     if message then
       leave_line(oldest.kind, true, oldest.id)
-      picked, messages[oldest.id] = { oldest.id }, message
+      picked, keys[oldest.id], messages[oldest.id] = { oldest.id }, task(oldest.id), message
     end
   elseif limit > 0 then
     local ours = call('EXISTS', X .. 'lines') == 1

@@ -1,12 +1,12 @@
 //! Brings jobs in: one script for each stretch of jobs of the same queue.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
+use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::{
-    Shared, arg,
-    encode,
+    Shared, arg, encode, gather,
     pack::Pack,
     record::holder,
     reply::{list, number, odd},
@@ -21,7 +21,33 @@ use crate::{
 const MOST: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
 
-pub(in super::super) async fn enqueue(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let queue = first.spec.queue.clone();
+    if jobs.iter().any(|job| is_foreign(job) || job.spec.queue != queue) {
+        return enqueue_in_turn(&store, &jobs).await;
+    }
+    if jobs.len() >= MOST {
+        return enqueue_at_once(&store, &jobs).await;
+    }
+    gather::enqueue(store, queue, jobs).await
+}
+
+/// Brings jobs of one queue in that nobody can be in the way of: the scripts travel one behind the other.
+pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    let mut chunks = Vec::new();
+    let mut left = jobs;
+    while !left.is_empty() {
+        let (chunk, rest) = left.split_at(stretch(left));
+        chunks.push(enqueue_chunk(store, &chunk[0].spec.queue, chunk));
+        left = rest;
+    }
+    let answers = try_join_all(chunks).await?;
+    store.waker.wake();
+    Ok(answers.into_iter().flatten().collect())
+}
+
+async fn enqueue_in_turn(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut answers = Vec::with_capacity(jobs.len());
     let mut left = jobs;
     while let Some(first) = left.first() {
