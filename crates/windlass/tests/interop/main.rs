@@ -2,6 +2,7 @@
 //! ours. Where Go is missing this says so and checks nothing; in CI its absence fails.
 #![cfg(all(feature = "redis", feature = "testing"))]
 
+mod archive;
 mod defects;
 mod fence;
 mod jobs;

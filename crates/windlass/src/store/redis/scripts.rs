@@ -16,11 +16,12 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident $file:literal $lib:literal,)*) => {
+    ($($name:ident $file:literal $lib:literal $($part:literal)?,)*) => {
         $(
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
                 let lib = if $lib { include_str!("lua/lib.lua") } else { "" };
-                Script::new(format!("{lib}{}", include_str!(concat!("lua/", $file))))
+                let part = concat!($(include_str!(concat!("lua/", $part)))?);
+                Script::new(format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
             });
         )*
 
@@ -59,7 +60,7 @@ scripts! {
     PROMOTE "promote.lua" true,
     PRUNE "prune.lua" true,
     PULSE "pulse.lua" false,
-    RECOVER "recover.lua" true,
+    RECOVER "recover.lua" true "ended.lua",
     REPORT "report.lua" true,
     RESCUE "rescue.lua" true,
     SCAN "scan.lua" true,

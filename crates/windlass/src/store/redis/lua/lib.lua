@@ -184,7 +184,7 @@ end
 
 -- States ---------------------------------------------------------------------------------------------------------
 
-local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7 }
+local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7, ['x:dead'] = 7 }
 
 -- The code of a job's state, or nil if there is no such job. A hash without a message is no job.
 local function state_of(id)
@@ -193,7 +193,7 @@ local function state_of(id)
   local code = CODES[job[1]]
   -- Ours to archive as cancelled; Go may have run and archived it since, at another second.
   if code == 7 and job[2] == '8' then
-    local archived = tonumber(call('ZSCORE', P .. 'archived', id) or -1)
+    local archived = tonumber(call('ZSCORE', P .. job[1], id) or -1)
     if archived == math.floor(tonumber(job[3]) / 1000000) then code = 8 end
   end
   return code
@@ -290,7 +290,7 @@ local function leave(id, word, kind, suspect)
   elseif word == 'completed' then
     call('ZREM', X .. 'ended:6', id)
     call('ZREM', X .. 'expire', id)
-  elseif word == 'archived' then
+  elseif word == 'archived' or word == 'x:dead' then
     call('ZREM', X .. 'ended:7', id)
     call('ZREM', X .. 'ended:8', id)
   elseif word == 'aggregating' then
