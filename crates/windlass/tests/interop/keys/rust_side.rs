@@ -68,6 +68,7 @@ impl RustSide {
             Step::Edit(id, payload) => self.operate(id, Action::Edit { payload: payload.into() }).await,
             Step::Flush(group) => self.flush(group).await,
             Step::Prune(id) => {
+                self.score("asynq:{q}:completed", id);
                 self.score("asynq:{q}:x:expire", id);
                 let pruned = self.both.store.prune(&Prune::Expired, 10).await.expect("prune");
                 assert_eq!(pruned.removed, 1);
