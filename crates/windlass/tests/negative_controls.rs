@@ -239,6 +239,11 @@ async fn a_prune_without_a_limit_is_caught() {
 }
 
 #[tokio::test]
+async fn an_archive_that_is_trimmed_is_caught() {
+    caught_over(&["prune::thousands_of_dead_jobs_are_all_kept_and_can_be_redriven"], TrimsDead).await;
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_knows_is_caught() {
     let facts = [
         "unique::a_key_is_held_while_its_job_waits_runs_retries_or_snoozes",

@@ -317,6 +317,7 @@ macro_rules! __conformance_facts {
                 older_jobs_go_by_state_and_by_when_they_ended,
                 older_than_nothing_is_all_that_ended,
                 a_prune_goes_in_chunks_and_says_when_there_is_more,
+                thousands_of_dead_jobs_are_all_kept_and_can_be_redriven,
                 thousands_that_expire_at_once_go_in_steps_between_which_others_work,
                 what_was_pruned_counts_as_removed,
                 statistics_outlive_their_jobs,

@@ -96,6 +96,31 @@ pub async fn a_prune_goes_in_chunks_and_says_when_there_is_more(bench: Bench) {
     assert_eq!(prune(&bench, &Prune::Expired, 10).await, Pruned { removed: 5, more: false });
 }
 
+/// More than Asynq keeps of its archived tasks.
+pub async fn thousands_of_dead_jobs_are_all_kept_and_can_be_redriven(bench: Bench) {
+    let (count, step) = (10_500, 500);
+    let mut first = None;
+    for _ in 0..count / step {
+        bench.enqueue((0..step).map(|_| bench.job(JobOptions::new())).collect()).await;
+        let claimed = bench.claim(step).await;
+        first.get_or_insert_with(|| claimed[0].spec.id.clone());
+        let bury = |job: &crate::store::Claimed| report(job.lease(), Verdict::Bury(DeadReason::Poison));
+        bench.store.finish(claimed.iter().map(bury).collect()).await.expect("finish");
+        bench.clock.advance(SECOND);
+        assert!(bench.rescue().await.is_empty());
+    }
+    let dead = |census: crate::store::Census| census.queues[0].by_state[State::Dead.code() as usize];
+    assert_eq!(dead(bench.census().await), u64::from(count));
+    let first = first.expect("a job");
+    let record = bench.record(&first).await;
+    assert_eq!((record.state, record.reason.as_deref()), (State::Dead, Some("poison")));
+    bench.operate(&first, crate::decide::operate::Action::Redrive).await;
+    assert_eq!(bench.claim_one().await.spec.id, first);
+    let all = prune(&bench, &older(std::time::Duration::ZERO, &[State::Dead]), count).await;
+    assert_eq!(all, Pruned { removed: u64::from(count) - 1, more: false });
+    assert_eq!(dead(bench.census().await), 0);
+}
+
 pub async fn thousands_that_expire_at_once_go_in_steps_between_which_others_work(bench: Bench) {
     let (count, step) = (3000, 500);
     let jobs = (0..count).map(|_| bench.job(JobOptions::new().retention(HOUR))).collect();

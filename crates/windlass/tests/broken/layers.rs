@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use windlass::{
-    JobFilter, JobId, JobRecord, JobState as State, Lease, NewJob, ServerId, StoreError, Unique, UniqueMode, Verdict,
+    Action, JobFilter, JobId, JobRecord, JobState as State, Lease, NewJob, ServerId, StoreError, Unique, UniqueMode,
+    Verdict,
     store::{
         Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Promoted, Prune, Pruned, RescueRules,
         Rescued, Result,
@@ -111,6 +112,22 @@ broken! {
                 true => Ok(Rescued::default()),
                 false => self.0.rescue(rules).await,
             }
+        }
+    }
+
+    /// Keeps no more than nine thousand dead jobs, as a server of Go's trims an archive.
+    TrimsDead {
+        async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
+            let mut dead = JobFilter::default();
+            dead.states = vec![State::Dead];
+            let counts = self.0.census().await?.queues.iter().map(|queue| queue.by_state).fold(0, |sum, states| {
+                sum + states[State::Dead.code() as usize]
+            });
+            let over = u32::try_from(counts.saturating_sub(9_000)).unwrap_or(u32::MAX);
+            for job in self.0.list(&dead, None, over).await?.items {
+                self.0.operate(&job.spec.id, &Action::Delete).await?;
+            }
+            self.0.rescue(rules).await
         }
     }
 

@@ -14,17 +14,17 @@ use crate::{Both, both};
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Both {
-    fn redis(&self) -> redis::Connection {
+    pub(crate) fn redis(&self) -> redis::Connection {
         redis::Client::open(&*self.url).expect("a URL").get_connection().expect("a connection")
     }
 
     /// Asynq's lease of a task runs out although its worker goes on, as when the worker's host sleeps.
-    fn let_gos_lease_lapse(&self, id: &str) {
+    pub(crate) fn let_gos_lease_lapse(&self, id: &str) {
         let mut put = redis::cmd("ZADD");
         put.arg("asynq:{q}:lease").arg(1).arg(id).exec(&mut self.redis()).expect("a score");
     }
 
-    async fn sweep(&self) {
+    pub(crate) async fn sweep(&self) {
         let rules = RescueRules { poison_after: 3, lease: Duration::from_secs(10), limit: 100, ran_late: false };
         self.store.rescue(&rules).await.expect("rescue");
     }

@@ -96,13 +96,20 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
             record.cancel_requested = row.text("x:wish").map(Into::into);
         }
         State::Completed | State::Dead | State::Cancelled => {
-            record.reason = row.text("x:why").map(Into::into);
             let of_go = if state == State::Completed { completed } else { row.score("score") };
-            record.completed_at = row.at("x:d").or(of_go);
+            // What we noted of an earlier end says nothing of one that Go has brought about since.
+            let ours =
+                row.at("x:d").filter(|at| state == State::Completed || of_go.is_none_or(|end| same_second(*at, end)));
+            record.reason = row.text("x:why").filter(|_| ours.is_some()).map(Into::into);
+            record.completed_at = ours.or(of_go);
         }
         _ => {}
     }
     Ok((record, row.number("place").unwrap_or(i64::MAX)))
+}
+
+fn same_second(one: Timestamp, other: Timestamp) -> bool {
+    one.as_micros().div_euclid(1_000_000) == other.as_micros().div_euclid(1_000_000)
 }
 
 /// Our history of errors, and the one error that Asynq keeps if Go has written it.

@@ -33,7 +33,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADOPT "adopt" ["core"],
+    ADOPT "adopt" ["core" "message" "states"],
     ASK_FLUSH "ask_flush" ["core"],
     BEAT "beat" [],
     BURY "bury" ["core" "message" "states" "stats" "ends"],
@@ -61,7 +61,7 @@ scripts! {
     PROMOTE "promote" ["core" "message" "states"],
     PRUNE "prune" ["core" "message" "states"],
     PULSE "pulse" [],
-    RECOVER "recover" ["core" "message" "states" "stats" "ends"],
+    RECOVER "recover" ["core" "message" "states" "stats" "ends" "ended"],
     REPORT "report" ["core" "message" "states" "news"],
     RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
     SCAN "scan" ["core" "message" "states"],

@@ -1,5 +1,5 @@
 -- adopt.lua: gives places in the order of enqueueing to jobs that Go brought in, so that listings show them.
--- ARGV: the container as Asynq names it (pending, active, scheduled, .., or g: and a group), from which rank, how many
+-- ARGV: the container as Asynq names it (pending, active, scheduled, .., x:dead, or g: and a group), from which rank, how many
 --   (at most 500)
 -- returns: the highest number given, how many ids were looked at
 -- guarantee: a job that has a place keeps it.

@@ -38,5 +38,5 @@ return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
   call('LLEN', P .. 'pending') + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
-  math.max(0, call('ZCARD', P .. 'archived') - cancelled), cancelled, oldest and int(oldest) or '-1',
+  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') - cancelled), cancelled, oldest and int(oldest) or '-1',
 }

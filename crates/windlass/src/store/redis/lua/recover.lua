@@ -1,22 +1,27 @@
--- recover.lua: takes over what a Go worker held and lost, by Asynq's own rules, and drops ids that stand in Asynq's
--- lists without a job.
--- ARGV: the most leases to look at (at most 500)
--- returns: how many jobs were taken over
+-- recover.lua: takes over what a Go worker held and lost, by Asynq's own rules; drops ids that stand in Asynq's
+-- lists without a job; makes room among the archived.
+-- ARGV: the most entries to look at (at most 500)
+-- returns: how many jobs were taken over, 1 if there is more to do now
 -- guarantee: only what Asynq's lease has let go for 30 s and no claim of ours holds. An active id without a lease gets
--- one that has run out now; one that stands twice, and a lease of a job that is not active, go at once.
--- why: Asynq's recoverers do the same once a minute, but none runs where no Go server is left.
-local limit, taken = tonumber(take()), 0
+-- one that has run out now; one that stands twice, and a lease of a job that is not active, go at once. The oldest of
+-- more than 9,000 archived jobs, and those of 80 days, move to `x:dead`, where Asynq trims nothing.
+-- why: Asynq's recoverers do the same once a minute, but none runs where no Go server is left. Its servers delete
+-- archived tasks beyond 10,000 and those of 90 days, without asking whose they are. Under the state word `x:dead` Go
+-- still runs, deletes and archives a job: it makes the key of the set from the word.
+local room, taken = tonumber(take()), 0
+local MOST_ARCHIVED, OLDEST_ARCHIVED = 9000, seconds - 80 * 86400
 
 -- Lists and leases are of the same length where all is well.
 local function heal()
   local seen = {}
-  for _, id in ipairs(call('LRANGE', P .. 'active', -limit, -1)) do
+  for _, id in ipairs(call('LRANGE', P .. 'active', -math.floor(room / 2), -1)) do
     if seen[id] then
       call('LREM', P .. 'active', -1, id)
     elseif not call('ZSCORE', P .. 'lease', id) then
       call('ZADD', P .. 'lease', seconds, id)
     end
     seen[id] = true
+    room = room - 1
   end
 end
 
@@ -48,11 +53,34 @@ local function recover(id)
   taken = taken + 1
 end
 
+-- The oldest stand first, so those that are too many and those that are too old are one stretch.
+local function make_room()
+  local over = call('ZCARD', P .. 'archived') - MOST_ARCHIVED
+  local much = math.max(over, call('ZCOUNT', P .. 'archived', '-inf', OLDEST_ARCHIVED))
+  local many = math.min(much, room)
+  if many < 1 then return much > 0 end
+  local found = call('ZRANGE', P .. 'archived', 0, many - 1, 'WITHSCORES')
+  for at = 1, #found, 2 do
+    local id = found[at]
+    call('ZREM', P .. 'archived', id)
+    -- An id without a task, or one whose task is elsewhere, is dropped.
+    local f = call('HMGET', task(id), 'state', 'msg')
+    if f[2] and is_archived(id, f[1]) then
+      call('ZADD', P .. 'x:dead', found[at + 1], id)
+      call('HSET', task(id), 'state', 'x:dead')
+    end
+  end
+  return much > many
+end
+
 if call('LLEN', P .. 'active') ~= call('ZCARD', P .. 'lease') then heal() end
-for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', seconds - 30, 'LIMIT', 0, limit)) do
+local lapsed = call('ZRANGEBYSCORE', P .. 'lease', '-inf', seconds - 30, 'LIMIT', 0, math.floor(room / 2))
+for _, id in ipairs(lapsed) do
   local since = call('HGET', task(id), 'pending_since')
   if not (since and since:sub(1, 1) == '+' and call('ZSCORE', X .. 'lease', id)) then recover(id) end
 end
+room = room - #lapsed
+local more = make_room()
 write_counts()
 if taken > 0 then wake() end
-return taken
+return { taken, more and 1 or 0 }

@@ -15,6 +15,8 @@ use crate::{
 };
 
 const MOST: usize = 500;
+/// The most steps of one recovery of a queue; the next recovery goes on.
+const ROUNDS: usize = 40;
 
 /// Stamps the store (or, with a lease of zero, only looks at its clock); says whether lapsed leases may be taken.
 pub(super) async fn pulse(store: &Shared, lease: Duration, ran_late: bool) -> Result<bool> {
@@ -96,13 +98,25 @@ pub(in super::super) async fn rescue(store: &Shared, rules: &RescueRules) -> Res
         carry(store, &queue).await?;
         if may_rescue {
             rescue_from(store, &queue, rules, &mut rescued).await?;
-            store.on(&queue, &scripts::RECOVER, [arg(MOST)]).await?;
+            recover(store, &queue).await?;
         }
     }
     if !rescued.jobs.is_empty() {
         store.waker.wake();
     }
     Ok(rescued)
+}
+
+/// Takes over what Go left behind, and makes room among the archived.
+async fn recover(store: &Shared, queue: &QueueName) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let answer = list(store.on(queue, &scripts::RECOVER, [arg(MOST)]).await?)?;
+        let [_, more] = answer.as_slice() else { return Err(odd("a recovery")) };
+        if number(more)? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn rescue_from(store: &Shared, queue: &QueueName, rules: &RescueRules, rescued: &mut Rescued) -> Result<()> {

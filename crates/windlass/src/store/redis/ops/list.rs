@@ -61,7 +61,7 @@ async fn adopt(store: &Shared, queue: &QueueName) -> Result<()> {
     if there <= u64::try_from(number(&store.link.run(&count).await?)?).unwrap_or(0) {
         return Ok(());
     }
-    let containers = ["pending", "active", "scheduled", "retry", "archived", "completed"].map(str::to_owned);
+    let containers = ["pending", "active", "scheduled", "retry", "archived", "x:dead", "completed"].map(str::to_owned);
     let groups = group_names(store, queue).await?.into_iter().map(|name| format!("g:{name}"));
     for container in containers.into_iter().chain(groups) {
         for from in (0..LOOKS_AT).step_by(MOST) {

@@ -12,7 +12,7 @@ use crate::{
     store::{Prune, Pruned, Result},
 };
 
-const MOST: u64 = 500;
+const MOST: u64 = 350;
 /// How long a server's last claim is remembered, and that it left: longer than any call of it is under way.
 const KEEP_CLAIMS: Duration = Duration::from_secs(24 * 3600);
 const KEEP_LEFT: Duration = Duration::from_secs(60);

@@ -66,6 +66,16 @@ local function stand_elsewhere(id, kind, more)
   return true
 end
 
+-- Takes an id out of wherever it stands: what stood under it was no job, or had been removed (see marks.lua).
+local function take_off(id)
+  for _, list in ipairs({ 'pending', 'active' }) do
+    call('LREM', P .. list, 0, id)
+  end
+  for _, set in ipairs({ 'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:deleted', 'x:lease', 'x:due' }) do
+    call('ZREM', P .. set, id)
+  end
+end
+
 -- Makes a job durable under the number `place`, or answers who is in its way. `take_in` must follow.
 local function enqueue(job, place)
   local id, kind, more = job[1], job[3], job[4] or NOTHING
@@ -74,7 +84,10 @@ local function enqueue(job, place)
   if there or more.mode then
     local other = in_the_way(id, more.mode, more.key)
     if other then return other end
-    if there then call('DEL', key) end
+    if there then
+      call('DEL', key)
+      take_off(id)
+    end
   end
   call('HSET', key, 'msg', job[2], 'state', 'pending', 'pending_since', PENDING_SINCE)
   if job[4] then keep_more(id, more) end

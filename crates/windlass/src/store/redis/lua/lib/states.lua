@@ -7,19 +7,22 @@
 --   x:a number of the last run that ended here   x:f its fence   x:fx, x:cr, x:sn failures beyond Asynq's, crashes, snoozes
 --   x:o, x:pr, x:t, x:rt, x:uk options, priority, tenant, retention below a second, unique key   x:sus 1: a suspect
 --   x:e, x:em, x:lg, x:ln, x:pf, x:pm, x:ck, x:said errors, log, progress, checkpoint (see news.lua)   x:v group version
+--   x:gone, x:g.. a mark and what it changed (see marks.lua)
 --   x:d, x:end, x:why, x:wish, x:gc, x:in the end and its reason, wishes to cancel, the job a member went into
 -- Moments are microseconds.
 
-local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7 }
+local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7, ['x:dead'] = 7 }
 
 -- The code of a job's state, or nil if there is no such job. A hash without a message is no job.
 local function state_of(id)
-  local job = call('HMGET', task(id), 'state', 'x:end', 'x:d')
+  local job = call('HMGET', task(id), 'state', 'x:end', 'x:d', 'x:gone')
   if not job[1] or call('HEXISTS', task(id), 'msg') == 0 then return nil end
+  -- It stands in a long list under a mark: see marks.lua.
+  if job[4] then return job[4] ~= '9' and tonumber(job[4]) or nil end
   local code = CODES[job[1]]
   -- Ours to archive as cancelled; Go may have run and archived it since, at another second.
   if code == 7 and job[2] == '8' then
-    local archived = tonumber(call('ZSCORE', P .. 'archived', id) or -1)
+    local archived = tonumber(call('ZSCORE', P .. job[1], id) or -1)
     if archived == math.floor(tonumber(job[3]) / 1000000) then code = 8 end
   end
   return code
@@ -144,7 +147,7 @@ local function leave(id, word, kind, suspect)
   elseif word == 'completed' then
     call('ZREM', X .. 'ended:6', id)
     call('ZREM', X .. 'expire', id)
-  elseif word == 'archived' then
+  elseif word == 'archived' or word == 'x:dead' then
     call('ZREM', X .. 'ended:7', id)
     call('ZREM', X .. 'ended:8', id)
   elseif word == 'aggregating' then
