@@ -224,10 +224,14 @@ func (d *driver) task(c command) (answer, error) {
 }
 
 func show(info *asynq.TaskInfo) answer {
+	var deadline any
+	if !info.Deadline.IsZero() {
+		deadline = info.Deadline.Unix()
+	}
 	return answer{
 		"id": info.ID, "kind": info.Type, "payload": string(info.Payload), "state": info.State.String(),
 		"max_retry": info.MaxRetry, "retried": info.Retried, "last_error": info.LastErr,
-		"timeout_ms": info.Timeout.Milliseconds(), "retain_ms": info.Retention.Milliseconds(),
+		"deadline_s": deadline, "timeout_ms": info.Timeout.Milliseconds(), "retain_ms": info.Retention.Milliseconds(),
 		"group": info.Group, "headers": info.Headers, "result": string(info.Result), "orphaned": info.IsOrphaned,
 	}
 }
