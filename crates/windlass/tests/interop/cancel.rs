@@ -101,7 +101,10 @@ async fn a_job_cancelled_in_a_long_list_is_cancelled_for_us_at_once() {
     assert!(both.store.enqueue(vec![next]).await.expect("enqueue")[0].is_new(), "its key is free");
     // To Go it is pending, and over before it begins.
     let task = both.go.task(&id.to_string());
-    assert_eq!((&task["state"], &task["max_retry"], &task["deadline_s"]), (&json!("pending"), &json!(0), &json!(1)));
+    assert_eq!(
+        (&task["state"], &task["max_retry"], &task["deadline_ms"]),
+        (&json!("pending"), &json!(0), &json!(1000))
+    );
 }
 
 #[tokio::test]
@@ -114,14 +117,14 @@ async fn go_drops_a_marked_job_without_running_it_and_it_can_be_redriven() {
     both.go.tell(json!({"do": "serve", "queue": "q"}));
     both.until_go_is_idle().await;
     both.go.tell(json!({"do": "stop"}));
-    assert_eq!(both.go.tell(json!({"do": "ran"}))["ran"], json!(null), "no handler was called");
+    assert_eq!(both.go.tell(json!({"do": "ran"}))["ran"], json!([]), "no handler was called");
     assert_eq!(both.go.task(&id.to_string())["last_error"], "context deadline exceeded");
     assert_eq!(both.record(&id).await.state, State::Cancelled);
 
     both.sweep().await;
     let task = both.go.task(&id.to_string());
-    let shown = (&task["state"], &task["max_retry"], &task["last_error"], &task["deadline_s"]);
-    assert_eq!(shown, (&json!("archived"), &json!(7), &json!("unwanted"), &json!(null)));
+    let shown = (&task["state"], &task["max_retry"], &task["last_error"], &task["deadline_ms"]);
+    assert_eq!(shown, (&json!("archived"), &json!(7), &json!("unwanted"), &json!(0)));
     let record = both.record(&id).await;
     assert_eq!((record.state, record.reason.as_deref()), (State::Cancelled, Some("unwanted")));
     assert_eq!((both.counted(State::Cancelled).await, both.counted(State::Dead).await), (1, 0));
@@ -211,7 +214,7 @@ async fn a_job_removed_in_a_long_list_is_gone_and_its_id_free() {
     both.keep_newest(1);
     both.go.tell(json!({"do": "serve", "queue": "q"}));
     both.until_go_is_idle().await;
-    assert_eq!(both.go.tell(json!({"do": "ran"}))["ran"], json!(null));
+    assert_eq!(both.go.tell(json!({"do": "ran"}))["ran"], json!([]));
     assert!(both.exists(&other));
     both.sweep().await;
     assert!(!both.exists(&other));

@@ -16,8 +16,8 @@ for number = 1, tonumber(take()) do
       end
     end
     put('code', tostring(code))
-    local marked = call('HMGET', task(id), 'x:gone', 'msg', 'x:g5', 'x:g9')
-    if marked[1] then put('msg', unmarked(marked[2], marked[3], marked[4])) end
+    local marked = call('HEXISTS', task(id), 'x:gone') == 1
+    if marked then put('msg', unmarked(id, call('HGET', task(id), 'msg'))) end
     put('place', call('ZSCORE', X .. 'index', id))
     if code == 4 then
       put('until', call('ZSCORE', X .. 'lease', id))
@@ -25,7 +25,7 @@ for number = 1, tonumber(take()) do
     end
     if code == 1 or code >= 5 then
       local word = call('HGET', task(id), 'state')
-      if not marked[1] then put('score', call('ZSCORE', P .. word, id)) end
+      if not marked then put('score', call('ZSCORE', P .. word, id)) end
     end
   end
   answer[#answer + 1] = row

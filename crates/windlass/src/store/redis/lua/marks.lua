@@ -2,8 +2,8 @@
 -- between lib.lua and them and does nothing by itself.
 -- why: LREM walks the list. So such a job stays where it stands and is marked: `x:gone` in its hash is the code of the
 -- state that it really has (9: removed), and its message says that its deadline has passed and its retries are used up.
--- A claim of ours drops it; Go archives it without calling its handler. What the message said of both is kept in
--- `x:g5` and `x:g9`. `x:cancelled` and `x:deleted` hold the ids.
+-- A claim of ours drops it; Go archives it without calling its handler. What the message said is kept in `x:g` and the
+-- number of the field. `x:cancelled` and `x:deleted` hold the ids.
 
 -- A list is long beyond this.
 local LONG = 10000
@@ -17,9 +17,16 @@ local function raw_field(message, wanted)
   return found
 end
 
+-- The fields that a mark changes, or Go's report on a marked job: retries, last error, deadline, when it failed last.
+local KEPT = { 5, 7, 9, 11 }
+
 -- The message as it was before the mark.
-local function unmarked(message, retry, deadline)
-  return splice(message, { [5] = retry or '', [9] = deadline or '' })
+local function unmarked(id, message)
+  local put = {}
+  for _, field in ipairs(KEPT) do
+    put[field] = call('HGET', task(id), 'x:g' .. field) or ''
+  end
+  return splice(message, put)
 end
 
 -- Frees Asynq's lock of a job whose life is over, if it holds it.
@@ -39,13 +46,16 @@ local function strike(id)
 end
 
 -- Ends (7, 8) or removes (9) a job that stands in the list, and leaves it there.
-local function mark(id, code, job, reason, text)
+local function mark(id, code, job, reason)
   local message, f = job.message, call('HMGET', task(id), 'pending_since', 'x:p', 'x:c')
-  local at = math.max(0, seconds)
-  call('HSET', task(id), 'x:gone', code, 'x:g5', raw_field(message, 5), 'x:g9', raw_field(message, 9), 'x:d', int(now),
-    'x:u', int(now), 'x:p', int(pending_at(f[1], f[2], f[3])))
+  for _, field in ipairs(KEPT) do
+    call('HSET', task(id), 'x:g' .. field, raw_field(message, field))
+  end
   local given_up = { [5] = number_field('\40', retried_in(message)), [9] = number_field('\72', 1) }
-  call('HSET', task(id), 'msg', rewrite(splice(message, given_up), nil, text, at, nil), 'x:em', at)
+  -- What it was cancelled for is for Go's eyes.
+  if code == 8 then given_up[7] = bytes_field('\58', reason) end
+  call('HSET', task(id), 'msg', splice(message, given_up), 'x:gone', code, 'x:d', int(now), 'x:u', int(now), 'x:p',
+    int(pending_at(f[1], f[2], f[3])))
   free_key(id, job.key)
   free_lock(id)
   if code == 9 then
@@ -61,9 +71,11 @@ end
 
 -- Takes the mark off again. The job stands where it stood.
 local function unmark(id)
-  local f = call('HMGET', task(id), 'msg', 'x:g5', 'x:g9')
-  call('HSET', task(id), 'msg', unmarked(f[1], f[2], f[3]))
-  call('HDEL', task(id), 'x:gone', 'x:g5', 'x:g9')
+  call('HSET', task(id), 'msg', unmarked(id, call('HGET', task(id), 'msg')))
+  call('HDEL', task(id), 'x:gone')
+  for _, field in ipairs(KEPT) do
+    call('HDEL', task(id), 'x:g' .. field)
+  end
   call('ZREM', X .. 'cancelled', id)
 end
 
@@ -78,8 +90,12 @@ local function put_away(id)
   end
   unmark(id)
   local ended = math.floor(tonumber(f[2]) / 1000000)
-  local message, at = call('HGET', task(id), 'msg'), math.max(0, ended)
-  call('HSET', task(id), 'state', 'archived', 'msg', rewrite(message, nil, f[3] or '', at, nil), 'x:em', at)
+  if f[1] == '8' then
+    local at = math.max(0, ended)
+    local message = rewrite(call('HGET', task(id), 'msg'), nil, f[3] or '', at, nil)
+    call('HSET', task(id), 'msg', message, 'x:em', at)
+  end
+  call('HSET', task(id), 'state', 'archived')
   call('HDEL', task(id), 'pending_since')
   call('ZADD', P .. 'archived', ended, id)
 end

@@ -31,12 +31,12 @@ if action == 'delete' and marked then
 end
 local long = job.word == 'pending' and not marked and call('LLEN', P .. 'pending') > LONG
 if long and action == 'delete' then
-  mark(id, 9, job, '', '')
+  mark(id, 9, job)
   wake()
   return { -2 }
 elseif long and (action == 'cancel' or action == 'bury') then
   local to = action == 'cancel' and 8 or 7
-  mark(id, to, job, to == 8 and text or 'buried', to == 8 and text or 'buried')
+  mark(id, to, job, to == 8 and text or 'buried')
   write_counts()
   wake()
   return { to }
@@ -70,7 +70,8 @@ if action == 'cancel' then
   settle(id, 8, job, text, nil, text)
 elseif action == 'bury' then
   to = 7
-  settle(id, 7, job, 'buried', nil, 'buried')
+  -- What it failed with last stays to be seen, also by Go.
+  settle(id, 7, job, 'buried', nil, nil)
 elseif action == 'reschedule' then
   to = 1
   local at = int(now)
