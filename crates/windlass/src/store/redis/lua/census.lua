@@ -2,7 +2,7 @@
 -- returns: {now, removed, paused, then by state's code 0 to 8}, when the oldest pending job came in (-1: none is)
 local oldest
 local function look(id)
-  if not id then return end
+  if not id or call('HEXISTS', task(id), 'x:gone') == 1 then return end
   local since = came_at(id)
   if not oldest or since < oldest then oldest = since end
 end
@@ -29,6 +29,9 @@ local lines = in_lines('line:', 'lines') + in_lines('suspect:', 'suspects')
 for _, id in ipairs(call('LRANGE', P .. 'pending', -100, -1)) do
   look(id)
 end
+-- What was taken out of a long list is only marked there: see marks.lua.
+local ended, removed = call('ZCARD', X .. 'cancelled'), call('ZCARD', X .. 'deleted')
+local standing = math.max(0, call('LLEN', P .. 'pending') - ended - removed)
 local grouped = 0
 for _, group in ipairs(call('SMEMBERS', P .. 'groups')) do
   grouped = grouped + call('ZCARD', P .. 'g:' .. group)
@@ -36,7 +39,8 @@ end
 local cancelled = call('ZCARD', X .. 'ended:8')
 return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
-  call('LLEN', P .. 'pending') + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
+  standing + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
-  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') - cancelled), cancelled, oldest and int(oldest) or '-1',
+  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled,
+  oldest and int(oldest) or '-1',
 }

@@ -135,7 +135,7 @@ end
 
 -- What was picked: ids, and the key and message of each.
 local picked, keys, messages = {}, {}, {}
-local function pick(id, message, kind, rule, key)
+local function pick(id, message, kind, rule, more)
   picked[#picked + 1] = id
   keys[id], messages[id] = key or task(id), message
   rule.room = rule.room - 1
@@ -155,7 +155,7 @@ local function take_lines(front)
     if not best then return end
     leave_line(best.kind, false, best.id)
     local f = call('HMGET', task(best.id), 'state', 'msg')
-    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule) end
+    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule, true) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -165,16 +165,17 @@ local function take_lines(front)
   end
 end
 
--- The message of what stands in the list. It must be pending, have a message and stand there once; anything else is a
--- ghost, and falls out.
+-- The message of what stands in the list, and whether there is more to it than to a plain job. It must be pending, have
+-- a message and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out.
+local dropped = 0
 local function pending_message(id, key)
-  if messages[id] then return nil end
-  local message = call('HGET', key, 'msg')
-  if not message then
-    call('DEL', key)
-    return nil
-  end
-  return call('HGET', key, 'state') == 'pending' and message
+  local fields = call('HLEN', key)
+  local marked = fields > 3 and call('HEXISTS', key, 'x:gone') == 1
+  local message = not marked and not messages[id] and call('HGET', key, 'msg')
+  if message and call('HGET', key, 'state') == 'pending' then return message, fields > 3 end
+  dropped = dropped + 1
+  if marked then put_away(id) elseif not message and not messages[id] then call('DEL', key) end
+  return nil
 end
 
 -- Looks at the end of the list, and further if others stand in between; takes what it may, and leaves the others as
@@ -189,11 +190,11 @@ local function take_list()
       looked = looked + 1
       local id = ids[at]
       local key = task(id)
-      local message = pending_message(id, key)
+      local message, more = pending_message(id, key)
       local kind = message and kind_in(message)
       local rule = kind and rule_of(kind)
       if rule and has_room(kind, rule) then
-        pick(id, message, kind, rule, key)
+        pick(id, message, kind, rule, more)
         through, left = looked, #kept
       elseif kind then
         kept[#kept + 1] = id
@@ -220,10 +221,10 @@ local function start(answer)
   local go_leases, leases = {}, {}
   answer[2] = micros
   for place, id in ipairs(picked) do
-    local key = keys[id]
+    local key = task(id)
     local pending = moment_in(call('HGET', key, 'pending_since'))
     local more, kept, created = '', nil, nil
-    if call('HLEN', key) > 3 then
+    if richer[id] then
       more, kept, created = more_of(key)
     end
     pending = pending or kept or created or started
@@ -250,13 +251,15 @@ if call('EXISTS', P .. 'paused') == 0 then
     local message = oldest and limit > 0 and call('HGET', task(oldest.id), 'msg')
     if message then
       leave_line(oldest.kind, true, oldest.id)
-      picked, keys[oldest.id], messages[oldest.id] = { oldest.id }, task(oldest.id), message
+      picked, messages[oldest.id], richer[oldest.id] = { oldest.id }, message, true
     end
   elseif limit > 0 then
     local ours = call('EXISTS', X .. 'lines') == 1
     if ours then take_lines(true) end
     take_list()
     if ours then take_lines(false) end
+    -- Behind what fell out may stand what it was asked for.
+    if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
   end
 end
 local waiting = oldest and math.max(0, now - oldest.since) or -1

@@ -13,7 +13,9 @@ else
 end
 local answer = {}
 for at = #ids, 1, -1 do
-  local kind = kind_in(call('HGET', task(ids[at]), 'msg') or '')
+  -- One that was taken out of the list and is only marked there is of no kind.
+  local f = call('HMGET', task(ids[at]), 'msg', 'x:gone')
+  local kind = f[2] and '' or kind_in(f[1] or '')
   answer[#answer + 1] = ids[at]
   answer[#answer + 1] = kind
   answer[#answer + 1] = int(came_at(ids[at]))
