@@ -133,11 +133,11 @@ local function oldest_suspect()
   return oldest
 end
 
--- What was picked: ids, and the key and message of each.
-local picked, keys, messages = {}, {}, {}
+-- What was picked: ids, the message of each, and whether there is more to it than to a plain job.
+local picked, messages, richer = {}, {}, {}
 local function pick(id, message, kind, rule, more)
   picked[#picked + 1] = id
-  keys[id], messages[id] = key or task(id), message
+  messages[id], richer[id] = message, more
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -169,10 +169,10 @@ end
 -- a message and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out.
 local dropped = 0
 local function pending_message(id, key)
-  local fields = call('HLEN', key)
-  local marked = fields > 3 and call('HEXISTS', key, 'x:gone') == 1
+  local known_fields = call('HLEN', key)
+  local marked = known_fields > 3 and call('HEXISTS', key, 'x:gone') == 1
   local message = not marked and not messages[id] and call('HGET', key, 'msg')
-  if message and call('HGET', key, 'state') == 'pending' then return message, fields > 3 end
+  if message and call('HGET', key, 'state') == 'pending' then return message, known_fields > 3 end
   dropped = dropped + 1
   if marked then put_away(id) elseif not message and not messages[id] then call('DEL', key) end
   return nil

@@ -2,6 +2,8 @@
 //! queue go through the outbox that the same script fills, and are carried on at once; what a carrier leaves behind
 //! the sweeps carry.
 
+use std::collections::HashSet;
+
 use redis::Value;
 
 use super::{
@@ -41,9 +43,11 @@ pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Resu
 
 /// The plain ones go by the short way, the others by the long one.
 async fn finish_chunk(store: &Shared, queue: &QueueName, batch: &[Finish]) -> Result<Vec<Finished>> {
-    let runs: Vec<Option<Vec<u8>>> = {
+    let runs: Vec<Option<Vec<u8>>> = if in_any_order(batch) {
         let held = store.held.lock();
         batch.iter().map(|finish| held.get(&finish.lease.id).and_then(|held| plain_run(finish, held))).collect()
+    } else {
+        vec![None; batch.len()]
     };
     let plain: Vec<&Vec<u8>> = runs.iter().flatten().collect();
     let others: Vec<&Finish> =
@@ -56,6 +60,13 @@ async fn finish_chunk(store: &Shared, queue: &QueueName, batch: &[Finish]) -> Re
         if run.is_some() { completed.next() } else { reported.next() }.ok_or_else(|| odd("a finish"))
     };
     std::iter::zip(batch, &runs).map(answer).collect()
+}
+
+/// Whether it is all the same which of the reports comes first: each is on another job, and none of those follows.
+fn in_any_order(batch: &[Finish]) -> bool {
+    let mut ids = HashSet::with_capacity(batch.len());
+    batch.iter().all(|finish| ids.insert(&finish.lease.id))
+        && batch.iter().flat_map(|finish| &finish.then).all(|job| !ids.contains(&job.spec.id))
 }
 
 /// A completed run that leaves nothing behind, packed as `lua/complete.lua` takes it.
