@@ -1,7 +1,7 @@
 //! The Redis store: Asynq's keys and messages, so that Go and Rust share queues. What Asynq has no word for is in keys
 //! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
 //!
-//! - `address.rs`: the URL. `link.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
+//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
 //!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `reply.rs`: messages and answers.
 //! - `ops/`: the contract's calls, put together from scripts.
 //!
@@ -10,6 +10,7 @@
 mod address;
 mod clock;
 mod encode;
+mod hints;
 mod link;
 mod ops;
 mod record;

@@ -24,11 +24,6 @@ macro_rules! scripts {
                 Script::new(format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
             });
         )*
-
-        /// All of them, to be loaded at once when a connection is made.
-        pub(super) fn all() -> Vec<&'static Script> {
-            vec![$(&*$name,)*]
-        }
     };
 }
 
