@@ -5,6 +5,8 @@
 #![cfg(all(feature = "redis", feature = "testing"))]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod checks;
+mod full;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;
@@ -64,6 +66,11 @@ impl Place {
         let (answer, _) = until_answered(&self.env, call).await;
         self.lost.set(!self.proxy.keep());
         answer
+    }
+
+    /// A connection that goes past the proxy.
+    fn direct(&self) -> redis::Connection {
+        redis::Client::open(self.server.url(0)).expect("a URL").get_connection().expect("a connection")
     }
 }
 

@@ -204,12 +204,22 @@ fn unavailable(address: &Address, error: &RedisError) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", address.shown))
 }
 
+/// Whether its memory is full. An old one says so in the words of an error in a script.
+fn is_full(error: &RedisError) -> bool {
+    error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed")
+}
+
 fn store_error(address: &Address, error: &RedisError) -> StoreError {
     match error.kind() {
+        _ if is_full(error) => StoreError::Unavailable(format!(
+            "{}: the memory of this Redis is full (maxmemory), so it takes nothing new; jobs that are there run and make \
+             room. Raise maxmemory, remove what needs no keeping (windlass prune, a shorter retention), or try again later",
+            address.shown
+        )),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
             StoreError::Invalid(format!("{}: {error}; check user and password in the URL", address.shown))
         }
-        ErrorKind::Server(redis::ServerErrorKind::ResponseError) if error.code() != Some("OOM") => {
+        ErrorKind::Server(redis::ServerErrorKind::ResponseError) => {
             StoreError::Corrupt(format!("{}: {error}", address.shown))
         }
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
