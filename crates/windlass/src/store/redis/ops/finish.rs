@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use redis::Value;
+use tracing::debug;
 
 use super::{
     Held, Shared, arg, encode,
@@ -112,8 +113,11 @@ async fn finish_others(store: &Shared, queue: &QueueName, batch: &[&Finish]) -> 
     let [_, top, codes @ .., letters] = answers.as_slice() else { return Err(odd("a finish")) };
     store.note_top(number(top)?);
     let answers = codes.iter().map(finished).collect();
-    if number(letters)? > 0 {
-        carry(store, queue).await?;
+    if number(letters)? > 0
+        && let Err(error) = carry(store, queue).await
+    {
+        // The reports have been applied, and the sweeps carry what is left.
+        debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
     }
     answers
 }
