@@ -6,6 +6,7 @@ mod archive;
 mod cancel;
 mod defects;
 mod fence;
+mod ghosts;
 mod groups;
 mod jobs;
 mod keys;
