@@ -22,7 +22,10 @@ if action == 'edit' then
 elseif code == 4 then
   -- A wish; the holder hears of it by the log.
   call('HSET', task(id), 'x:wish', text)
-  return { 4, job.since and job.since:match('^%+(%d+)$') or '0' }
+  -- Go knows no wishes: it ends such a run as failed, and the sweep ends the job then (see recover.lua).
+  local fence = job.since and job.since:match('^%+(%d+)$')
+  if not fence then call('SADD', X .. 'wishes', id) end
+  return { 4, fence or '0' }
 end
 if action == 'delete' and marked then
   discard(id)

@@ -7,6 +7,7 @@ pub(super) mod enqueue;
 pub(super) mod finish;
 pub(super) mod gather;
 pub(super) mod groups;
+mod heal;
 pub(super) mod lease;
 pub(super) mod list;
 pub(super) mod open;

@@ -62,7 +62,7 @@ local function kind_in(message)
   return kind
 end
 
--- A field that is a number; 0 if it is not there.
+-- A field that is a number, 0 if it is not there: 12 is how long it is kept, 13 when it completed, in seconds.
 local function number_in(message, wanted)
   local found = 0
   fields(message, function(number, wire, _, _, value)
