@@ -412,6 +412,12 @@ pub trait Inspect: Send + Sync + 'static {
     async fn checkup(&self) -> Result<Vec<Check>> {
         Ok(Vec::new())
     }
+
+    /// The CPU time, user and system, that the store's own process has used since it started. `None` for a store that
+    /// lives in the processes that use it, or whose process does not say. For measurements.
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
 }
 
 /// What an operator's action did.

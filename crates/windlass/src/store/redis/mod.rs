@@ -254,6 +254,14 @@ impl Inspect for RedisStore {
     async fn servers(&self) -> Result<Vec<ServerInfo>> {
         self.whole(async move |store| Ok(ops::cluster::servers(&store, false).await?.live)).await
     }
+
+    async fn checkup(&self) -> Result<Vec<Check>> {
+        self.whole(async move |store| ops::checkup::checkup(&store).await).await
+    }
+
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        self.whole(async move |store| ops::read::cpu(&store).await).await
+    }
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{Shared, lease, reply};
+use super::{Shared, checkup, lease, reply};
 use crate::store::{Result, StoreError, redis::link::field};
 
 /// The oldest version whose commands the scripts use.
@@ -16,11 +16,10 @@ pub(in super::super) async fn check(store: &Shared) -> Result<()> {
     if field(&info, "role") == Some("slave") {
         return Err(StoreError::Unsupported("this Redis is a replica; give the address of its primary".into()));
     }
-    if field(&info, "maxmemory_policy").is_some_and(|policy| policy != "noeviction") {
-        warn!("this Redis may evict jobs when its memory is full; set maxmemory-policy noeviction");
-    }
-    if field(&info, "aof_enabled") == Some("0") {
-        warn!("this Redis keeps no log of writes (appendonly no): jobs since its last snapshot are lost if it dies");
+    for check in checkup::look(&info) {
+        if let Some(advice) = check.advice {
+            warn!(advice = %advice, "this Redis: {}", check.found);
+        }
     }
     lease::pulse(store, Duration::ZERO, false).await.map(drop)
 }
