@@ -38,6 +38,11 @@ if [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; then
     fi
 fi
 
+# Go's modules come over its own client; they are fetched here, so that no test waits for them.
 if ! command -v go >/dev/null; then
     echo "Go is missing: the tests against Asynq itself will check nothing here" >&2
+else
+    for module in interop interop/asynqmon; do
+        (cd "$(dirname "$0")/../$module" && go mod download)
+    done
 fi

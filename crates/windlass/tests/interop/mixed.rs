@@ -45,22 +45,22 @@ async fn what_go_brings_in_is_listed_in_every_state() {
 #[tokio::test]
 async fn gos_cancel_ends_a_run_of_ours_as_a_failed_attempt() {
     let mut both = both!();
-    both.go.tell(json!({"do": "enqueue", "queue": "q", "id": "a", "kind": "long", "payload": "{}"}));
+    both.go.tell(json!({"do": "enqueue", "queue": "q", "id": "told", "kind": "long", "payload": "{}"}));
     let until_told = |_: RawJob, ctx: JobContext| async move {
         ctx.cancelled().await;
         Err::<(), _>(windlass::JobError::from("told to stop"))
     };
     let server = serve(&both, Router::new().at("long", until_told)).await;
-    both.until(&id("a"), State::Running).await;
-    // It is a hint: the subscription may have been made only now.
-    let mut record = both.record(&id("a")).await;
+    both.until(&id("told"), State::Running).await;
+    // Asynq's channel is one for all databases of a server, hence the id. It is a hint: the subscription may have been made only now.
+    let mut record = both.record(&id("told")).await;
     while record.state == State::Running {
-        both.go.tell(json!({"do": "cancel", "id": "a"}));
+        both.go.tell(json!({"do": "cancel", "id": "told"}));
         both.env.sleep(Duration::from_millis(100)).await;
-        record = both.record(&id("a")).await;
+        record = both.record(&id("told")).await;
     }
     assert_eq!((record.state, record.failures), (State::Retrying, 1));
-    let task = both.go.task("a");
+    let task = both.go.task("told");
     assert_eq!((&task["state"], &task["retried"]), (&json!("retry"), &json!(1)));
     server.shutdown().await;
 }

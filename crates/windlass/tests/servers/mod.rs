@@ -24,7 +24,7 @@ pub(crate) fn database_url() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let own = OWN.get_or_init(start);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 64, "the server has 64 databases");
+    assert!(number < 256, "the server has 256 databases");
     format!("{}{number}", own.trim_end_matches('0'))
 }
 
@@ -80,7 +80,7 @@ impl Server {
     /// On a port that may be another's by now.
     pub(crate) fn try_start(port: u16, arguments: &str) -> Option<Self> {
         let script = format!(
-            "redis-server --port {port} --bind 127.0.0.1 --daemonize no --databases 64 --loglevel warning {arguments} \
+            "redis-server --port {port} --bind 127.0.0.1 --daemonize no --databases 256 --loglevel warning {arguments} \
              >/dev/null 2>&1 & server=$!; read _; kill $server; wait $server"
         );
         let shell = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().expect("a shell");
