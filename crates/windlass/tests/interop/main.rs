@@ -3,6 +3,7 @@
 #![cfg(all(feature = "redis", feature = "testing"))]
 
 mod archive;
+mod cancel;
 mod defects;
 mod fence;
 mod jobs;

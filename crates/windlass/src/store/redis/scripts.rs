@@ -16,11 +16,11 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident $file:literal $lib:literal $($part:literal)?,)*) => {
+    ($($name:ident $file:literal $lib:literal $($part:literal)*,)*) => {
         $(
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
                 let lib = if $lib { include_str!("lua/lib.lua") } else { "" };
-                let part = concat!($(include_str!(concat!("lua/", $part)))?);
+                let part = concat!($(include_str!(concat!("lua/", $part))),*);
                 Script::new(format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
             });
         )*
@@ -39,11 +39,11 @@ scripts! {
     BURY "bury.lua" true,
     CANCELS "cancels.lua" false,
     CENSUS "census.lua" true,
-    CLAIM "claim.lua" true,
+    CLAIM "claim.lua" true "marks.lua",
     DELETE_MEMBERS "delete_members.lua" true,
     ENQUEUE "enqueue.lua" true,
     EXTEND "extend.lua" true,
-    FETCH "fetch.lua" true,
+    FETCH "fetch.lua" true "marks.lua",
     FINISH "finish.lua" true,
     FLUSH "flush.lua" true,
     FORGET "forget.lua" true,
@@ -54,13 +54,13 @@ scripts! {
     LIST "list.lua" true,
     LOOK "look.lua" true,
     MEMBERS "members.lua" true,
-    OPERATE "operate.lua" true,
+    OPERATE "operate.lua" true "marks.lua",
     OUTBOX "outbox.lua" true,
     PAUSE "pause.lua" true,
     PROMOTE "promote.lua" true,
-    PRUNE "prune.lua" true,
+    PRUNE "prune.lua" true "marks.lua",
     PULSE "pulse.lua" false,
-    RECOVER "recover.lua" true "ended.lua",
+    RECOVER "recover.lua" true "marks.lua" "ended.lua",
     REPORT "report.lua" true,
     RESCUE "rescue.lua" true,
     SCAN "scan.lua" true,

@@ -70,6 +70,7 @@ impl RustSide {
             Step::Prune(id) => {
                 self.score("asynq:{q}:completed", id);
                 self.score("asynq:{q}:x:expire", id);
+                self.score("asynq:{q}:completed", id);
                 let pruned = self.both.store.prune(&Prune::Expired, 10).await.expect("prune");
                 assert_eq!(pruned.removed, 1);
             }

@@ -12,7 +12,7 @@ else
 end
 local fresh = {}
 for at = #ids, 1, -1 do
-  if not call('ZSCORE', X .. 'index', ids[at]) and call('HEXISTS', task(ids[at]), 'msg') == 1 then
+  if not call('ZSCORE', X .. 'index', ids[at]) and state_of(ids[at]) then
     fresh[#fresh + 1] = ids[at]
   end
 end

@@ -3,7 +3,8 @@
 local oldest
 local function look(id)
   if not id then return end
-  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c')
+  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c', 'x:gone')
+  if f[4] then return end
   local since = pending_at(f[1], f[2], f[3])
   if not oldest or since < oldest then oldest = since end
 end
@@ -30,6 +31,9 @@ local lines = in_lines('line:', 'lines') + in_lines('suspect:', 'suspects')
 for _, id in ipairs(call('LRANGE', P .. 'pending', -100, -1)) do
   look(id)
 end
+-- What was taken out of a long list is only marked there: see marks.lua.
+local ended, removed = call('ZCARD', X .. 'cancelled'), call('ZCARD', X .. 'deleted')
+local standing = math.max(0, call('LLEN', P .. 'pending') - ended - removed)
 local grouped = 0
 for _, group in ipairs(call('SMEMBERS', P .. 'groups')) do
   grouped = grouped + call('ZCARD', P .. 'g:' .. group)
@@ -37,7 +41,7 @@ end
 local cancelled = call('ZCARD', X .. 'ended:8')
 return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
-  call('LLEN', P .. 'pending') + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
+  standing + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
-  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') - cancelled), cancelled, oldest and int(oldest) or '-1',
+  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled, oldest and int(oldest) or '-1',
 }

@@ -164,24 +164,28 @@ local function take_lines(front)
   end
 end
 
--- What stands in the list must be pending, have a message and stand there once; anything else is a ghost and falls out.
+-- What stands in the list must be pending, have a message and stand there once; anything else is a ghost and falls out,
+-- and so does what was only marked as taken out.
+local dropped = 0
 local function pending_kind(id)
-  if taken[id] then return nil end
-  local f = call('HMGET', task(id), 'state', 'x:k')
-  if not is_there(id) then
-    call('DEL', task(id))
+  local f = call('HMGET', task(id), 'state', 'x:k', 'x:gone')
+  local there = is_there(id)
+  if taken[id] or f[3] or not there or f[1] ~= 'pending' then
+    dropped = dropped + 1
+    if f[3] then put_away(id) elseif not there then call('DEL', task(id)) end
     return nil
   end
-  if f[1] ~= 'pending' then return nil end
   return f[2] or kind_in(call('HGET', task(id), 'msg'))
 end
 
 -- As many as there are slots for, whatever their kinds: straight off the end of the list.
 local function take_any()
-  for _ = 1, 4 do
-    local room = math.min(limit - #picked, slots)
+  local left = WINDOW
+  while left > 0 do
+    local room = math.min(limit - #picked, slots, left)
     local popped = room > 0 and call('RPOP', P .. 'pending', room)
     if not popped then return end
+    left = left - #popped
     for _, id in ipairs(popped) do
       local kind = pending_kind(id)
       if kind then pick(id, kind, rules[1]) end
@@ -230,6 +234,8 @@ elseif not paused and limit > 0 then
   if call('EXISTS', X .. 'lines') == 1 then take_lines(true) end
   if #picked < limit then take_list() end
   if #picked < limit and call('EXISTS', X .. 'lines') == 1 then take_lines(false) end
+  -- Behind what fell out may stand what it was asked for.
+  if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
 end
 
 local answer = { int(now), ARGV[4], 'new', '0', int(waiting), int(oldest and oldest.place or 0) }

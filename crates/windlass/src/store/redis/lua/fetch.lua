@@ -16,6 +16,8 @@ for number = 1, tonumber(take()) do
       end
     end
     put('code', tostring(code))
+    local marked = call('HEXISTS', task(id), 'x:gone') == 1
+    if marked then put('msg', unmarked(id, call('HGET', task(id), 'msg'))) end
     put('place', call('ZSCORE', X .. 'index', id))
     if code == 4 then
       put('until', call('ZSCORE', X .. 'lease', id))
@@ -23,7 +25,7 @@ for number = 1, tonumber(take()) do
     end
     if code == 1 or code >= 5 then
       local word = call('HGET', task(id), 'state')
-      put('score', call('ZSCORE', P .. word, id))
+      if not marked then put('score', call('ZSCORE', P .. word, id)) end
     end
   end
   answer[#answer + 1] = row

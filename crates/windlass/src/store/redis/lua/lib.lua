@@ -188,8 +188,10 @@ local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active 
 
 -- The code of a job's state, or nil if there is no such job. A hash without a message is no job.
 local function state_of(id)
-  local job = call('HMGET', task(id), 'state', 'x:end', 'x:d')
+  local job = call('HMGET', task(id), 'state', 'x:end', 'x:d', 'x:gone')
   if not job[1] or call('HEXISTS', task(id), 'msg') == 0 then return nil end
+  -- It stands in a long list under a mark: see marks.lua.
+  if job[4] then return job[4] ~= '9' and tonumber(job[4]) or nil end
   local code = CODES[job[1]]
   -- Ours to archive as cancelled; Go may have run and archived it since, at another second.
   if code == 7 and job[2] == '8' then
@@ -514,12 +516,22 @@ local function in_the_way(job)
   return nil
 end
 
+-- Takes an id out of wherever it stands: what stood under it was no job, or had been removed (see marks.lua).
+local function take_off(id)
+  for _, list in ipairs({ 'pending', 'active' }) do
+    call('LREM', P .. list, 0, id)
+  end
+  for _, set in ipairs({ 'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:deleted', 'x:lease', 'x:due' }) do
+    call('ZREM', P .. set, id)
+  end
+end
+
 -- Makes a job durable under the number `place`, or answers who is in its way.
 local function enqueue(job, place)
   local other = in_the_way(job)
   if other then return other end
   local key = task(job.id)
-  call('DEL', key)
+  if call('DEL', key) == 1 then take_off(job.id) end
   call('HSET', key, 'msg', job.message, 'x:c', int(now), 'x:u', int(now), 'x:k', job.kind)
   if job.priority ~= 0 then call('HSET', key, 'x:pr', job.priority) end
   if job.options ~= '' then call('HSET', key, 'x:o', job.options) end

@@ -4,10 +4,13 @@
 -- returns: {code of its state now}; {-1}: there is no such job; {-2}: it was removed; {-3, holder}: its key is held
 --   by another job; {-4, code}: it is in another state; a running one that is told to stop: {4, fence}
 -- guarantee: the state is checked in the step that changes it.
+-- why: a job in a list of more than 10,000 is cancelled, buried or removed by a mark, without a scan: see marks.lua.
 local id, seen, action, text, start = take(), tonumber(take()), take(), take(), take()
 local code = state_of(id)
 if not code then return { -1 } end
 if code ~= seen then return { -4, code } end
+local marked = call('HEXISTS', task(id), 'x:gone') == 1
+if marked and action ~= 'delete' then marked = take_from_go(id) end
 local job = load(id)
 if action == 'edit' then
   local message = splice(job.message, { [2] = bytes_field('\18', text) })
@@ -21,6 +24,23 @@ elseif code == 4 then
   call('HSET', task(id), 'x:wish', text)
   return { 4, call('HGET', task(id), 'x:f') or '0' }
 end
+if action == 'delete' and marked then
+  discard(id)
+  wake()
+  return { -2 }
+end
+local long = job.word == 'pending' and not marked and call('LLEN', P .. 'pending') > LONG
+if long and action == 'delete' then
+  mark(id, 9, job)
+  wake()
+  return { -2 }
+elseif long and (action == 'cancel' or action == 'bury') then
+  local to = action == 'cancel' and 8 or 7
+  mark(id, to, job, to == 8 and text or 'buried')
+  write_counts()
+  wake()
+  return { to }
+end
 if action == 'delete' then
   leave(id, job.word, job.kind, job.suspect)
   remove(id)
@@ -33,11 +53,20 @@ if code >= 7 and job.key then
   if held and held < 6 then return { -3, holder } end
   call('HSET', X .. 'unique', job.key, id)
 end
-leave(id, job.word, job.kind, job.suspect)
+if marked then
+  unmark(id)
+  job.message = call('HGET', task(id), 'msg')
+  for ended = 7, 8 do
+    call('ZREM', X .. 'ended:' .. ended, id)
+  end
+else
+  leave(id, job.word, job.kind, job.suspect)
+end
 if code >= 7 then call('HDEL', task(id), 'x:why', 'x:d', 'x:end') end
 local to = 0
 if action == 'cancel' then
   to = 8
+  free_lock(id)
   settle(id, 8, job, text, nil, text)
 elseif action == 'bury' then
   to = 7
@@ -56,12 +85,19 @@ else
   end
   local group = action == 'redrive' and group_of(id, job)
   if group then
+    if marked then call('LREM', P .. 'pending', 0, id) end
     join(id, group)
     wake()
     return { 3 }
   end
   -- It runs alone from here on.
   call('HDEL', task(id), 'group')
+  if marked then
+    -- It still stands in line.
+    call('HSET', task(id), 'pending_since', int(now) .. '000', 'x:u', int(now))
+    wake()
+    return { to }
+  end
   line_up(id, job.kind, job.priority, job.suspect, false)
 end
 write_counts()

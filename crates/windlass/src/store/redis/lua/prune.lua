@@ -12,7 +12,9 @@ local room, KEYS_AT_ONCE, MINUTES_AT_ONCE = 350, 100, 50
 
 -- Whether a set of Asynq's still holds the job by the end that a set of ours noted, and under which word.
 local function ended_in(id, ours, score)
-  local word = call('HGET', task(id), 'state')
+  local f = call('HMGET', task(id), 'state', 'x:gone')
+  if f[2] then return f[2] ~= '9' and 'marked' end
+  local word = f[1]
   if word ~= 'completed' and word ~= 'archived' and word ~= 'x:dead' then return nil end
   local theirs = tonumber(call('ZSCORE', P .. word, id) or -1)
   if ours == 'expire' then return word == 'completed' and theirs == math.ceil(score / 1000000) and word end
@@ -32,7 +34,10 @@ local function sweep(set, due, holds)
     room = room - 1
     local word = holds(id, tonumber(found[at + 1]))
     call('ZREM', set, id)
-    if word then
+    if word == 'marked' then
+      discard(id)
+      removed = removed + 1
+    elseif word then
       leave(id, word)
       remove(id)
       removed = removed + 1

@@ -1,5 +1,5 @@
 -- recover.lua: takes over what a Go worker held and lost, by Asynq's own rules; drops ids that stand in Asynq's
--- lists without a job; makes room among the archived.
+-- lists without a job; gives marked jobs that Go has archived their state back; makes room among the archived.
 -- ARGV: the most entries to look at (at most 500)
 -- returns: how many jobs were taken over, 1 if there is more to do now
 -- guarantee: only what Asynq's lease has let go for 30 s and no claim of ours holds. An active id without a lease gets
@@ -26,6 +26,7 @@ local function heal()
 end
 
 local function recover(id)
+  if call('HGET', task(id), 'x:gone') then return take_from_go(id) end
   local job = load(id)
   if job and job.word ~= 'active' then
     call('LREM', P .. 'active', 1, id)
@@ -64,13 +65,30 @@ local function make_room()
     local id = found[at]
     call('ZREM', P .. 'archived', id)
     -- An id without a task, or one whose task is elsewhere, is dropped.
-    local f = call('HMGET', task(id), 'state', 'msg')
-    if f[2] and is_archived(id, f[1]) then
+    local f = call('HMGET', task(id), 'state', 'msg', 'x:gone')
+    if f[3] and f[1] == 'archived' then
+      put_away(id)
+    elseif f[2] and is_archived(id, f[1]) then
       call('ZADD', P .. 'x:dead', found[at + 1], id)
       call('HSET', task(id), 'state', 'x:dead')
     end
   end
   return much > many
+end
+
+-- Go has archived marked jobs: among the last that came there. The sweeps of each quarter of a minute go through all.
+local function put_back()
+  if call('ZCARD', X .. 'cancelled') + call('ZCARD', X .. 'deleted') == 0 then return false end
+  local any = false
+  local late = call('ZREVRANGEBYSCORE', P .. 'archived', '+inf', seconds - 10, 'LIMIT', 0, math.floor(room / 2))
+  for _, id in ipairs(late) do
+    if call('HGET', task(id), 'x:gone') then
+      put_away(id)
+      any = true
+    end
+  end
+  room = room - #late
+  return any
 end
 
 if call('LLEN', P .. 'active') ~= call('ZCARD', P .. 'lease') then heal() end
@@ -80,7 +98,8 @@ for _, id in ipairs(lapsed) do
   if not (since and since:sub(1, 1) == '+' and call('ZSCORE', X .. 'lease', id)) then recover(id) end
 end
 room = room - #lapsed
-local more = make_room()
+local more = put_back()
+more = make_room() or more
 write_counts()
 if taken > 0 then wake() end
 return { taken, more and 1 or 0 }

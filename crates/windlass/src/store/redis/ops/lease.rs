@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Shared, arg, encode,
+    enqueue::look,
     finish::carry,
     reply::{list, number, odd, text},
     scripts,
@@ -48,11 +49,11 @@ pub(super) async fn locate(store: &Shared, ids: impl Iterator<Item = &JobId>) ->
         return Ok(found);
     }
     for queue in store.all_queues().await? {
-        for (at, id) in ids.iter().enumerate().filter(|(at, _)| found[*at].is_none()).collect::<Vec<_>>() {
-            let mut ask = redis::cmd("HEXISTS");
-            ask.arg(format!("{}t:{id}", store.queue_key(&queue))).arg("msg");
-            if number(&store.link.run(&ask).await?)? == 1 {
-                found[at] = Some(queue.clone());
+        let missing: Vec<usize> = (0..ids.len()).filter(|at| found[*at].is_none()).collect();
+        for chunk in missing.chunks(MOST) {
+            let asked = chunk.iter().map(|at| [arg(ids[*at]), Vec::new(), Vec::new()]);
+            for (at, there) in std::iter::zip(chunk, look(store, &queue, asked).await?) {
+                found[*at] = there.map(|_| queue.clone());
             }
         }
     }
