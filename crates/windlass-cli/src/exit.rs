@@ -107,6 +107,10 @@ impl From<&StoreError> for Failure {
                 Failure::new(Exit::Unavailable, "unavailable", message)
                     .help("make space on its file system; what was acknowledged is still there")
             }
+            StoreError::Unavailable(reason) if reason.contains("memory of this Redis is full") => {
+                Failure::new(Exit::Unavailable, "unavailable", message)
+                    .help("make room or raise maxmemory; what was acknowledged is still there, and workers go on")
+            }
             StoreError::Unavailable(_) => Failure::new(Exit::Unavailable, "unavailable", message)
                 .help("check the address or the path, and that this user may read and write there"),
             StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message).help(

@@ -67,7 +67,7 @@ fn the_doctor_says_what_is_amiss_and_other_commands_do_not_repeat_it() {
         let checks = document["checks"].as_array().unwrap();
         checks.iter().find(|check| check["name"] == name).unwrap()["level"].clone()
     };
-    assert_eq!((level("memory"), level("durability"), level("role")), ("warn".into(), "warn".into(), "ok".into()));
+    assert_eq!((level("eviction"), level("durability"), level("role")), ("warn".into(), "warn".into(), "ok".into()));
     assert_eq!(place.run(&["enqueue", "a"]).expect(0).stderr, "");
     let config = place.file("config.toml", "[kinds.a]\nbuiltin = \"noop\"");
     let worker = place.run(&["work", "--config", &config, "--drain"]).expect(0);

@@ -88,6 +88,18 @@ impl Server {
         answers(port).then_some(server)
     }
 
+    /// Ends it with no chance to write or to say anything.
+    pub(crate) fn kill(&mut self) {
+        let client = redis::Client::open(self.url(0)).expect("a URL");
+        let mut connection = client.get_connection().expect("a connection");
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).expect("INFO");
+        let number = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("its number");
+        let killed = Command::new("kill").arg("-9").arg(number.trim()).status();
+        assert!(killed.expect("kill").success());
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+
     pub(crate) fn url(&self, database: u32) -> String {
         format!("redis://127.0.0.1:{}/{database}", self.port)
     }

@@ -7,14 +7,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     address::Address,
-    scripts::{self, Script},
+    hints::{self, Listener},
+    scripts::Script,
 };
 use crate::{
     env::Env,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The longest pause between two attempts to connect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 type Answer = oneshot::Sender<Result<Open>>;
 
@@ -54,14 +54,15 @@ impl Link {
         let client = address.client().map_err(|error| unavailable(&address, &error))?;
         let (requests, asked) = mpsc::unbounded_channel();
         let connector = Connector {
-            client: client.clone(),
+            client,
             address: address.clone(),
             env: env.clone(),
             open: None,
             failures: 0,
             not_before: Monotonic::default(),
         };
-        let listener = Listener { client, address: address.clone(), env: env.clone(), waker, cancels };
+        let hearing = hints::client(&address).map_err(|error| unavailable(&address, &error))?;
+        let listener = Listener { client: hearing, address: address.clone(), env: env.clone(), waker, cancels };
         env.spawn_apart("redis", async move {
             tokio::select! {
                 () = connector.run(asked) => {}
@@ -84,7 +85,7 @@ impl Link {
         Ok(open)
     }
 
-    /// Runs a script on one key.
+    /// Runs a script on one key. A server that does not know it yet, as after a restart, is told its code.
     pub(super) async fn eval(&self, script: &Script, key: &str, args: &[Vec<u8>]) -> Result<Value> {
         let mut by_hash = redis::cmd("EVALSHA");
         by_hash.arg(&script.hash).arg(1).arg(key).arg(args);
@@ -185,48 +186,7 @@ impl Connector {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
         let start = field(&info, "run_id").unwrap_or("unknown").into();
-        for script in scripts::all() {
-            redis::cmd("SCRIPT").arg("LOAD").arg(&script.code).query_async::<()>(&mut connection).await?;
-        }
         Ok((connection, start))
-    }
-}
-
-/// Hears that something came into line, and tells those who wait in this process; and hears Asynq's cancels.
-struct Listener {
-    client: Client,
-    address: Address,
-    env: Env,
-    waker: Waker,
-    cancels: mpsc::UnboundedSender<String>,
-}
-
-impl Listener {
-    async fn run(self) {
-        loop {
-            // Whatever ends it, hints were missed: look once.
-            let _ = self.listen().await;
-            self.waker.wake();
-            self.env.sleep(self.env.jittered(LONGEST_PAUSE)).await;
-        }
-    }
-
-    async fn listen(&self) -> Result<(), RedisError> {
-        let mut hears = self.client.get_async_pubsub().await?;
-        hears.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
-        let cancel = format!("{}:cancel", self.address.prefix);
-        hears.subscribe(&cancel).await?;
-        self.waker.wake();
-        let mut messages = hears.on_message();
-        while let Some(message) = messages.next().await {
-            if message.get_channel_name() == cancel {
-                // Nobody listens once the store is closed.
-                let _ = self.cancels.send(message.get_payload().unwrap_or_default());
-            } else {
-                self.waker.wake();
-            }
-        }
-        Ok(())
     }
 }
 
@@ -247,12 +207,17 @@ fn unavailable(address: &Address, error: &RedisError) -> StoreError {
 /// Why a server that answers lets nobody in: what the URL asks of it, it does not have or allow.
 fn refusal(address: &Address, error: &RedisError) -> StoreError {
     match error.kind() {
-        ErrorKind::Server(redis::ServerErrorKind::ResponseError) => StoreError::Invalid(format!(
+        ErrorKind::Server(redis::ServerErrorKind::ResponseError) if !is_full(error) => StoreError::Invalid(format!(
             "{}: {error}; check the database's number in the URL, and what its user may do",
             address.shown
         )),
         _ => store_error(address, error),
     }
+}
+
+/// Whether its memory is full. An old one says so in the words of an error in a script.
+fn is_full(error: &RedisError) -> bool {
+    error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed")
 }
 
 fn store_error(address: &Address, error: &RedisError) -> StoreError {
@@ -263,10 +228,15 @@ fn store_error(address: &Address, error: &RedisError) -> StoreError {
         ));
     }
     match error.kind() {
+        _ if is_full(error) => StoreError::Unavailable(format!(
+            "{}: the memory of this Redis is full (maxmemory), so it takes nothing new; jobs that are there run and make \
+             room. Raise maxmemory, remove what needs no keeping (windlass prune, a shorter retention), or try again later",
+            address.shown
+        )),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
             StoreError::Invalid(format!("{}: {error}; check user and password in the URL", address.shown))
         }
-        ErrorKind::Server(redis::ServerErrorKind::ResponseError) if error.code() != Some("OOM") => {
+        ErrorKind::Server(redis::ServerErrorKind::ResponseError) => {
             StoreError::Corrupt(format!("{}: {error}", address.shown))
         }
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {

@@ -1,15 +1,17 @@
 //! The Redis store: Asynq's keys and messages, so that Go and Rust share queues. What Asynq has no word for is in keys
 //! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
 //!
-//! - `address.rs`: the URL. `link.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
+//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
 //!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `reply.rs`: messages and answers.
-//! - `ops/`: the contract's calls, put together from scripts.
+//! - `checkup.rs`: what the server says of itself. `ops/`: the contract's calls, put together from scripts.
 //!
 //! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
 
 mod address;
+mod checkup;
 mod clock;
 mod encode;
+mod hints;
 mod link;
 mod ops;
 mod record;
@@ -256,7 +258,7 @@ impl Inspect for RedisStore {
     }
 
     async fn checkup(&self) -> Result<Vec<Check>> {
-        self.whole(async move |store| ops::checkup::checkup(&store).await).await
+        self.whole(async move |store| ops::open::checkup(&store).await).await
     }
 
     async fn cpu(&self) -> Result<Option<Duration>> {

@@ -8,8 +8,27 @@ pub(super) struct Script {
     pub(super) hash: String,
 }
 
+/// Stands before the scripts that also run while Redis is full. It refuses one whose first write may need memory, and
+/// lets all pass once a write that needs none was made, even if that found nothing. This holds from 6.2 on and in Valkey;
+/// the flag by which newer ones can be told (`allow-oom`) is an error to 6.2.
+const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
+
+/// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
+const WITHOUT: [&str; 9] = [
+    "enqueue.lua",
+    "census.lua",
+    "fetch.lua",
+    "groups.lua",
+    "list.lua",
+    "look.lua",
+    "members.lua",
+    "scan.lua",
+    "tallies.lua",
+];
+
 impl Script {
-    fn new(code: String) -> Self {
+    fn new(file: &str, code: String) -> Self {
+        let code = if WITHOUT.contains(&file) { code } else { format!("{THOUGH_FULL}{code}") };
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
@@ -21,14 +40,9 @@ macro_rules! scripts {
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
                 let lib = if $lib { include_str!("lua/lib.lua") } else { "" };
                 let part = concat!($(include_str!(concat!("lua/", $part))),*);
-                Script::new(format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
+                Script::new($file, format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
             });
         )*
-
-        /// All of them, to be loaded at once when a connection is made.
-        pub(super) fn all() -> Vec<&'static Script> {
-            vec![$(&*$name,)*]
-        }
     };
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prost::Message;
+use tracing::debug;
 
 use super::{
     Shared, arg,
@@ -32,6 +33,15 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
     let body = serde_json::to_vec(server).map_err(|_| odd("a server"))?;
     let args = vec![store.clock.pinned().into_bytes(), arg(server.id), body];
     let now = number(&store.on_store(&scripts::BEAT, args).await?)?;
+    if let Err(error) = show_to_go(store, server, now).await {
+        // Its tools then do not list this server; they need memory for that, and there may be none.
+        debug!(%error, "no sign of life for Asynq's tools");
+    }
+    Ok(())
+}
+
+/// Asynq's own record of a server.
+async fn show_to_go(store: &Shared, server: &ServerInfo, now: i64) -> Result<()> {
     let (key, index) = (record_key(store, server), store.plain_key("servers"));
     let mut put = redis::cmd("SET");
     put.arg(&key).arg(record(server).encode_to_vec()).arg("EX").arg(RECORD_SECONDS);

@@ -2,6 +2,8 @@
 //! queue go through the outbox that the same script fills, and are carried on at once; what a carrier leaves behind
 //! the sweeps carry.
 
+use tracing::debug;
+
 use super::{
     Shared, arg,
     encode::{self, VALUES},
@@ -54,8 +56,11 @@ async fn finish_chunk(store: &Shared, queue: &QueueName, batch: &[Finish]) -> Re
             None => Finished::Stale,
         });
     }
-    if number(&next()?)? > 0 {
-        carry(store, queue).await?;
+    if number(&next()?)? > 0
+        && let Err(error) = carry(store, queue).await
+    {
+        // The reports have been applied, and the sweeps carry what is left.
+        debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
     }
     Ok(finished)
 }

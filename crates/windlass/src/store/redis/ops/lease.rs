@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tracing::debug;
+
 use super::{
     Shared, arg, encode,
     enqueue::look,
@@ -96,7 +98,10 @@ pub(in super::super) async fn rescue(store: &Shared, rules: &RescueRules) -> Res
     let queues = store.all_queues().await?;
     let mut rescued = Rescued::default();
     for queue in queues {
-        carry(store, &queue).await?;
+        if let Err(error) = carry(store, &queue).await {
+            // What cannot be carried now (there may be no memory for a new queue) keeps nobody from being rescued.
+            debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
+        }
         if may_rescue {
             rescue_from(store, &queue, rules, &mut rescued).await?;
             recover(store, &queue).await?;

@@ -1,7 +1,6 @@
 //! The contract's calls, put together from scripts on single queues.
 
 pub(super) mod cancel;
-pub(super) mod checkup;
 pub(super) mod claim;
 pub(super) mod cluster;
 pub(super) mod enqueue;

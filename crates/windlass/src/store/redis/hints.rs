@@ -1,0 +1,93 @@
+//! The connection that hears what is published: hints that something came into line, which wake those who wait in this
+//! process, and Asynq's cancels. Both are hints: polling is the truth, and whatever was missed is looked for once the
+//! connection is there again.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
+};
+use tokio::sync::mpsc;
+
+use super::{address::Address, link::LONGEST_PAUSE};
+use crate::{env::Env, store::Waker};
+
+/// After so many answer times without a word the connection is asked whether it is still there: a peer that vanished
+/// without a sign publishes nothing, as an idle one does.
+const SILENT_ANSWERS: u32 = 3;
+
+pub(super) struct Listener {
+    pub(super) client: Client,
+    pub(super) address: Address,
+    pub(super) env: Env,
+    pub(super) waker: Waker,
+    /// Where the ids go that somebody asks Asynq's workers to cancel.
+    pub(super) cancels: mpsc::UnboundedSender<String>,
+}
+
+impl Listener {
+    pub(super) async fn run(self) {
+        loop {
+            // Whatever ends it, hints were missed: look once.
+            let _ = self.listen().await;
+            self.waker.wake();
+            self.env.sleep(self.env.jittered(LONGEST_PAUSE)).await;
+        }
+    }
+
+    async fn listen(&self) -> Result<(), RedisError> {
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let mut connection = self.connect(told).await?;
+        connection.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
+        connection.subscribe(self.cancel_channel()).await?;
+        self.waker.wake();
+        loop {
+            tokio::select! {
+                biased;
+                push = heard.recv() => match push {
+                    Some(push) if push.kind != PushKind::Disconnection => self.heed(push),
+                    _ => return Ok(()),
+                },
+                () = self.env.sleep(self.address.timeout * SILENT_ANSWERS) => {
+                    redis::cmd("PING").query_async::<Value>(&mut connection).await?;
+                }
+            }
+        }
+    }
+
+    /// With the protocol that brings what is published between answers, so that it can be asked and can listen.
+    async fn connect(&self, told: mpsc::UnboundedSender<PushInfo>) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.address.timeout.min(Duration::from_secs(2))))
+            .set_response_timeout(Some(self.address.timeout))
+            .set_push_sender(told);
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    fn heed(&self, push: PushInfo) {
+        match (push.kind, push.data.as_slice()) {
+            (PushKind::PMessage, _) => self.waker.wake(),
+            (PushKind::Message, [channel, id]) if is(channel, &self.cancel_channel()) => {
+                // Nobody listens once the store is closed.
+                let _ = self.cancels.send(redis::from_redis_value_ref(id).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    fn cancel_channel(&self) -> String {
+        format!("{}:cancel", self.address.prefix)
+    }
+}
+
+/// The client for this connection.
+pub(super) fn client(address: &Address) -> Result<Client, RedisError> {
+    let mut address = address.clone();
+    let settings = address.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    address.info = address.info.set_redis_settings(settings);
+    address.client()
+}
+
+fn is(value: &Value, text: &str) -> bool {
+    matches!(value, Value::BulkString(bytes) if bytes == text.as_bytes())
+}
