@@ -14,7 +14,7 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 9] = [
+const WITHOUT: [&str; 10] = [
     "enqueue.lua",
     "census.lua",
     "fetch.lua",
@@ -22,6 +22,7 @@ const WITHOUT: [&str; 9] = [
     "list.lua",
     "look.lua",
     "members.lua",
+    "outstanding.lua",
     "scan.lua",
     "tallies.lua",
 ];
@@ -70,6 +71,7 @@ scripts! {
     MEMBERS "members.lua" true,
     OPERATE "operate.lua" true "marks.lua",
     OUTBOX "outbox.lua" true,
+    OUTSTANDING "outstanding.lua" true,
     PAUSE "pause.lua" true,
     PROMOTE "promote.lua" true,
     PRUNE "prune.lua" true "marks.lua",
