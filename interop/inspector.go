@@ -24,6 +24,8 @@ func (d *driver) inspect(c command) (answer, error) {
 		return nil, d.inspector.UpdateTaskPayload(c.Queue, c.ID, []byte(c.Payload))
 	case "run_all", "archive_all", "delete_all":
 		return d.all(c)
+	case "delete_queue":
+		return nil, d.inspector.DeleteQueue(c.Queue, c.State == "force")
 	case "task":
 		return d.task(c)
 	case "queue":

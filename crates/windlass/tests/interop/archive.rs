@@ -15,7 +15,7 @@ const DAY: i64 = 86_400;
 
 impl Both {
     /// So many archived tasks of Go's, the first of them at this second, each a second later.
-    fn fill_archived(&self, count: usize, from: i64) {
+    pub(crate) fn fill_archived(&self, count: usize, from: i64) {
         let mut fill = redis::pipe();
         fill.cmd("SADD").arg("asynq:queues").arg("q").ignore();
         for number in 0..count {
@@ -28,15 +28,15 @@ impl Both {
         fill.exec(&mut self.redis()).expect("entries");
     }
 
-    fn size(&self, name: &str) -> usize {
+    pub(crate) fn size(&self, name: &str) -> usize {
         redis::cmd("ZCARD").arg(format!("asynq:{{q}}:{name}")).query(&mut self.redis()).expect("a size")
     }
 
-    fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.env.wall().as_micros() / 1_000_000
     }
 
-    async fn dead(&self) -> u64 {
+    pub(crate) async fn dead(&self) -> u64 {
         self.store.census().await.expect("census").queues[0].by_state[State::Dead.code() as usize]
     }
 
@@ -148,6 +148,8 @@ async fn go_runs_deletes_and_archives_what_has_moved() {
     // Delete.
     both.go.tell(json!({"do": "delete", "queue": "q", "id": cancelled.to_string()}));
     assert!(both.store.get(&cancelled).await.expect("get").is_none());
+    both.prune().await;
+    assert_eq!(both.dead().await, SHOWN as u64 + 1);
 }
 
 #[tokio::test]

@@ -10,19 +10,6 @@ local removed, more = 0, 0
 -- have room of their own.
 local room, KEYS_AT_ONCE, MINUTES_AT_ONCE = 350, 100, 50
 
--- Whether a set of Asynq's still holds the job by the end that a set of ours noted, and under which word.
-local function ended_in(id, ours, score)
-  local f = call('HMGET', task(id), 'state', 'x:gone')
-  if f[2] then return f[2] ~= '9' and 'marked' end
-  local word = f[1]
-  if word ~= 'completed' and word ~= 'archived' and word ~= 'x:dead' then return nil end
-  local theirs = tonumber(call('ZSCORE', P .. word, id) or -1)
-  if ours == 'expire' then return word == 'completed' and theirs == math.ceil(score / 1000000) and word end
-  -- The moment of a completion is nowhere in Asynq's sets; what Go completed anew has another in its message.
-  if ours == 'ended:6' then return word == 'completed' and word end
-  return word ~= 'completed' and theirs == math.floor(score / 1000000) and word
-end
-
 -- Removes jobs whose score in a set is at most `due`, those that `holds` says are still in it.
 local function sweep(set, due, holds)
   local most = math.min(limit - removed, room)

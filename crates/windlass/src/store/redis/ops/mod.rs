@@ -6,6 +6,7 @@ pub(super) mod cluster;
 pub(super) mod enqueue;
 pub(super) mod finish;
 pub(super) mod groups;
+mod heal;
 pub(super) mod lease;
 pub(super) mod list;
 pub(super) mod open;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Shared, arg,
+    Shared, arg, heal,
     reply::{list, number, odd},
     scripts,
 };
@@ -38,8 +38,12 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
             }
         }
         if *what == Prune::Expired {
+            heal::heal(store, &queue).await?;
             store.on(&queue, &scripts::FORGET, [arg(micros(KEEP_CLAIMS)), arg(micros(KEEP_LEFT))]).await?;
         }
+    }
+    if *what == Prune::Expired {
+        heal::clear_deleted_queues(store).await?;
     }
     Ok(pruned)
 }

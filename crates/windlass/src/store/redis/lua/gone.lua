@@ -1,0 +1,38 @@
+-- gone.lua: clears what is left of a queue that Go's inspector has deleted. Asynq leaves behind completed tasks and all
+-- that is ours.
+-- ARGV: the most entries to remove (at most 500)
+-- returns: 0: jobs of this queue still wait or can be redriven, so it is a queue as before; 1: something is left to
+--   clear; 2: nothing is left but the last numbers that were given
+-- guarantee: nothing is touched as long as a job waits, runs or is dead here. The numbers of letters stay, or a queue
+--   of the same name would begin with some that were taken.
+local room = tonumber(take())
+for _, name in ipairs({ 'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:lines', 'x:suspects', 'x:outs' }) do
+  if call('EXISTS', P .. name) == 1 then return 0 end
+end
+for _, group in ipairs(call('SMEMBERS', P .. 'groups')) do
+  if call('EXISTS', P .. 'g:' .. group) == 1 then return 0 end
+end
+if call('EXISTS', P .. 'aggregation_sets') == 1 then return 0 end
+-- What these still hold are completed jobs, and jobs that Go has deleted.
+for _, set in ipairs({ P .. 'completed', X .. 'index' }) do
+  local ids = call('ZRANGE', set, 0, room - 1)
+  for _, id in ipairs(ids) do
+    call('DEL', task(id))
+    call('ZREM', set, id)
+  end
+  room = room - #ids
+  if room <= 0 then return 1 end
+end
+for _, minute in ipairs(call('ZRANGE', X .. 'minutes', 0, room - 1)) do
+  call('DEL', X .. 'tally:' .. minute, X .. 'tenants:' .. minute)
+  call('ZREM', X .. 'minutes', minute)
+  room = room - 1
+end
+if room <= 0 then return 1 end
+for _, name in ipairs({
+  'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'once',
+  'once:due', 'undeclared', 'unique',
+}) do
+  call('UNLINK', X .. name)
+end
+return 2

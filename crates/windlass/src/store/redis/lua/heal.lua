@@ -1,0 +1,223 @@
+-- heal.lua: looks through the next stretch of each set of a queue for what should not be, and puts it right: what an
+-- eviction, a fail-over or a restore left, what Asynq's scripts left half-done, what our sets say of jobs that Go has
+-- deleted or ended anew since.
+-- ARGV: the most entries to look at (at most 500)
+-- returns: the highest number given, how many entries were put right
+-- guarantee: nothing is removed that is a job: a task without a message is none. Jobs that stand nowhere get a place by
+--   their state again. Whole rounds take as many calls as the largest set needs; sets of ours get half of each call.
+-- why: scores and words are Asynq's, so damage of either side looks alike. Ids deeper in the list than NEAR wait until
+--   they have come nearer, since a removal walks the list.
+local room, healed, fresh = tonumber(take()), 0, {}
+local NEAR = 10000
+
+local function fixed()
+  healed = healed + 1
+end
+
+local function forget(id)
+  call('DEL', task(id))
+  call('ZREM', X .. 'index', id)
+  fixed()
+end
+
+-- What Go brought in gets a place in listings, a few at a time: most are gone before anybody lists them.
+local function place(id)
+  if #fresh < 60 and not call('ZSCORE', X .. 'index', id) then fresh[#fresh + 1] = id end
+end
+
+local seen = {}
+local function in_line(id)
+  local f = call('HMGET', task(id), 'state', 'msg')
+  if f[1] ~= 'pending' or not f[2] or seen[id] then
+    call('LREM', P .. 'pending', -1, id)
+    if not f[2] then forget(id) else fixed() end
+  end
+  seen[id] = true
+end
+
+local function waiting(id, _, word)
+  local f = call('HMGET', task(id), 'state', 'msg')
+  if not f[2] or f[1] ~= word then
+    call('ZREM', P .. word, id)
+    if not f[2] then forget(id) else fixed() end
+  else
+    place(id)
+  end
+end
+
+-- A number of the message: 12 how long it is kept, 13 when it completed; in seconds.
+local function number_in(message, wanted)
+  local found = 0
+  fields(message, function(number, wire, _, _, value)
+    if number == wanted and wire == 0 then found = value or 0 end
+  end)
+  return found
+end
+
+-- What we have noted of an end goes by that end; one that Go brought about is noted as far as Asynq tells.
+local function note_end(id, score, word)
+  local code = state_of(id)
+  local ours = X .. 'ended:' .. code
+  local noted = call('ZSCORE', ours, id)
+  if noted and (code == 6 or math.floor(tonumber(noted) / 1000000) == tonumber(score)) then return end
+  if code == 7 then call('ZREM', X .. 'ended:8', id) end
+  local at = word == 'completed' and number_in(call('HGET', task(id), 'msg'), 13) or tonumber(score)
+  call('ZADD', ours, int(at * 1000000), id)
+end
+
+local function over(id, score, word)
+  local f = call('HMGET', task(id), 'state', 'msg', 'x:gone')
+  if not f[2] then
+    call('ZREM', P .. word, id)
+    return forget(id)
+  elseif f[3] and f[1] == word then
+    put_away(id)
+    return fixed()
+  elseif f[1] == 'active' and word == 'archived' and is_archived(id, f[1]) then
+    call('HSET', task(id), 'state', word)
+    fixed()
+  elseif f[1] ~= word then
+    call('ZREM', P .. word, id)
+    return fixed()
+  end
+  place(id)
+  note_end(id, score, word)
+end
+
+local function noted(id, score, name)
+  if ended_in(id, name, tonumber(score)) then return end
+  call('ZREM', X .. name, id)
+  fixed()
+end
+
+local function marked(id, _, name)
+  local f = call('HMGET', task(id), 'x:gone', 'state')
+  if not f[1] or (name == 'deleted') ~= (f[1] == '9') then
+    call('ZREM', X .. name, id)
+    fixed()
+  elseif f[2] == 'archived' then
+    put_away(id)
+    fixed()
+  end
+end
+
+local function due(id, _, name)
+  local word = call('HGET', task(id), 'state')
+  if word == 'scheduled' or word == 'retry' then return end
+  call('ZREM', X .. name, id)
+  fixed()
+end
+
+-- Seconds of a moment of ours, or now.
+local function second(micros)
+  return micros and int(math.max(0, math.ceil(tonumber(micros) / 1000000))) or seconds
+end
+
+-- A job that stands nowhere: Asynq's scripts can take it out of one place and stop before they put it into the next.
+local function stray(id, word, due_at, ended_at)
+  if word == 'active' then
+    if not is_archived(id, word) or call('ZSCORE', P .. 'archived', id) then return end
+    -- It is taken over like any other whose holder is gone.
+    call('LPUSH', P .. 'active', id)
+    call('ZADD', P .. 'lease', seconds, id)
+    return fixed()
+  end
+  if call('ZSCORE', P .. word, id) then return end
+  local message = call('HGET', task(id), 'msg')
+  if word == 'archived' or word == 'x:dead' then
+    call('HSET', task(id), 'state', 'x:dead')
+    call('ZADD', P .. 'x:dead', ended_at and math.floor(tonumber(ended_at) / 1000000) or seconds, id)
+  elseif word == 'completed' then
+    call('ZADD', P .. word, int(number_in(message, 13) + number_in(message, 12)), id)
+  else
+    call('ZADD', P .. word, second(due_at), id)
+  end
+  fixed()
+end
+
+local SETS = { scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, active = true }
+local function known(id)
+  local f = call('HMGET', task(id), 'state', 'x:gone', 'x:at', 'x:d')
+  if call('HEXISTS', task(id), 'msg') == 0 then
+    call('ZREM', X .. 'index', id)
+    fixed()
+  elseif not f[2] and SETS[f[1]] then
+    stray(id, f[1], f[3], f[4])
+  end
+end
+
+local theirs = {
+  { P, 'scheduled', waiting }, { P, 'retry', waiting }, { P, 'archived', over }, { P, 'x:dead', over },
+  { P, 'completed', over },
+}
+local ours = {
+  { X, 'ended:6', noted }, { X, 'ended:7', noted }, { X, 'ended:8', noted }, { X, 'expire', noted },
+  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due }, { X, 'index', known },
+}
+
+-- Looks at the next `many` entries of a set, and begins again behind its end.
+local function walk(set, many)
+  local name, field = set[1] .. set[2], 'heal:' .. set[2]
+  local from = tonumber(call('HGET', X .. 'q', field) or 0)
+  local found = call('ZRANGE', name, from, from + many - 1, 'WITHSCORES')
+  local before = set.size
+  for at = 1, #found, 2 do
+    set[3](found[at], found[at + 1], set[2])
+  end
+  -- What is no longer there has made the others move up.
+  local gone = math.max(0, before - call('ZCARD', name))
+  local to = #found / 2 < many and 0 or from + many - gone
+  if to ~= from then call('HSET', X .. 'q', field, int(to)) end
+end
+
+-- Shares what there is among the sets: small ones are looked through whole.
+local function walk_all(sets, budget)
+  for _, set in ipairs(sets) do
+    set.size = call('ZCARD', set[1] .. set[2])
+  end
+  table.sort(sets, function(a, b) return a.size < b.size end)
+  for at, set in ipairs(sets) do
+    local many = math.min(set.size, math.floor(budget / (#sets - at + 1)))
+    if many > 0 then walk(set, many) end
+    budget = budget - many
+  end
+end
+
+local function walk_line(many)
+  local from = tonumber(call('HGET', X .. 'q', 'heal:pending') or 0)
+  if from >= NEAR then from = 0 end
+  local ids = call('LRANGE', P .. 'pending', -from - many, -from - 1)
+  local before = healed
+  for at = #ids, 1, -1 do
+    in_line(ids[at])
+  end
+  local to = #ids < many and 0 or from + many - (healed - before)
+  if to ~= from then call('HSET', X .. 'q', 'heal:pending', int(to)) end
+end
+
+-- Keys whose holders are gone or have ended hold nobody up; they only take room.
+local function walk_keys(many)
+  local scanned = call('HSCAN', X .. 'unique', call('HGET', X .. 'q', 'heal:unique') or '0', 'COUNT', many)
+  for at = 1, #scanned[2], 2 do
+    local code = state_of(scanned[2][at + 1])
+    if not code or code >= 6 then
+      call('HDEL', X .. 'unique', scanned[2][at])
+      fixed()
+    end
+  end
+  call('HSET', X .. 'q', 'heal:unique', scanned[1])
+end
+
+walk_line(math.floor(room / 8))
+walk_all(theirs, math.floor(room / 4))
+if call('EXISTS', X .. 'unique') == 1 then walk_keys(math.floor(room / 8)) end
+walk_all(ours, math.floor(room / 2))
+local top = ARGV[4]
+if #fresh > 0 then
+  local first = rising('place', #fresh)
+  for at, id in ipairs(fresh) do
+    if call('EXISTS', task(id)) == 1 then call('ZADD', X .. 'index', first + at - 1, id) end
+  end
+  top = int(first + #fresh - 1)
+end
+return { top, healed }
