@@ -276,6 +276,10 @@ impl Inspect for RedisStore {
     async fn checkup(&self) -> Result<Vec<Check>> {
         self.whole(async move |store| ops::open::checkup(&store).await).await
     }
+
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        self.whole(async move |store| ops::read::cpu(&store).await).await
+    }
 }
 
 #[async_trait]

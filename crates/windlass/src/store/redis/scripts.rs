@@ -14,7 +14,8 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 9] = ["enqueue", "census", "fetch", "groups", "list", "look", "members", "scan", "tallies"];
+const WITHOUT: [&str; 10] =
+    ["enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "tallies"];
 
 impl Script {
     fn new(file: &str, code: String) -> Self {
@@ -63,6 +64,7 @@ scripts! {
     MEMBERS "members" ["core" "message" "members"],
     OPERATE "operate" ["core" "message" "states" "stats" "ends" "marks"],
     OUTBOX "outbox" ["core"],
+    OUTSTANDING "outstanding" ["core" "message"],
     PAUSE "pause" ["core"],
     PROMOTE "promote" ["core" "message" "states"],
     PRUNE "prune" ["core" "message" "states" "marks" "ended"],
