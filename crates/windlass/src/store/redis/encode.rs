@@ -58,6 +58,14 @@ pub(super) fn packed(job: &NewJob) -> Result<Vec<u8>> {
     Ok(pack.bytes())
 }
 
+/// The first byte of a list of three.
+const PLAIN: u8 = 0x93;
+
+/// Whether there is nothing to a packed job beside Asynq's message.
+pub(super) fn is_plain(packed: &[u8]) -> bool {
+    packed.first() == Some(&PLAIN)
+}
+
 /// What there is to a new job beyond what Asynq's message says of one that runs at once.
 fn more(job: &NewJob) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let spec = &*job.spec;
@@ -220,8 +228,10 @@ mod tests {
         let env = Env::system();
         let plain = job("email:send").options(JobOptions::new().retention(Duration::from_secs(60))).build(&env);
         assert_eq!(more(&plain).unwrap(), []);
+        assert!(is_plain(&packed(&plain).unwrap()));
         let odd = job("email:send").options(JobOptions::new().timeout(Duration::from_millis(1500))).build(&env);
         assert_eq!(more(&odd).unwrap(), [("options", br#"{"o":1500000}"#.into())]);
+        assert!(!is_plain(&packed(&odd).unwrap()));
         assert_eq!(message(&odd.spec).timeout, 2, "Go waits no less");
     }
 

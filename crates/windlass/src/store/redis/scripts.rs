@@ -14,8 +14,8 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 10] =
-    ["enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "tallies"];
+const WITHOUT: [&str; 11] =
+    ["add", "enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "tallies"];
 
 impl Script {
     fn new(file: &str, code: String) -> Self {
@@ -38,6 +38,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ADD "add" ["core"],
+    ADD "add" ["core"],
     ADOPT "adopt" ["core" "message" "states"],
     ASK_FLUSH "ask_flush" ["core"],
     BEAT "beat" [],
