@@ -39,7 +39,6 @@ macro_rules! scripts {
 
 scripts! {
     ADD "add" ["core"],
-    ADD "add" ["core"],
     ADOPT "adopt" ["core" "message" "states"],
     ASK_FLUSH "ask_flush" ["core"],
     BEAT "beat" [],
