@@ -221,7 +221,11 @@ pub(super) fn id(text: &str) -> Result<JobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{env::Env, job::JobOptions, testing::job};
+    use crate::{
+        env::Env,
+        job::{JobOptions, UniqueBy},
+        testing::job,
+    };
 
     #[test]
     fn a_plain_job_needs_nothing_beside_asynqs_message() {
@@ -240,7 +244,7 @@ mod tests {
         let env = Env::system();
         let plain = job("a").build(&env);
         assert_eq!(claim_of(&packed(&plain).unwrap()).unwrap(), [arg(&plain.spec.id), Vec::new(), Vec::new()]);
-        let unique = job("a").options(JobOptions::new().tag("x").unique()).build(&env);
+        let unique = job("a").options(JobOptions::new().tag("x").unique(UniqueBy::until_done(&1))).build(&env);
         let [id, mode, key] = claim_of(&packed(&unique).unwrap()).unwrap();
         assert_eq!((id, mode, key), (arg(&unique.spec.id), b"u".into(), arg(unique.spec.unique.unwrap().key)));
         assert!(claim_of(b"\x93\xa5ab").is_err());
