@@ -79,6 +79,7 @@ soak: ## Long simulation and comparison of the stores, fights with Go, a million
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	MINUTES=$(MINUTES) MS=100 STORE=redis bench/chaos.sh
 	bench/disturbed.sh
+	STORE=redis bench/disturbed.sh
 	bench/million.sh
 
 .PHONY: bench

@@ -13,6 +13,7 @@ mod full_disk;
 mod groups;
 mod operate;
 mod redis;
+mod report;
 #[path = "../../../windlass/tests/servers/mod.rs"]
 mod servers;
 mod serving;
