@@ -6,7 +6,9 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod checks;
+mod expiry;
 mod full;
+mod idle;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;
