@@ -10,7 +10,7 @@ local limit, moving, moved = tonumber(take()), take() == '1', 0
 local function due_of(set, unit, seen)
   local found = call('ZRANGEBYSCORE', set, '-inf', int(math.floor(now / unit)), 'WITHSCORES', 'LIMIT', 0, limit)
   local last = found[#found]
-  local also = last and call('ZRANGEBYSCORE', set, last, last, 'LIMIT', 0, 500) or {}
+  local also = last and call('ZRANGEBYSCORE', set, last, last, 'LIMIT', 0, 200) or {}
   for at = 1, #found, 2 do
     seen[found[at]] = seen[found[at]] or tonumber(found[at + 1]) * unit
   end
