@@ -9,6 +9,7 @@ mod deploy;
 mod doctor;
 mod documents;
 mod exit_codes;
+mod fleet;
 mod full_disk;
 mod groups;
 mod operate;
