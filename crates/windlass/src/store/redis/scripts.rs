@@ -14,7 +14,7 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 9] = [
+const WITHOUT: [&str; 10] = [
     "enqueue.lua",
     "census.lua",
     "fetch.lua",
@@ -23,6 +23,7 @@ const WITHOUT: [&str; 9] = [
     "look.lua",
     "members.lua",
     "scan.lua",
+    "sizes.lua",
     "tallies.lua",
 ];
 
@@ -81,6 +82,7 @@ scripts! {
     RESCUE "rescue.lua" true,
     SCAN "scan.lua" true,
     SERVERS "servers.lua" false,
+    SIZES "sizes.lua" true,
     TALLIES "tallies.lua" true,
     UNDECLARED "undeclared.lua" true,
 }

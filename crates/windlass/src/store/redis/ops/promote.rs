@@ -12,7 +12,7 @@ use crate::{
     store::{Promoted, Result},
 };
 
-const MOST: u32 = 500;
+const MOST: u32 = 160;
 
 pub(in super::super) async fn promote(store: &Shared, limit: u32) -> Result<Promoted> {
     let mut promoted = Promoted::default();
