@@ -7,12 +7,17 @@ mod cancel;
 mod defects;
 mod fence;
 mod ghosts;
+mod groups;
 mod jobs;
 mod keys;
 mod mixed;
 mod monitor;
+mod operators;
+mod options;
+mod periodic;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod sides;
+mod unique;
 
 use sides::{Both, Go, both, queue};

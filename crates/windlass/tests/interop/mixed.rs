@@ -5,21 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use windlass::{
-    Client, JobContext, JobFilter, JobId, JobState as State, RawJob, Router, RunningServer, Server,
+    Client, JobContext, JobFilter, JobState as State, RawJob, Router, RunningServer, Server,
     store::{Groups, Inspect, redis::RedisStore},
 };
 
-use crate::{Both, both};
+use crate::{Both, both, sides::id};
 
 /// A server of ours with this router.
-async fn serve(both: &Both, router: Router) -> RunningServer {
+pub(crate) async fn serve(both: &Both, router: Router) -> RunningServer {
     let store = RedisStore::open(&both.url, both.env.clone()).await.expect("open");
     let client = Client::builder().env(both.env.clone()).on(Arc::new(store));
     Server::new(&client, router).queues([("q", 1)]).start().await.expect("start")
-}
-
-fn id(text: &str) -> JobId {
-    text.parse().expect("an id")
 }
 
 #[tokio::test]

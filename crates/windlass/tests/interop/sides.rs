@@ -184,6 +184,10 @@ impl Both {
     }
 }
 
+pub(crate) fn id(text: &str) -> JobId {
+    text.parse().expect("an id")
+}
+
 pub(crate) fn queue() -> QueueName {
     QueueName::new("q").expect("a queue")
 }

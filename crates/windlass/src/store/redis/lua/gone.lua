@@ -34,7 +34,7 @@ end
 if room <= 0 then return 1 end
 for _, name in ipairs({
   'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'once',
-  'once:due', 'undeclared', 'unique',
+  'once:due', 'undeclared', 'unique', 'wishes',
 }) do
   call('UNLINK', X .. name)
 end

@@ -1,5 +1,6 @@
 -- recover.lua: takes over what a Go worker held and lost, by Asynq's own rules; drops ids that stand in Asynq's
--- lists without a job; gives marked jobs that Go has archived their state back; makes room among the archived.
+-- lists without a job; gives marked jobs that Go has archived their state back; ends what Go ran when it was cancelled
+-- here; makes room among the archived.
 -- ARGV: the most entries to look at (at most 500)
 -- returns: how many jobs were taken over, 1 if there is more to do now
 -- guarantee: only what Asynq's lease has let go for 30 s and no claim of ours holds. An active id without a lease gets
@@ -8,7 +9,7 @@
 -- why: Asynq's recoverers do the same once a minute, but none runs where no Go server is left. Its servers delete
 -- archived tasks beyond 10,000 and those of 90 days, without asking whose they are. Under the state word `x:dead` Go
 -- still runs, deletes and archives a job: it makes the key of the set from the word.
-local room, taken = tonumber(take()), 0
+local room, taken, ended = tonumber(take()), 0, 0
 local MOST_ARCHIVED, OLDEST_ARCHIVED = 9000, seconds - 80 * 86400
 
 -- Lists and leases are of the same length where all is well.
@@ -54,6 +55,25 @@ local function recover(id)
   taken = taken + 1
 end
 
+-- A job that we were told to cancel while Go ran it ends once Go has let it go, unless Go has ended it.
+local function heed_wish(id)
+  local f = call('HMGET', task(id), 'pending_since', 'x:wish', 'x:gone')
+  local job = f[2] and not f[3] and load(id)
+  local ours = f[1] and f[1]:sub(1, 1) == '+'
+  if job and job.word == 'active' and not ours then return end
+  call('SREM', X .. 'wishes', id)
+  -- A run of ours heeds it at its own end.
+  if not job or job.word == 'active' then return end
+  if job.word ~= 'retry' and job.word ~= 'pending' then
+    call('HDEL', task(id), 'x:wish')
+    return
+  end
+  leave(id, job.word)
+  free_lock(id)
+  settle(id, 8, job, f[2], nil, f[2])
+  ended = ended + 1
+end
+
 -- The oldest stand first, so those that are too many and those that are too old are one stretch.
 local function make_room()
   local over = call('ZCARD', P .. 'archived') - MOST_ARCHIVED
@@ -97,9 +117,13 @@ for _, id in ipairs(lapsed) do
   local since = call('HGET', task(id), 'pending_since')
   if not (since and since:sub(1, 1) == '+' and call('ZSCORE', X .. 'lease', id)) then recover(id) end
 end
-room = room - #lapsed
+local wishes = call('SRANDMEMBER', X .. 'wishes', 50)
+for _, id in ipairs(wishes) do
+  heed_wish(id)
+end
+room = room - #lapsed - #wishes
 local more = put_back()
 more = make_room() or more
 write_counts()
-if taken > 0 then wake() end
+if taken + ended > 0 then wake() end
 return { taken, more and 1 or 0 }
