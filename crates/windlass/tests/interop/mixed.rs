@@ -38,6 +38,28 @@ async fn what_go_brings_in_is_listed_in_every_state() {
     assert_eq!(both.store.list(&JobFilter::default(), None, 100).await.expect("list").items.len(), 3);
 }
 
+/// Go does not run here: nobody takes what stands in front.
+#[tokio::test]
+async fn a_server_finds_its_kind_behind_thousands_that_only_go_handles() {
+    let mut both = both!();
+    both.fill_pending(12_000);
+    both.go.tell(json!({
+        "do": "enqueue", "queue": "q", "id": "ours", "kind": "ours", "payload": "{}", "retain_ms": 60_000,
+    }));
+    let list = |both: &Both| {
+        let mut read = redis::cmd("LRANGE");
+        read.arg("asynq:{q}:pending").arg(1).arg(-1).query::<Vec<String>>(&mut both.redis()).expect("the list")
+    };
+    let before = list(&both);
+    let router = Router::new().at("ours", |_: RawJob| async { Ok::<_, windlass::JobError>(()) });
+    let server = serve(&both, router).await;
+    both.until(&id("ours"), State::Completed).await;
+    server.shutdown().await;
+    let mut after = list(&both);
+    after.insert(0, before[0].clone());
+    assert_eq!(after, before, "the others stand as they stood");
+}
+
 /// Go notes only the second in which a task joined.
 #[tokio::test]
 async fn a_group_that_go_filled_is_as_old_as_its_members() {

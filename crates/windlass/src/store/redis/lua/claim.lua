@@ -1,17 +1,21 @@
 -- claim.lua: takes pending jobs of one queue for a server.
--- ARGV: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers), the most
+-- ARGV: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers, 3: further
+--   back in the list), the most
 --   jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds that are
 --   not quick, how many quick kinds and those, how many rules, then for each rule: '=' (exact) or '^' (prefix), its
 --   text, how many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
 -- returns: now, highest number given, how the claim stands (`new`, `again`: it had been made, `late`: a later one
---   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, then each job: {id, message, fence,
+--   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, 1 if jobs of its kinds may stand further back,
+--   then each job: {id, message, fence,
 --   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last
 --   one with the slots and the rooms that are left
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no
---   more than WINDOW jobs are looked at for them.
-local WINDOW = 500
+--   more than WINDOW jobs are looked at for them. So that what stands behind more of them than that is found as well, a
+--   third look goes on where the server's last one stopped, up to DEEPEST, and then begins again: after a PAUSE
+--   of microseconds, since claims come with every hint. Nothing else moves.
+local WINDOW, DEEPEST, PAUSE = 500, 100000, 250000
 local server, number, pass, limit = take(), tonumber(take()), tonumber(take()), tonumber(take())
 local lease, want_suspect, slots = tonumber(take()), take() == '1', tonumber(take())
 local quick, rules, everything = {}, {}, false
@@ -86,9 +90,9 @@ if record then
   local text
   text, last_fences = record:match('^(%d+) %d+ ?(.*)$')
   last = tonumber(text)
-  if number < last then return { int(now), ARGV[4], 'late', '0', -1, 0 } end
+  if number < last then return { int(now), ARGV[4], 'late', '0', -1, 0, 0 } end
   if number == last and pass == 1 then
-    local answer = { int(now), ARGV[4], 'again', '0', -1, 0 }
+    local answer = { int(now), ARGV[4], 'again', '0', -1, 0, 0 }
     for _, job in ipairs(renewed(last_fences)) do
       answer[#answer + 1] = job
     end
@@ -179,13 +183,13 @@ local function pending_kind(id)
 end
 
 -- As many as there are slots for, whatever their kinds: straight off the end of the list.
+local left_to_look = WINDOW
 local function take_any()
-  local left = WINDOW
-  while left > 0 do
-    local room = math.min(limit - #picked, slots, left)
+  while left_to_look > 0 do
+    local room = math.min(limit - #picked, slots, left_to_look)
     local popped = room > 0 and call('RPOP', P .. 'pending', room)
     if not popped then return end
-    left = left - #popped
+    left_to_look = left_to_look - #popped
     for _, id in ipairs(popped) do
       local kind = pending_kind(id)
       if kind then pick(id, kind, rules[1]) end
@@ -195,7 +199,8 @@ end
 
 -- Looks through the end of the list, takes what it may, and leaves the others as they stood.
 local function take_some()
-  local ids = call('LRANGE', P .. 'pending', -WINDOW, -1)
+  if left_to_look <= 0 then return end
+  local ids = call('LRANGE', P .. 'pending', -left_to_look, -1)
   local passed, kept, through, left = 0, {}, 0, 0
   for at = #ids, 1, -1 do
     if #picked >= limit then break end
@@ -220,25 +225,74 @@ local function take_some()
   if left > 0 then call('RPUSH', P .. 'pending', unpack(back)) end
 end
 
+-- Looks through the next stretch of the list that is not at its end. What it takes is overwritten by a word that is no
+-- id, and all of those go at once, so the list is walked once, and not for every job.
+local TAKEN = '\0taken'
+local function last_look()
+  local from, at = (call('HGET', X .. 'looks', server) or ''):match('^(%d+) (%d+)$')
+  return tonumber(from or WINDOW), tonumber(at or 0)
+end
+
+local function has_any_room()
+  for _, rule in ipairs(rules) do
+    if rule.room > 0 then return slots > 0 or next(quick) end
+  end
+  return false
+end
+
+local function take_far()
+  local length = call('LLEN', P .. 'pending')
+  local from = last_look()
+  if from >= length or from >= DEEPEST then from = WINDOW end
+  local ids = call('LRANGE', P .. 'pending', -from - WINDOW, -from - 1)
+  local gone, passed = 0, 0
+  for at = #ids, 1, -1 do
+    if #picked >= limit then break end
+    local kind = pending_kind(ids[at])
+    local rule = kind and rule_of(kind)
+    local taking = rule and has_room(kind, rule)
+    if taking then pick(ids[at], kind, rule) end
+    if taking or not kind then
+      call('LSET', P .. 'pending', -from - passed - 1, TAKEN)
+      gone = gone + 1
+    end
+    passed = passed + 1
+  end
+  if gone > 0 then call('LREM', P .. 'pending', -gone, TAKEN) end
+  local to = from + passed - gone
+  local ended = to >= length - gone or to >= DEEPEST
+  -- Where it found something, there may be more.
+  call('HSET', X .. 'looks', server, int(ended and WINDOW or to) .. ' ' .. (gone > 0 and '0' or int(now)))
+  return not ended
+end
+
 local function take_list()
   if everything then take_any() end
   if #picked < limit and (not everything or next(quick)) then take_some() end
 end
 
+local further = false
 if not paused and want_suspect then
   if oldest and limit > 0 then
     leave_line(oldest.kind, true, oldest.id)
     picked = { oldest.id }
   end
+elseif not paused and limit > 0 and pass == 3 then
+  further = take_far()
 elseif not paused and limit > 0 then
   if call('EXISTS', X .. 'lines') == 1 then take_lines(true) end
   if #picked < limit then take_list() end
   if #picked < limit and call('EXISTS', X .. 'lines') == 1 then take_lines(false) end
+  if not everything and #picked < limit and has_any_room() and call('LLEN', P .. 'pending') > WINDOW then
+    local _, at = last_look()
+    further = math.abs(now - at) >= PAUSE
+  end
   -- Behind what fell out may stand what it was asked for.
   if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
 end
 
-local answer = { int(now), ARGV[4], 'new', '0', int(waiting), int(oldest and oldest.place or 0) }
+further = further and #picked < limit and 1 or 0
+local answer = { int(now), ARGV[4], 'new', '0', int(waiting), int(oldest and oldest.place or 0), further }
 local fences = record and last_fences or ''
 if #picked > 0 then
   local micros = rising('fence', 1)

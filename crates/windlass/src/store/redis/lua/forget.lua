@@ -7,6 +7,7 @@ for at = 1, #scanned[2], 2 do
   local number, made = scanned[2][at + 1]:match('^(%d+) (%d+)')
   if mono - tonumber(made) >= (number == '9007199254740991' and span_left or span) then
     call('HDEL', X .. 'claims', scanned[2][at])
+    call('HDEL', X .. 'looks', scanned[2][at])
     forgotten = forgotten + 1
   end
 end

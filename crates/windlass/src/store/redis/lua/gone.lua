@@ -33,7 +33,7 @@ for _, minute in ipairs(call('ZRANGE', X .. 'minutes', 0, room - 1)) do
 end
 if room <= 0 then return 1 end
 for _, name in ipairs({
-  'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'once',
+  'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'looks', 'once',
   'once:due', 'undeclared', 'unique', 'wishes',
 }) do
   call('UNLINK', X .. name)
