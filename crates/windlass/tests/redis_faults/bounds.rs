@@ -332,9 +332,7 @@ fn scripts() -> usize {
     let table = include_str!("../../src/store/redis/scripts.rs");
     let is_script = |line: &&str| {
         let name = line.strip_prefix("    ").and_then(|line| line.split(" \"").next()).unwrap_or_default();
-        line.contains(".lua\"")
-            && !name.is_empty()
-            && name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+        line.contains("\" [") && !name.is_empty() && name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
     };
     table.lines().filter(is_script).count()
 }

@@ -4,11 +4,9 @@
 local NAMES, looks = 100, 200
 local oldest
 local function look(id)
-  if not id or looks == 0 then return end
+  if not id or looks == 0 or call('HEXISTS', task(id), 'x:gone') == 1 then return end
   looks = looks - 1
-  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c', 'x:gone')
-  if f[4] then return end
-  local since = pending_at(f[1], f[2], f[3])
+  local since = came_at(id)
   if not oldest or since < oldest then oldest = since end
 end
 
@@ -47,6 +45,6 @@ return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
   standing + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
-  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled, oldest and int(oldest) or '-1',
-  many_lines and 1 or 0, many_groups and 1 or 0,
+  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled,
+  oldest and int(oldest) or '-1', many_lines and 1 or 0, many_groups and 1 or 0,
 }
