@@ -55,6 +55,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	if load(redis, os.Args[2:]) {
+		return
+	}
 	d := &driver{
 		redis: redis, client: asynq.NewClient(redis), inspector: asynq.NewInspector(redis), runs: newRuns(),
 	}

@@ -4,6 +4,14 @@ use windlass::{Client, Error, StoreError, store::Create};
 
 use crate::{args::Global, config::Config, exit::Failure, output::Out};
 
+/// The URL for people to see: without user and password.
+pub(crate) fn shown(url: &str) -> String {
+    match (url.find("//"), url.rfind('@')) {
+        (Some(from), Some(to)) if from + 2 <= to => format!("{}***{}", &url[..from + 2], &url[to..]),
+        _ => url.to_owned(),
+    }
+}
+
 /// What every command has: where results go, the configuration, and the store's URL if one is named.
 #[derive(Debug)]
 pub(crate) struct App {

@@ -1,7 +1,11 @@
 //! `windlass demo` from the outside: the real binary, its worker processes, what it writes, and how it refuses.
 
+#[path = "../../windlass/tests/servers/mod.rs"]
+mod servers;
+
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -216,6 +220,33 @@ fn a_store_in_use_is_refused_and_a_new_one_is_used() {
     let summary = place.demo(&["--store", "sqlite:other.db", "--jobs", "4"]);
     assert_eq!(summary["store"], "sqlite:other.db");
     assert!(place.path("other.db").is_file() && !place.path("windlass-demo/jobs.db").exists());
+}
+
+#[test]
+fn a_redis_is_used_and_its_password_is_shown_to_nobody() {
+    let server = servers::Server::start_with("--save '' --requirepass sesame");
+    let url = format!("redis://:sesame@127.0.0.1:{}/3", server.port);
+    let place = Place::new();
+    let mut demo = place.command(&["demo", "--jobs", "40", "--store", &url]);
+    let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut story = String::new();
+    for line in BufReader::new(demo.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        if let Some((_, rest)) = line.split_once("started: process ") {
+            let pid = rest.split(',').next().unwrap();
+            // Where the system shows them, and unless it has ended already.
+            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            assert!(!arguments.contains("sesame"), "{arguments}");
+        }
+        story.push_str(&line);
+    }
+    let output = demo.wait_with_output().unwrap();
+    assert!(output.status.success(), "{story}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("All 40 jobs are accounted for") && table.contains("redis://***@127.0.0.1"), "{table}");
+    assert!(!table.contains("sesame") && !story.contains("sesame"), "{table}{story}");
+    let refusal = place.refused(5, &["--store", &url]);
+    assert!(!refusal.to_string().contains("sesame"), "{refusal}");
+    assert!(place.run(&["--store", &url, "job", "list", "--state", "dead"]).status.success());
 }
 
 #[cfg(unix)]

@@ -6,6 +6,8 @@
 #[path = "broken/mod.rs"]
 #[allow(dead_code, reason = "the conformance controls need more of it")]
 mod broken;
+#[cfg(feature = "redis")]
+mod servers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -244,6 +246,22 @@ fn each_member_goes_into_one_job_in_sqlite() {
         let path = format!("{}?synchronous=off", place.path().join("jobs.db").display());
         let open = async |clock: ManualClock| {
             let store = SqliteStore::open(&path, Create::IfMissing, clock.env()).await.expect("open");
+            Arc::new(store) as Arc<dyn Backend>
+        };
+        play(&history, open).map_err(TestCaseError::fail)
+    };
+    if let Err(broken) = TestRunner::new(config()).run(&vec(op(), 1..80), check) {
+        panic!("{broken}");
+    }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn each_member_goes_into_one_job_in_redis() {
+    use windlass::store::redis::RedisStore;
+    let check = |history: Vec<Op>| {
+        let open = async |clock: ManualClock| {
+            let store = RedisStore::open_on_clock_of(&servers::redis_url(), clock.env()).await.expect("open");
             Arc::new(store) as Arc<dyn Backend>
         };
         play(&history, open).map_err(TestCaseError::fail)

@@ -67,7 +67,8 @@ impl Fleet {
     pub(super) fn start(&mut self, out: &OutDir) -> io::Result<usize> {
         let number = self.workers.len() + 1;
         let mut command = Command::new(&self.program);
-        command.args(["demo", "--role", "worker", "--database", &self.orders.database, "--dir"]).arg(out.path());
+        command.args(["demo", "--role", "worker", "--dir"]).arg(out.path());
+        command.env(super::DATABASE_OF_WORKERS, &self.orders.database);
         command.args(["--concurrency", &self.orders.concurrency.to_string()]);
         command.args(["--pace-ms", &self.orders.pace.as_millis().to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(out.log(number)?).kill_on_drop(true);

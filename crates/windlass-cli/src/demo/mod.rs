@@ -57,14 +57,17 @@ pub(crate) struct DemoArgs {
     #[arg(long, hide = true)]
     pub(crate) role: Option<Role>,
 
-    /// The store of a worker
-    #[arg(long, hide = true)]
+    /// The store of a worker; by the environment, since its URL may hold a password and everybody sees arguments
+    #[arg(long, hide = true, env = DATABASE_OF_WORKERS, hide_env_values = true)]
     pub(crate) database: Option<String>,
 
     /// How long a worker's jobs wait for the world outside
     #[arg(long, hide = true, default_value_t = 200)]
     pub(crate) pace_ms: u64,
 }
+
+/// Tells a worker its store.
+const DATABASE_OF_WORKERS: &str = "WINDLASS_DEMO_DATABASE";
 
 /// The part that a process plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

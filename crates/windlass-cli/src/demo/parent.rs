@@ -23,7 +23,7 @@ use super::{
 
 use crate::{
     exit::{Exit, Failure},
-    store::App,
+    store::{App, shown},
 };
 
 /// How many worker processes there are at a time.
@@ -96,7 +96,7 @@ fn file_url(dir: &Path) -> Result<String, Failure> {
 pub(super) async fn run(app: &App, args: DemoArgs) -> anyhow::Result<Exit> {
     let setup = Setup::new(&args, app.url())?;
     let client = open(&setup.url).await?;
-    refuse_a_used_store(&client, &setup.url).await?;
+    refuse_a_used_store(&client).await?;
     let plan = plan::plan(setup.jobs, &setup.pictures);
     let screen = Screen::new(client.env(), app.out.json, plan.images.len(), plan.mails.len() + plan.follow_ups);
     // Many jobs wait less each, so that the run stays short.
@@ -117,12 +117,13 @@ pub(super) async fn run(app: &App, args: DemoArgs) -> anyhow::Result<Exit> {
     Ok(if summary.ok { Exit::Ok } else { Exit::Failed })
 }
 
-async fn refuse_a_used_store(client: &Client, url: &str) -> anyhow::Result<()> {
+async fn refuse_a_used_store(client: &Client) -> anyhow::Result<()> {
     match client.census().await?.enqueued {
         0 => Ok(()),
         jobs => Err(conflict(
-            format!("{url} holds {jobs} jobs; the demo wants a store of its own"),
-            "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet or an empty database of Redis",
+            format!("{} holds {jobs} jobs; the demo wants a store of its own", client.store().place()),
+            "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet or an \
+             empty database of Redis",
         )
         .into()),
     }
@@ -358,7 +359,7 @@ impl Show {
             files: self.setup.out.results()?,
             killed: self.killed.clone(),
             dir: self.setup.out.path().to_owned(),
-            store: self.setup.url.clone(),
+            store: shown(&self.setup.url),
             seconds: ended.seconds,
             own_pictures: self.setup.own_pictures,
         };

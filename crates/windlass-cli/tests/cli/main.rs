@@ -9,10 +9,12 @@ mod deploy;
 mod doctor;
 mod documents;
 mod exit_codes;
+mod fleet;
 mod full_disk;
 mod groups;
 mod operate;
 mod redis;
+mod report;
 #[path = "../../../windlass/tests/servers/mod.rs"]
 mod servers;
 mod serving;

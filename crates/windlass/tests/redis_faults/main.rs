@@ -7,7 +7,9 @@
 
 mod bounds;
 mod checks;
+mod expiry;
 mod full;
+mod idle;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;

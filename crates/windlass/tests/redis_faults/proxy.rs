@@ -121,6 +121,13 @@ impl Proxy {
         passages.iter().for_each(|passage| passage.half_open.store(true, Ordering::Relaxed));
     }
 
+    /// The same for those alone that hear what is published.
+    pub fn deafen(&self) {
+        let passages = self.passages.lock().unwrap();
+        let hearing = passages.iter().filter(|passage| passage.hears.load(Ordering::Relaxed));
+        hearing.for_each(|passage| passage.half_open.store(true, Ordering::Relaxed));
+    }
+
     /// Each piece takes this long in either direction.
     pub fn delay(&self, delay: Duration) {
         self.rules(|rules| rules.delay = delay);

@@ -58,10 +58,24 @@ impl Server {
     pub(crate) fn start_with(arguments: &str) -> Self {
         for _ in 0..20 {
             if let Some(server) = Self::try_start(free_port(), arguments) {
+                server.loaded();
                 return server;
             }
         }
         panic!("no redis-server starts; install it (`make setup`) or set TEST_REDIS_URL");
+    }
+
+    /// Waits until it has read what it keeps on disk: up to five seconds.
+    #[allow(clippy::disallowed_methods, reason = "the server is another process; there is nothing else to wait for")]
+    fn loaded(&self) {
+        let client = redis::Client::open(self.url(0)).expect("a URL");
+        let answered = || redis::cmd("PING").exec(&mut client.get_connection()?);
+        for _ in 0..500 {
+            if answered().is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 
     /// On TLS alone, with this certificate and its key.

@@ -62,7 +62,8 @@ impl Source {
     fn other(url: &str) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program does not find itself, to start it again")?;
         let mut command = Command::new(program);
-        command.args(["enqueue", "--batch", "-", "--store", url, "--json"]);
+        // Its URL may hold a password, and everybody sees arguments.
+        command.args(["enqueue", "--batch", "-", "--json"]).env("WINDLASS_STORE", url);
         // Its answers are not read: what arrived is what ran.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().context("the process that enqueues cannot be started")?;

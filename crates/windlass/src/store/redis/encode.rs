@@ -58,6 +58,14 @@ pub(super) fn packed(job: &NewJob) -> Result<Vec<u8>> {
     Ok(pack.bytes())
 }
 
+/// The first byte of a list of three.
+const PLAIN: u8 = 0x93;
+
+/// Whether there is nothing to a packed job beside Asynq's message.
+pub(super) fn is_plain(packed: &[u8]) -> bool {
+    packed.first() == Some(&PLAIN)
+}
+
 /// What there is to a new job beyond what Asynq's message says of one that runs at once.
 fn more(job: &NewJob) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let spec = &*job.spec;
@@ -213,15 +221,21 @@ pub(super) fn id(text: &str) -> Result<JobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{env::Env, job::JobOptions, testing::job};
+    use crate::{
+        env::Env,
+        job::{JobOptions, UniqueBy},
+        testing::job,
+    };
 
     #[test]
     fn a_plain_job_needs_nothing_beside_asynqs_message() {
         let env = Env::system();
         let plain = job("email:send").options(JobOptions::new().retention(Duration::from_secs(60))).build(&env);
         assert_eq!(more(&plain).unwrap(), []);
+        assert!(is_plain(&packed(&plain).unwrap()));
         let odd = job("email:send").options(JobOptions::new().timeout(Duration::from_millis(1500))).build(&env);
         assert_eq!(more(&odd).unwrap(), [("options", br#"{"o":1500000}"#.into())]);
+        assert!(!is_plain(&packed(&odd).unwrap()));
         assert_eq!(message(&odd.spec).timeout, 2, "Go waits no less");
     }
 
@@ -230,7 +244,7 @@ mod tests {
         let env = Env::system();
         let plain = job("a").build(&env);
         assert_eq!(claim_of(&packed(&plain).unwrap()).unwrap(), [arg(&plain.spec.id), Vec::new(), Vec::new()]);
-        let unique = job("a").options(JobOptions::new().tag("x").unique()).build(&env);
+        let unique = job("a").options(JobOptions::new().tag("x").unique(UniqueBy::until_done(&1))).build(&env);
         let [id, mode, key] = claim_of(&packed(&unique).unwrap()).unwrap();
         assert_eq!((id, mode, key), (arg(&unique.spec.id), b"u".into(), arg(unique.spec.unique.unwrap().key)));
         assert!(claim_of(b"\x93\xa5ab").is_err());

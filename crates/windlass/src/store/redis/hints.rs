@@ -2,14 +2,14 @@
 //! process, and Asynq's cancels. Both are hints: polling is the truth, and whatever was missed is looked for once the
 //! connection is there again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
 };
 use tokio::sync::mpsc;
 
-use super::{address::Address, link::LONGEST_PAUSE};
+use super::{address::Address, calm::Calm, link::LONGEST_PAUSE};
 use crate::{env::Env, store::Waker};
 
 /// After so many answer times without a word the connection is asked whether it is still there: a peer that vanished
@@ -20,7 +20,13 @@ pub(super) struct Listener {
     pub(super) client: Client,
     pub(super) address: Address,
     pub(super) env: Env,
+    pub(super) hints: Hints,
+}
+
+/// Whom to tell what is heard.
+pub(super) struct Hints {
     pub(super) waker: Waker,
+    pub(super) calm: Arc<Calm>,
     /// Where the ids go that somebody asks Asynq's workers to cancel.
     pub(super) cancels: mpsc::UnboundedSender<String>,
 }
@@ -30,7 +36,8 @@ impl Listener {
         loop {
             // Whatever ends it, hints were missed: look once.
             let _ = self.listen().await;
-            self.waker.wake();
+            self.hints.calm.hear(None);
+            self.hints.waker.wake();
             self.env.sleep(self.env.jittered(LONGEST_PAUSE)).await;
         }
     }
@@ -40,7 +47,13 @@ impl Listener {
         let mut connection = self.connect(told).await?;
         connection.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
         connection.subscribe(self.cancel_channel()).await?;
-        self.waker.wake();
+        let mut remember = redis::cmd("CLIENT");
+        remember.arg("TRACKING").arg("ON");
+        // A server that cannot is asked as often as one that is never idle.
+        if remember.query_async::<Value>(&mut connection).await.is_ok() {
+            self.hints.calm.hear(Some(connection.clone()));
+        }
+        self.hints.waker.wake();
         loop {
             tokio::select! {
                 biased;
@@ -66,10 +79,19 @@ impl Listener {
 
     fn heed(&self, push: PushInfo) {
         match (push.kind, push.data.as_slice()) {
-            (PushKind::PMessage, _) => self.waker.wake(),
+            (PushKind::PMessage, _) => {
+                self.hints.calm.stir();
+                self.hints.waker.wake();
+            }
+            (PushKind::Invalidate, keys) => {
+                self.hints.calm.stir();
+                if brings_work(keys) {
+                    self.hints.waker.wake();
+                }
+            }
             (PushKind::Message, [channel, id]) if is(channel, &self.cancel_channel()) => {
                 // Nobody listens once the store is closed.
-                let _ = self.cancels.send(redis::from_redis_value_ref(id).unwrap_or_default());
+                let _ = self.hints.cancels.send(redis::from_redis_value_ref(id).unwrap_or_default());
             }
             _ => {}
         }
@@ -86,6 +108,17 @@ pub(super) fn client(address: &Address) -> Result<Client, RedisError> {
     let settings = address.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     address.info = address.info.set_redis_settings(settings);
     address.client()
+}
+
+/// Whether keys that changed are such as hold jobs that wait. Leases and what sweeps look after only outdate what is known.
+fn brings_work(keys: &[Value]) -> bool {
+    let [Value::Array(keys)] = keys else { return true };
+    let later = [":lease", ":active", ":archived", ":x:outs", ":x:cancelled", ":x:deleted"];
+    let is_later = |key: &Value| match key {
+        Value::BulkString(key) => later.iter().any(|end| key.ends_with(end.as_bytes())),
+        _ => false,
+    };
+    !keys.iter().all(is_later)
 }
 
 fn is(value: &Value, text: &str) -> bool {

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     address::Address,
-    hints::{self, Listener},
+    hints::{self, Hints, Listener},
     scripts::Script,
 };
 use crate::{
     env::Env,
     job::Monotonic,
-    store::{Result, StoreError, Waker},
+    store::{Result, StoreError},
 };
 
 /// The longest pause between two attempts to connect.
@@ -44,13 +44,7 @@ pub(super) struct Link {
 
 impl Link {
     /// A link that is not connected yet, and its loop.
-    /// The ids that somebody asks Asynq's workers to cancel go to `cancels`.
-    pub(super) fn start(
-        address: Address,
-        env: &Env,
-        waker: Waker,
-        cancels: mpsc::UnboundedSender<String>,
-    ) -> Result<Self> {
+    pub(super) fn start(address: Address, env: &Env, hints: Hints) -> Result<Self> {
         let client = address.client().map_err(|error| unavailable(&address, &error))?;
         let (requests, asked) = mpsc::unbounded_channel();
         let connector = Connector {
@@ -62,7 +56,7 @@ impl Link {
             not_before: Monotonic::default(),
         };
         let hearing = hints::client(&address).map_err(|error| unavailable(&address, &error))?;
-        let listener = Listener { client: hearing, address: address.clone(), env: env.clone(), waker, cancels };
+        let listener = Listener { client: hearing, address: address.clone(), env: env.clone(), hints };
         env.spawn_apart("redis", async move {
             tokio::select! {
                 () = connector.run(asked) => {}

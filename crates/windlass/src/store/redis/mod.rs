@@ -1,14 +1,15 @@
 //! The Redis store: Asynq's keys and messages, so that Go and Rust share queues. What Asynq has no word for is in keys
 //! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
 //!
-//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`:
-//!   every change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`:
-//!   messages and answers.
+//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `calm.rs`: what an idle server need not ask.
+//!   `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every change is one script on one queue's slot. `wire.rs`,
+//!   `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`: messages and answers.
 //! - `checkup.rs`: what the server says of itself. `ops/`: the contract's calls, put together from scripts.
 //!
 //! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
 
 mod address;
+mod calm;
 mod checkup;
 mod clock;
 mod encode;
@@ -40,7 +41,9 @@ use tracing::debug;
 
 use self::{
     address::Address,
+    calm::Calm,
     clock::{Clock, Time},
+    hints::Hints,
     link::Link,
     scripts::Script,
 };
@@ -57,6 +60,7 @@ struct Shared {
     link: Link,
     clock: Clock,
     waker: Waker,
+    calm: Arc<Calm>,
     /// The highest place or fence that any queue has given: a script gives higher ones.
     top: AtomicI64,
     /// The queues that are known to be registered.
@@ -67,6 +71,10 @@ struct Shared {
     gathered: Mutex<ops::gather::Gathered>,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
+    /// When claims and servers of long ago were last forgotten.
+    forgot: Mutex<Option<Monotonic>>,
+    /// What Asynq's tools were last shown of servers of this process, and when.
+    shown: Mutex<FxHashMap<ServerId, (Monotonic, Vec<u8>)>>,
 }
 
 /// A job that this process holds, as its claim was told.
@@ -105,17 +113,22 @@ impl RedisStore {
         let address = Address::parse(url)?;
         let waker = Waker::new();
         let (cancels, told) = mpsc::unbounded_channel();
+        let calm = Arc::new(Calm::new(time == Time::Server));
+        let hints = Hints { waker: waker.clone(), calm: calm.clone(), cancels };
         let shared = Arc::new(Shared {
-            link: Link::start(address.clone(), &env, waker.clone(), cancels)?,
+            link: Link::start(address.clone(), &env, hints)?,
             clock: Clock::new(env.clone(), time),
             address,
             env,
             waker,
+            calm,
             top: AtomicI64::new(0),
             queues: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),
             left: Mutex::default(),
+            forgot: Mutex::default(),
+            shown: Mutex::default(),
         });
         ops::open::check(&shared).await?;
         shared.env.spawn(heed_gos_cancels(Arc::downgrade(&shared), told));
@@ -136,6 +149,18 @@ impl RedisStore {
             let _ = done.send(call.await);
         });
         answer.await.map_err(|_| StoreError::Unavailable("the call was interrupted".into()))?
+    }
+
+    /// The same for what changes jobs: whatever is known of a calm store is not, from before it on.
+    async fn changing<A, F>(&self, call: impl FnOnce(Arc<Shared>) -> F + Send) -> Result<A>
+    where
+        A: Send + 'static,
+        F: Future<Output = Result<A>> + Send + 'static,
+    {
+        self.0.calm.stir();
+        let answer = self.whole(call).await;
+        self.0.calm.stir();
+        answer
     }
 }
 
@@ -184,6 +209,9 @@ impl Shared {
 
     /// All queues that are registered, by name.
     async fn all_queues(&self) -> Result<Vec<QueueName>> {
+        if let Some(queues) = self.calm.queues(self.env.monotonic()) {
+            return Ok(queues);
+        }
         let mut ask = cmd("SMEMBERS");
         ask.arg(self.plain_key("queues"));
         let names = match self.link.run(&ask).await? {
@@ -205,12 +233,12 @@ fn arg(value: impl ToString) -> Vec<u8> {
 #[async_trait]
 impl Store for RedisStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        self.whole(async move |store| ops::enqueue::enqueue(store, jobs).await).await
+        self.changing(async move |store| ops::enqueue::enqueue(store, jobs).await).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let request = request.clone();
-        self.whole(async move |store| ops::claim::claim(&store, &request).await).await
+        self.whole(async move |store| ops::calm::claim(&store, &request).await).await
     }
 
     async fn extend(&self, request: &ExtendRequest) -> Result<Vec<Lease>> {
@@ -219,7 +247,7 @@ impl Store for RedisStore {
     }
 
     async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
-        self.whole(async move |store| ops::finish::finish(&store, batch).await).await
+        self.changing(async move |store| ops::finish::finish(&store, batch).await).await
     }
 
     async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
@@ -227,12 +255,12 @@ impl Store for RedisStore {
     }
 
     async fn promote(&self, limit: u32) -> Result<Promoted> {
-        self.whole(async move |store| ops::promote::promote(&store, limit).await).await
+        self.whole(async move |store| ops::calm::promote(&store, limit).await).await
     }
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
         let rules = *rules;
-        self.whole(async move |store| ops::lease::rescue(&store, &rules).await).await
+        self.whole(async move |store| ops::calm::rescue(&store, &rules).await).await
     }
 
     async fn cancelled(&self, after: Option<u64>) -> Result<CancelLog> {
@@ -286,12 +314,12 @@ impl Inspect for RedisStore {
 impl Operate for RedisStore {
     async fn operate(&self, id: &JobId, action: &Action) -> Result<Operated> {
         let (id, action) = (id.clone(), action.clone());
-        self.whole(async move |store| ops::operate::operate(&store, &id, &action).await).await
+        self.changing(async move |store| ops::operate::operate(&store, &id, &action).await).await
     }
 
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool> {
         let queue = queue.clone();
-        self.whole(async move |store| ops::operate::pause(&store, &queue, paused).await).await
+        self.changing(async move |store| ops::operate::pause(&store, &queue, paused).await).await
     }
 
     async fn prune(&self, what: &Prune, limit: u32) -> Result<Pruned> {
@@ -330,7 +358,7 @@ impl Groups for RedisStore {
     async fn flush(&self, flush: &Flush) -> Result<Flushed> {
         flush.check()?;
         let flush = flush.clone();
-        self.whole(async move |store| ops::groups::flush(&store, &flush).await).await
+        self.changing(async move |store| ops::groups::flush(&store, &flush).await).await
     }
 
     async fn ask_flush(&self, group: &GroupKey) -> Result<bool> {
@@ -340,7 +368,7 @@ impl Groups for RedisStore {
 
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         let group = group.clone();
-        self.whole(async move |store| ops::groups::delete_members(&store, &group, limit).await).await
+        self.changing(async move |store| ops::groups::delete_members(&store, &group, limit).await).await
     }
 }
 

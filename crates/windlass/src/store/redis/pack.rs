@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_was_packed_is_read() {
         let mut pack = Pack::default();
-        pack.list(3).number(-7).number(1_690_000_000_000_000).text([0xff, 0]);
+        pack.list(3).number(-7).number(1_690_000_000_000_000_i64).text([0xff, 0]);
         let mut read = Unpack::new(pack.bytes());
         assert_eq!(read.list().unwrap(), 3);
         assert_eq!((read.number().unwrap(), read.number().unwrap()), (-7, 1_690_000_000_000_000));

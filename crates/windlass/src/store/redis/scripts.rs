@@ -14,8 +14,20 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 11] =
-    ["enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "sizes", "tallies"];
+const WITHOUT: [&str; 12] = [
+    "add",
+    "enqueue",
+    "census",
+    "fetch",
+    "groups",
+    "list",
+    "look",
+    "members",
+    "outstanding",
+    "scan",
+    "sizes",
+    "tallies",
+];
 
 impl Script {
     fn new(file: &str, code: String) -> Self {
@@ -38,6 +50,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ADD "add" ["core"],
     ADOPT "adopt" ["core" "message" "states"],
     ASK_FLUSH "ask_flush" ["core" "members"],
     BEAT "beat" [],

@@ -23,7 +23,10 @@ end)
 local answer = {}
 local function rescue(entry)
   local id, job = entry.id, load(entry.id)
-  leave(id, 'active')
+  -- Those that have waited longest for their end stand at the tail, and LREM walks the list.
+  call('LREM', P .. 'active', -1, id)
+  call('ZREM', P .. 'lease', id)
+  call('ZREM', X .. 'lease', id)
   if not job then return nil end
   close_run(id, entry.fence)
   local f = call('HMGET', task(id), 'x:cr', 'x:a', 'x:wish', 'x:e')
@@ -45,8 +48,8 @@ local function rescue(entry)
   end
   return { id, job.kind, entry.fence, f[2] or '0', code }
 end
--- The last one to go to the front stands first: so they keep their order.
-for at = math.min(#lapsed, limit), 1, -1 do
+-- The last one to go to the front stands first: so they keep their order, also over several steps of one sweep.
+for at = #lapsed, math.max(1, #lapsed - limit + 1), -1 do
   local rescued = rescue(lapsed[at])
   if rescued then table.insert(answer, 1, rescued) end
 end

@@ -11,7 +11,7 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{ServerId, Timestamp, micros},
+    job::{Monotonic, ServerId, Timestamp, micros},
     store::{
         Result, SERVER_SILENT_AFTER, ServerInfo,
         redis::wire::{Moment, ServerRecord},
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long Asynq's record of a server lives after a sign of life.
 const RECORD_SECONDS: i64 = 30;
+/// How old a record may be that says what is still so.
+const SHOW_AGAIN_AFTER: Duration = Duration::from_secs(12);
 
 /// The live servers.
 pub(in super::super) struct Seen {
@@ -33,7 +35,7 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
     let body = serde_json::to_vec(server).map_err(|_| odd("a server"))?;
     let args = vec![store.clock.pinned().into_bytes(), arg(server.id), body];
     let now = number(&store.on_store(&scripts::BEAT, args).await?)?;
-    if let Err(error) = show_to_go(store, server, now).await {
+    if let Err(error) = show_to_go(store, server, record(server).encode_to_vec(), now).await {
         // Its tools then do not list this server; they need memory for that, and there may be none.
         debug!(%error, "no sign of life for Asynq's tools");
     }
@@ -41,14 +43,21 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
 }
 
 /// Asynq's own record of a server.
-async fn show_to_go(store: &Shared, server: &ServerInfo, now: i64) -> Result<()> {
+async fn show_to_go(store: &Shared, server: &ServerInfo, record: Vec<u8>, now: i64) -> Result<()> {
+    let at = store.env.monotonic();
+    let fresh = |(shown, old): &(Monotonic, Vec<u8>)| *old == record && at.since(*shown) < SHOW_AGAIN_AFTER;
+    if store.shown.lock().get(&server.id).is_some_and(fresh) {
+        return Ok(());
+    }
     let (key, index) = (record_key(store, server), store.plain_key("servers"));
     let mut put = redis::cmd("SET");
-    put.arg(&key).arg(record(server).encode_to_vec()).arg("EX").arg(RECORD_SECONDS);
+    put.arg(&key).arg(&record).arg("EX").arg(RECORD_SECONDS);
     store.link.run(&put).await?;
     let mut add = redis::cmd("ZADD");
     add.arg(index).arg(now / 1_000_000 + RECORD_SECONDS).arg(&key);
-    store.link.run(&add).await.map(drop)
+    store.link.run(&add).await?;
+    store.shown.lock().insert(server.id, (at, record));
+    Ok(())
 }
 
 /// As Asynq names it.
@@ -76,6 +85,7 @@ fn record(server: &ServerInfo) -> ServerRecord {
 }
 
 pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<()> {
+    store.shown.lock().remove(&server);
     let known = servers(store, false).await?.live.into_iter().find(|known| known.id == server);
     let mut forget = redis::cmd("HDEL");
     forget.arg(format!("{}servers", store.store_key())).arg(server.to_string());

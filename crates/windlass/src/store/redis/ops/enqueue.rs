@@ -85,12 +85,21 @@ async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Re
     if !fresh.is_empty() {
         register(store, queue).await?;
     }
+    let packed = fresh.iter().map(|(job, _)| encode::packed(job)).collect::<Result<Vec<_>>>()?;
     let mut pack = Pack::default();
-    pack.list(fresh.len());
-    for (job, _) in &fresh {
-        pack.packed(&encode::packed(job)?);
+    pack.list(packed.len());
+    packed.iter().for_each(|job| {
+        pack.packed(job);
+    });
+    let bytes = pack.bytes();
+    if fresh.len() == jobs.len() && packed.iter().all(|job| encode::is_plain(job)) {
+        let top = number(&store.on(queue, &scripts::ADD, [bytes.clone()]).await?)?;
+        if top > 0 {
+            store.note_top(top);
+            return Ok(jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect());
+        }
     }
-    let mut answers = list(store.on(queue, &scripts::ENQUEUE, [pack.bytes()]).await?)?.into_iter();
+    let mut answers = list(store.on(queue, &scripts::ENQUEUE, [bytes]).await?)?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("an enqueue"));
     next()?;
     store.note_top(number(&next()?)?);

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use redis::Value;
 use tracing::debug;
 
 use super::{
@@ -18,6 +19,8 @@ use crate::{
 };
 
 const MOST: usize = 500;
+/// The most jobs that one script rescues: Redis serves nobody else meanwhile.
+const STEP: usize = 100;
 /// The most steps of one recovery of a queue; the next recovery goes on.
 const ROUNDS: usize = 40;
 
@@ -116,7 +119,7 @@ pub(in super::super) async fn rescue(store: &Shared, rules: &RescueRules) -> Res
 /// Takes over what Go left behind, and makes room among the archived.
 async fn recover(store: &Shared, queue: &QueueName) -> Result<()> {
     for _ in 0..ROUNDS {
-        let answer = list(store.on(queue, &scripts::RECOVER, [arg(MOST)]).await?)?;
+        let answer = list(store.on(queue, &scripts::RECOVER, [arg(2 * STEP)]).await?)?;
         let [_, more] = answer.as_slice() else { return Err(odd("a recovery")) };
         if number(more)? == 0 {
             break;
@@ -125,31 +128,36 @@ async fn recover(store: &Shared, queue: &QueueName) -> Result<()> {
     Ok(())
 }
 
+/// Takes what has lapsed in one queue, a step at a time, up to the rules' limit over all queues.
 async fn rescue_from(store: &Shared, queue: &QueueName, rules: &RescueRules, rescued: &mut Rescued) -> Result<()> {
-    let looked = list(store.on(queue, &scripts::RESCUE, [arg(0), arg(0)]).await?)?;
-    let lapsed = number(looked.first().ok_or_else(|| odd("a rescue"))?)?;
-    if lapsed == 0 {
-        return Ok(());
-    }
-    let left = (rules.limit as usize).saturating_sub(rescued.jobs.len()).min(MOST);
-    if left == 0 {
-        rescued.more = true;
-        return Ok(());
-    }
-    let answers = list(store.on(queue, &scripts::RESCUE, [arg(left), arg(rules.poison_after)]).await?)?;
-    rescued.more |= usize::try_from(lapsed).is_ok_and(|lapsed| lapsed > left);
-    for answer in answers {
-        let [id, kind, fence, attempt, code] = <[_; 5]>::try_from(list(answer)?).map_err(|_| odd("a rescued job"))?;
-        let state = u8::try_from(number(&code)?).ok().and_then(State::from_code).ok_or_else(|| odd("a state"))?;
-        let id = encode::id(&text(id)?)?;
-        rescued.jobs.push(RescuedJob {
-            id,
-            kind: text(kind)?.into(),
-            queue: queue.clone(),
-            fence: Fence(text(fence)?.parse().map_err(|_| odd("a fence"))?),
-            attempt: u32::try_from(number(&attempt)?).unwrap_or(0),
-            state,
-        });
+    let first = rescued.jobs.len();
+    loop {
+        let looked = list(store.on(queue, &scripts::RESCUE, [arg(0), arg(0)]).await?)?;
+        if number(looked.first().ok_or_else(|| odd("a rescue"))?)? == 0 {
+            break;
+        }
+        let left = (rules.limit as usize).saturating_sub(rescued.jobs.len()).min(STEP);
+        if left == 0 {
+            rescued.more = true;
+            break;
+        }
+        let answers = list(store.on(queue, &scripts::RESCUE, [arg(left), arg(rules.poison_after)]).await?)?;
+        // What is taken later had been claimed before, and goes before the others.
+        let taken = answers.into_iter().map(|answer| rescued_job(queue, answer)).collect::<Result<Vec<_>>>()?;
+        rescued.jobs.splice(first..first, taken);
     }
     Ok(())
+}
+
+fn rescued_job(queue: &QueueName, answer: Value) -> Result<RescuedJob> {
+    let [id, kind, fence, attempt, code] = <[_; 5]>::try_from(list(answer)?).map_err(|_| odd("a rescued job"))?;
+    let state = u8::try_from(number(&code)?).ok().and_then(State::from_code).ok_or_else(|| odd("a state"))?;
+    Ok(RescuedJob {
+        id: encode::id(&text(id)?)?,
+        kind: text(kind)?.into(),
+        queue: queue.clone(),
+        fence: Fence(text(fence)?.parse().map_err(|_| odd("a fence"))?),
+        attempt: u32::try_from(number(&attempt)?).unwrap_or(0),
+        state,
+    })
 }

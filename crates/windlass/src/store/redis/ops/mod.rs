@@ -1,5 +1,6 @@
 //! The contract's calls, put together from scripts on single queues.
 
+pub(super) mod calm;
 pub(super) mod cancel;
 pub(super) mod claim;
 pub(super) mod cluster;

@@ -12,7 +12,8 @@ use crate::{
     store::{Promoted, Result},
 };
 
-const MOST: u32 = 160;
+/// The most jobs of one script: Redis serves nobody else meanwhile.
+const MOST: u32 = 100;
 
 pub(in super::super) async fn promote(store: &Shared, limit: u32) -> Result<Promoted> {
     let mut promoted = Promoted::default();

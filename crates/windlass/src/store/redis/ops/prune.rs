@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::{
     Shared, arg, heal,
     reply::{list, number, odd},
@@ -12,7 +14,8 @@ use crate::{
     store::{Prune, Pruned, Result},
 };
 
-const MOST: u64 = 350;
+/// The most jobs of one script: Redis serves nobody else meanwhile, and each costs it about ten microseconds.
+const MOST: u64 = 100;
 /// How long a server's last claim is remembered, and that it left: longer than any call of it is under way.
 const KEEP_CLAIMS: Duration = Duration::from_secs(24 * 3600);
 const KEEP_LEFT: Duration = Duration::from_secs(60);
@@ -23,6 +26,9 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
         let now = store.env.monotonic();
         store.left.lock().retain(|_, at| now.since(*at) < KEEP_LEFT);
     }
+    let forgetting = *what == Prune::Expired && time_to_forget(store);
+    // Where nothing changes there is little to put right.
+    let healing = forgetting || (*what == Prune::Expired && store.calm.queues(store.env.monotonic()).is_none());
     for queue in store.all_queues().await? {
         loop {
             let left = u64::from(limit).saturating_sub(pruned.removed).min(MOST);
@@ -37,15 +43,30 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
                 break;
             }
         }
-        if *what == Prune::Expired {
+        if healing {
             heal::heal(store, &queue).await?;
+        }
+        if forgetting {
             store.on(&queue, &scripts::FORGET, [arg(micros(KEEP_CLAIMS)), arg(micros(KEEP_LEFT))]).await?;
         }
     }
-    if *what == Prune::Expired {
-        heal::clear_deleted_queues(store).await?;
+    if healing {
+        // What it notes may need memory that there is none of; it is no reason not to make room.
+        if let Err(error) = heal::clear_deleted_queues(store).await {
+            debug!(%error, "what is left of deleted queues was not looked for");
+        }
     }
     Ok(pruned)
+}
+
+/// What is forgotten is small and harms nobody meanwhile, so it is not looked for each time.
+fn time_to_forget(store: &Shared) -> bool {
+    let (now, mut forgot) = (store.env.monotonic(), store.forgot.lock());
+    let due = forgot.is_none_or(|at| now < at || now.since(at) >= KEEP_LEFT);
+    if due {
+        *forgot = Some(now);
+    }
+    due
 }
 
 fn args(store: &Shared, what: &Prune, limit: u64) -> Vec<Vec<u8>> {

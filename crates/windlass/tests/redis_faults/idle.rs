@@ -1,0 +1,122 @@
+//! What a server asks of Redis while nothing happens, and how soon it sees what Go brings in all the same.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    sync::watch,
+};
+use windlass::{
+    Client, EventKind, JobId, RawJob, Router, RunningServer,
+    store::{Cluster, Operate, Prune},
+};
+
+use crate::{Place, SECOND, log::Log, soon};
+
+/// What clients ask of a Redis; not what scripts do there.
+struct Monitor(watch::Receiver<Vec<String>>);
+
+impl Monitor {
+    async fn of(place: &Place) -> Self {
+        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", place.server.port)).await.expect("connect"));
+        stream.write_all(b"MONITOR\r\n").await.expect("MONITOR");
+        let (seen, commands) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                if line.contains('"') && !line.contains(" lua]") {
+                    seen.send_modify(|seen| seen.push(line.chars().take(400).collect()));
+                }
+                line.clear();
+            }
+        });
+        Self(commands)
+    }
+
+    fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Waits for a command that holds this word, after so many.
+    async fn wait(&mut self, word: &str, after: usize) {
+        let there = |seen: &Vec<String>| seen.iter().skip(after).any(|line| line.contains(word));
+        soon(word, self.0.wait_for(there)).await.expect("the monitor goes on");
+    }
+}
+
+async fn serve(place: &Place) -> (RunningServer, Log) {
+    let client = Client::builder().env(place.env.clone()).on(Arc::new(place.open("").await));
+    let log = Log::new();
+    let router = Router::new().at("x", |_: RawJob| async { Ok::<_, windlass::JobError>(()) });
+    (windlass::Server::new(&client, router).on_event(log.listener()).start().await.expect("start"), log)
+}
+
+/// A survey of the queues sends its script along.
+const SURVEY: &str = "survey.lua";
+
+/// Brings a job in as Go does: it tells nobody.
+fn enqueue_as_go(place: &Place, id: &str) -> JobId {
+    let field = |number: u8, text: &str| [&[number << 3 | 2, text.len() as u8], text.as_bytes()].concat();
+    let message = [field(1, "x"), field(2, "{}"), field(3, id), field(4, "default")].concat();
+    let key = format!("asynq:{{default}}:t:{id}");
+    redis::pipe()
+        .atomic()
+        .sadd("asynq:queues", "default")
+        .hset_multiple(&key, &[("msg", message.as_slice()), ("state", b"pending"), ("pending_since", b"1")])
+        .lpush("asynq:{default}:pending", id)
+        .exec(&mut place.direct())
+        .expect("Redis takes it");
+    id.parse().expect("an id")
+}
+
+#[tokio::test]
+async fn an_idle_server_makes_at_most_two_round_trips_a_second_and_sees_at_once_what_go_brings_in() {
+    let place = Place::start().await;
+    let (server, log) = serve(&place).await;
+    // Once something has run, the queue is known.
+    let first = enqueue_as_go(&place, "first");
+    soon("it runs", log.wait(&first, EventKind::Finished)).await;
+    // And that the scripts of the slow sweeps are known, which are sent along once.
+    let other = windlass::store::redis::RedisStore::open(&place.server.url(0), place.env.clone()).await.unwrap();
+    other.prune(&Prune::Expired, 10).await.unwrap();
+    other.sweep_unknown(60 * SECOND, 10).await.unwrap();
+    let mut monitor = Monitor::of(&place).await;
+    monitor.wait(SURVEY, 0).await;
+
+    let before = monitor.count();
+    place.env.sleep(10 * SECOND).await;
+    let asked = monitor.0.borrow()[before..].to_vec();
+    assert!(asked.len() <= 20, "{} in ten seconds: {asked:#?}", asked.len());
+    assert!(asked.len() >= 4, "the control: it is there, and looks");
+
+    for number in 0..3 {
+        let seen = monitor.count();
+        let brought = place.env.monotonic();
+        let id = enqueue_as_go(&place, &format!("late-{number}"));
+        soon("it starts", log.wait(&id, EventKind::Started)).await;
+        let took = place.env.monotonic().since(brought);
+        assert!(took < SECOND, "{took:?}");
+        monitor.wait(SURVEY, seen).await;
+    }
+    server.shutdown().await;
+}
+
+/// The control of the above: that it is the hint of Redis that makes it quick, and that without one polling takes over.
+#[tokio::test]
+async fn without_hints_polling_finds_what_go_brings_in() {
+    let place = Place::start().await;
+    let (server, log) = serve(&place).await;
+    let first = enqueue_as_go(&place, "first");
+    soon("it runs", log.wait(&first, EventKind::Finished)).await;
+    let mut monitor = Monitor::of(&place).await;
+    monitor.wait(SURVEY, 0).await;
+    // Whoever hears hints hears no more, and has not noticed yet.
+    place.proxy.deafen();
+    let brought = place.env.monotonic();
+    let id = enqueue_as_go(&place, "late");
+    soon("it starts", log.wait(&id, EventKind::Started)).await;
+    let took = place.env.monotonic().since(brought);
+    assert!(took < 8 * SECOND && took > Duration::from_millis(100), "{took:?}");
+    server.shutdown().await;
+}
