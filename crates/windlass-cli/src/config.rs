@@ -265,7 +265,7 @@ mod tests {
         assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretry = \"fixed\"").contains("no retry policy"));
         assert!(refused("[groups.a]").contains("missing field `kind`"));
         assert!(refused("[groups.a]\nkind = \"b*\"").contains("groups.\"a\": the kind ends in `*`"));
-        assert!(refused("[groups.a]\nkind = \"b\"\nmax_size = 1001").contains("1 to 1000 members"));
+        assert!(refused("[groups.a]\nkind = \"b\"\nmax_size = 501").contains("1 to 500 members"));
         assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
         assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
         assert!(refused("[http]\nport = 1").contains("unknown field `port`"));

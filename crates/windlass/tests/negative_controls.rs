@@ -239,6 +239,11 @@ async fn a_prune_without_a_limit_is_caught() {
 }
 
 #[tokio::test]
+async fn a_claim_that_looks_no_further_than_the_head_of_the_line_is_caught() {
+    caught_over(&["claim::a_kind_that_stands_behind_thousands_of_others_is_found"], LooksNoFurther).await;
+}
+
+#[tokio::test]
 async fn an_archive_that_is_trimmed_is_caught() {
     caught_over(&["prune::thousands_of_dead_jobs_are_all_kept_and_can_be_redriven"], TrimsDead).await;
 }

@@ -21,6 +21,23 @@ fn from_queue(jobs: &[Claimed], name: &str) -> usize {
     jobs.iter().filter(|job| job.spec.queue.as_str() == name).count()
 }
 
+/// Not in one claim: no more than so many jobs are looked at for kinds that nobody asked for.
+pub async fn a_kind_that_stands_behind_thousands_of_others_is_found(bench: Bench) {
+    let others = bench.enqueue((0..2_600).map(|_| bench.job_of("theirs", JobOptions::new())).collect()).await;
+    let first = bench.add_of("ours", JobOptions::new()).await;
+    let second = bench.add_of("ours", JobOptions::new()).await;
+    let ours = KindFilter::of(["ours"]).expect("a kind");
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        let request = ClaimRequest { kinds: ours.clone(), ..bench.request(10) };
+        found.extend(ids(&bench.take(&request).await));
+        bench.clock.advance(SECOND);
+    }
+    assert_eq!(found, [first, second]);
+    let rest = bench.claim(3_000).await;
+    assert_eq!(ids(&rest), others.iter().map(|other| other.id().clone()).collect::<Vec<_>>(), "in their own order");
+}
+
 pub async fn jobs_come_by_priority_and_then_by_arrival(bench: Bench) {
     for (name, priority) in [("a", 0), ("b", -100), ("c", 5), ("d", 0), ("e", 5), ("f", 100)] {
         bench.add(JobOptions::new().id(name).priority(priority)).await;

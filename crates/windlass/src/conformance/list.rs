@@ -64,6 +64,7 @@ macro_rules! __conformance_facts {
                 a_unique_conflict_does_not_stop_the_promoter,
             }
             claim {
+                a_kind_that_stands_behind_thousands_of_others_is_found,
                 jobs_come_by_priority_and_then_by_arrival,
                 the_jobs_of_one_call_come_in_their_order,
                 a_step_back_of_the_clock_does_not_change_the_order_of_arrival,

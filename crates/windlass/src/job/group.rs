@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{JobId, JobSpec, QueueName, Timestamp};
 
 /// The most members that one flush takes. A larger group becomes several jobs.
-pub const MAX_MEMBERS: u32 = 1000;
+pub const MAX_MEMBERS: u32 = 500;
 
 /// Which group: groups of the same name in two queues are two groups.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

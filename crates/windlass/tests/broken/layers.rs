@@ -129,6 +129,19 @@ broken! {
         }
     }
 
+    /// Looks no further than the first five hundred in line.
+    LooksNoFurther {
+        async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+            let mut pending = JobFilter::default();
+            pending.states = vec![State::Pending];
+            let near = self.0.list(&pending, None, 500).await?.items;
+            match near.iter().any(|job| request.kinds.rule_for(job.spec.kind.as_str()).is_some()) {
+                true => self.0.claim(request).await,
+                false => Ok(Claim::default()),
+            }
+        }
+    }
+
     /// Keeps no more than nine thousand dead jobs, as a server of Go's trims an archive.
     TrimsDead {
         async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {

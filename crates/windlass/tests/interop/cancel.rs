@@ -21,7 +21,7 @@ fn cancel() -> Action {
 
 impl Both {
     /// So many pending tasks of Go's, to run before all that follow.
-    fn fill_pending(&self, count: usize) {
+    pub(crate) fn fill_pending(&self, count: usize) {
         let mut fill = redis::pipe();
         fill.cmd("SADD").arg("asynq:queues").arg("q").ignore();
         for number in 0..count {

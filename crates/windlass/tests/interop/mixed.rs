@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use windlass::{
     Client, JobContext, JobFilter, JobState as State, RawJob, Router, RunningServer, Server,
-    store::{Inspect, redis::RedisStore},
+    store::{Groups, Inspect, redis::RedisStore},
 };
 
 use crate::{Both, both, sides::id};
@@ -36,6 +36,46 @@ async fn what_go_brings_in_is_listed_in_every_state() {
     assert_eq!(found, expected.map(|(name, state)| (name.to_owned(), state)));
     both.go.tell(json!({"do": "delete", "queue": "q", "id": "gone"}));
     assert_eq!(both.store.list(&JobFilter::default(), None, 100).await.expect("list").items.len(), 3);
+}
+
+/// Go does not run here: nobody takes what stands in front.
+#[tokio::test]
+async fn a_server_finds_its_kind_behind_thousands_that_only_go_handles() {
+    let mut both = both!();
+    both.fill_pending(12_000);
+    both.go.tell(json!({
+        "do": "enqueue", "queue": "q", "id": "ours", "kind": "ours", "payload": "{}", "retain_ms": 60_000,
+    }));
+    let list = |both: &Both| {
+        let mut read = redis::cmd("LRANGE");
+        read.arg("asynq:{q}:pending").arg(1).arg(-1).query::<Vec<String>>(&mut both.redis()).expect("the list")
+    };
+    let before = list(&both);
+    let router = Router::new().at("ours", |_: RawJob| async { Ok::<_, windlass::JobError>(()) });
+    let server = serve(&both, router).await;
+    both.until(&id("ours"), State::Completed).await;
+    server.shutdown().await;
+    let mut after = list(&both);
+    after.insert(0, before[0].clone());
+    assert_eq!(after, before, "the others stand as they stood");
+}
+
+/// Go notes only the second in which a task joined.
+#[tokio::test]
+async fn a_group_that_go_filled_is_as_old_as_its_members() {
+    let mut both = both!();
+    let began = both.env.wall();
+    for name in ["a", "b"] {
+        both.go.tell(json!({"do": "enqueue", "queue": "q", "id": name, "kind": "mail", "payload": "", "group": "g"}));
+    }
+    let mut page = both.store.groups(None, None, 10).await.expect("groups");
+    while page.now.since(began) < Duration::from_millis(1500) {
+        both.env.sleep(Duration::from_millis(50)).await;
+        page = both.store.groups(None, None, 10).await.expect("groups");
+    }
+    let group = &page.items[0];
+    assert!(page.now.since(group.newest_at) >= Duration::from_millis(400), "{group:?} at {:?}", page.now);
+    assert!(group.newest_at >= began.before(Duration::from_secs(1)), "{group:?} since {began:?}");
 }
 
 #[tokio::test]

@@ -359,7 +359,7 @@ async fn what_an_aggregator_may_not_be_is_said_at_the_start() {
     let client = Client::open("memory:").await.unwrap();
     let mistakes: BTreeMap<&str, (&str, GroupRules, &str)> = BTreeMap::from([
         ("the pattern is empty", (" ", GroupRules::new(), "*")),
-        ("takes 1 to 1000 members", ("g", GroupRules::new().max_size(0), "*")),
+        ("takes 1 to 500 members", ("g", GroupRules::new().max_size(0), "*")),
         ("is 1001; a flush takes", ("g", GroupRules::new().max_size(1001), "*")),
         ("have two aggregators", ("g*", GroupRules::new(), "g*")),
     ]);

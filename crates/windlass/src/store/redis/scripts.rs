@@ -14,8 +14,20 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 11] =
-    ["add", "enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "tallies"];
+const WITHOUT: [&str; 12] = [
+    "add",
+    "enqueue",
+    "census",
+    "fetch",
+    "groups",
+    "list",
+    "look",
+    "members",
+    "outstanding",
+    "scan",
+    "sizes",
+    "tallies",
+];
 
 impl Script {
     fn new(file: &str, code: String) -> Self {
@@ -40,7 +52,7 @@ macro_rules! scripts {
 scripts! {
     ADD "add" ["core"],
     ADOPT "adopt" ["core" "message" "states"],
-    ASK_FLUSH "ask_flush" ["core"],
+    ASK_FLUSH "ask_flush" ["core" "members"],
     BEAT "beat" [],
     BURY "bury" ["core" "message" "states" "stats" "ends"],
     CANCELS "cancels" [],
@@ -56,7 +68,7 @@ scripts! {
     FORGET "forget" ["core"],
     GONE "gone" ["core"],
     GOS_CANCEL "gos_cancel" ["core"],
-    GROUPS "groups" ["core"],
+    GROUPS "groups" ["core" "members"],
     HEAL "heal" ["core" "message" "states" "marks" "ended"],
     INBOX "inbox" ["core" "message" "states" "intake"],
     LEAVE "leave" ["core"],
@@ -75,6 +87,7 @@ scripts! {
     RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
     SCAN "scan" ["core" "message" "states"],
     SERVERS "servers" [],
+    SIZES "sizes" ["core"],
     TALLIES "tallies" ["core"],
     UNDECLARED "undeclared" ["core"],
 }

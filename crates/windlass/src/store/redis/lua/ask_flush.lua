@@ -3,8 +3,9 @@
 -- returns: 1, or 0: there is no such group
 local group = take()
 local newest
-for _, id in ipairs(call('ZRANGE', P .. 'g:' .. group, -100, -1)) do
-  local at = tonumber(call('HGET', task(id), 'x:p') or now)
+local last = call('ZRANGE', P .. 'g:' .. group, -100, -1, 'WITHSCORES')
+for number = 1, #last, 2 do
+  local at = came_in(last[number], tonumber(last[number + 1]))
   if not newest or at > newest then newest = at end
 end
 if not newest then return 0 end

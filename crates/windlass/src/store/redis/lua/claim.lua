@@ -1,17 +1,19 @@
 -- claim.lua: takes pending jobs of one queue for a server.
--- ARGV[5]: msgpack: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers),
---   the most jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds
+-- ARGV[5]: msgpack: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers,
+--   3: further back in the list), the most jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds
 --   that are not quick, the list of quick kinds, the list of rules, each: `=` (exact) or `^` (prefix), its text, how
 --   many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
 -- returns: msgpack, one list: now, highest number given, how the claim stands (`new`, `again`: it had been made,
---   `late`: a later one was), microseconds that the oldest suspect has waited (-1: none) and its place, the slots that
---   are left, how many rules and the room that each has left, then for each job: id, fence, message, created at,
+--   `late`: a later one was), microseconds that the oldest suspect has waited (-1: none) and its place, 1 if jobs of its
+--   kinds may stand further back, the slots that are left, how many rules and the room that each has left, then for each job: id, fence, message, created at,
 --   waited, and '' or msgpack: options, checkpoint, failures beyond Asynq's, crashes, snoozes
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no
---   more than WINDOW jobs are looked at for them.
-local WINDOW = 500
+--   more than WINDOW jobs are looked at for them. So that what stands behind more of them than that is found as well, a
+--   third look goes on where the server's last one stopped, up to DEEPEST, and then begins again: after a PAUSE
+--   of microseconds, since claims come with every hint. Nothing else moves.
+local WINDOW, DEEPEST, PAUSE = 500, 100000, 250000
 local asked = cmsgpack.unpack(ARGV[5])
 local server, number, pass, limit, lease = asked[1], asked[2], asked[3], asked[4], asked[5]
 local want_suspect, slots = asked[6] == 1, asked[7]
@@ -24,8 +26,8 @@ for at, rule in ipairs(asked[9]) do
   rules[at] = { exact = rule[1] == '=', text = rule[2], room = room, open = rule[4] == 1 }
 end
 
-local function answer_of(standing, waiting, place)
-  local answer = { now, tonumber(ARGV[4]), standing, waiting, place, slots, #rules }
+local function answer_of(standing, waiting, place, further)
+  local answer = { now, tonumber(ARGV[4]), standing, waiting, place, further, slots, #rules }
   for _, rule in ipairs(rules) do
     answer[#answer + 1] = rule.room == math.huge and -1 or rule.room
   end
@@ -88,8 +90,8 @@ local fences, record = '', call('HGET', X .. 'claims', server)
 if record then
   local last, last_fences = record:match('^(%d+) %d+ ?(.*)$')
   last = tonumber(last)
-  if number < last then return cmsgpack.pack(answer_of('late', -1, 0)) end
-  if number == last and pass == 1 then return cmsgpack.pack(renew(last_fences, answer_of('again', -1, 0))) end
+  if number < last then return cmsgpack.pack(answer_of('late', -1, 0, 0)) end
+  if number == last and pass == 1 then return cmsgpack.pack(renew(last_fences, answer_of('again', -1, 0, 0))) end
   if number == last then
     fences = last_fences
   else
@@ -213,6 +215,52 @@ local function take_list()
   if left > 0 then call('RPUSH', P .. 'pending', unpack(back)) end
 end
 
+local function last_look()
+  local from, at = (call('HGET', X .. 'looks', server) or ''):match('^(%d+) (%d+)$')
+  return tonumber(from or WINDOW), tonumber(at or 0)
+end
+
+-- Looks through the next stretch of the list that is not at its end. What it takes is overwritten by a word that is no
+-- id, and all of those go at once, so the list is walked once, and not for every job. True: there is more behind it.
+local TAKEN = '\0taken'
+local function take_far()
+  local length = call('LLEN', P .. 'pending')
+  local from = last_look()
+  if from >= length or from >= DEEPEST then from = WINDOW end
+  local ids = call('LRANGE', P .. 'pending', -from - WINDOW, -from - 1)
+  local gone, passed = 0, 0
+  for at = #ids, 1, -1 do
+    if #picked >= limit then break end
+    local message, more = pending_message(ids[at], task(ids[at]))
+    local kind = message and kind_in(message)
+    local rule = kind and rule_of(kind)
+    local taking = rule and has_room(kind, rule)
+    if taking then pick(ids[at], message, kind, rule, more) end
+    if taking or not kind then
+      call('LSET', P .. 'pending', -from - passed - 1, TAKEN)
+      gone = gone + 1
+    end
+    passed = passed + 1
+  end
+  if gone > 0 then call('LREM', P .. 'pending', -gone, TAKEN) end
+  local to = from + passed - gone
+  local ended = to >= length - gone or to >= DEEPEST
+  -- Where it found something, there may be more.
+  call('HSET', X .. 'looks', server, int(ended and WINDOW or to) .. ' ' .. (gone > 0 and '0' or int(now)))
+  return not ended
+end
+
+-- Whether it is time to look further back.
+local function may_look_further()
+  local open = false
+  for _, rule in ipairs(rules) do
+    open = open or rule.room > 0
+  end
+  if not open or slots <= 0 or #picked >= limit or call('LLEN', P .. 'pending') <= WINDOW then return false end
+  local _, at = last_look()
+  return math.abs(now - at) >= PAUSE
+end
+
 -- Hands what was picked to this claim, under one fence.
 local function start(answer)
   local micros = rising('fence', 1)
@@ -244,7 +292,7 @@ local function start(answer)
   fences = fences .. (fences ~= '' and ',' or '') .. fence
 end
 
-local oldest
+local oldest, further
 if call('EXISTS', P .. 'paused') == 0 then
   oldest = oldest_suspect()
   if want_suspect then
@@ -253,17 +301,20 @@ if call('EXISTS', P .. 'paused') == 0 then
       leave_line(oldest.kind, true, oldest.id)
       picked, messages[oldest.id], richer[oldest.id] = { oldest.id }, message, true
     end
+  elseif limit > 0 and pass == 3 then
+    further = take_far()
   elseif limit > 0 then
     local ours = call('EXISTS', X .. 'lines') == 1
     if ours then take_lines(true) end
     take_list()
     if ours then take_lines(false) end
+    further = may_look_further()
     -- Behind what fell out may stand what it was asked for.
     if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
   end
 end
 local waiting = oldest and math.max(0, now - oldest.since) or -1
-local answer = answer_of('new', waiting, oldest and oldest.place or 0)
+local answer = answer_of('new', waiting, oldest and oldest.place or 0, further and #picked < limit and 1 or 0)
 if #picked > 0 then start(answer) end
 call('HSET', X .. 'claims', server, number .. ' ' .. int(mono) .. ' ' .. fences)
 return cmsgpack.pack(answer)

@@ -1,9 +1,8 @@
 -- flush.lua: makes one job of members of a group.
--- ARGV: the group, the new job (see intake.lua), the queue it goes to ('': this one), how many members (at most 1000), then id and version of each
+-- ARGV: the group, the new job (see intake.lua), the queue it goes to ('': this one), how many members (at most 500), then id and version of each
 -- returns: {highest number given, 1}: done; {.., 0}: something has changed since the members were read;
 --   {.., holder, its state or -1}: the new job's id or key is taken
 -- guarantee: all members end and the new job comes in, or nothing happens.
--- why: it is the one script that touches more than 500 entries: a group becomes a job in one step.
 local group, letter, target, members, named = take(), take(), take(), {}, {}
 local job = cmsgpack.unpack(letter)
 local mode = (job[4] or {}).mode

@@ -9,10 +9,13 @@ local room = tonumber(take())
 for _, name in ipairs({ 'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:lines', 'x:suspects', 'x:outs' }) do
   if call('EXISTS', P .. name) == 1 then return 0 end
 end
-for _, group in ipairs(call('SMEMBERS', P .. 'groups')) do
-  if call('EXISTS', P .. 'g:' .. group) == 1 then return 0 end
-end
 if call('EXISTS', P .. 'aggregation_sets') == 1 then return 0 end
+for _, group in ipairs(call('SRANDMEMBER', P .. 'groups', room - 1)) do
+  if call('EXISTS', P .. 'g:' .. group) == 1 then return 0 end
+  call('SREM', P .. 'groups', group)
+  room = room - 1
+end
+if call('EXISTS', P .. 'groups') == 1 then return 1 end
 -- What these still hold are completed jobs, and jobs that Go has deleted.
 for _, set in ipairs({ P .. 'completed', X .. 'index' }) do
   local ids = call('ZRANGE', set, 0, room - 1)
@@ -30,8 +33,8 @@ for _, minute in ipairs(call('ZRANGE', X .. 'minutes', 0, room - 1)) do
 end
 if room <= 0 then return 1 end
 for _, name in ipairs({
-  'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'once',
-  'once:due', 'undeclared', 'unique',
+  'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'looks', 'once',
+  'once:due', 'undeclared', 'unique', 'wishes',
 }) do
   call('UNLINK', X .. name)
 end

@@ -1,5 +1,5 @@
 -- members.lua: what waits in a group, the oldest first. Reads only.
--- ARGV: the group, how many at most (at most 1000), the most bytes of their messages (the first one comes in any case)
+-- ARGV: the group, how many at most (at most 500), the most bytes of their messages (the first one comes in any case)
 -- returns: triples of message, options, version
 local group, limit, room = take(), tonumber(take()), tonumber(take())
 local answer, bytes = {}, 0

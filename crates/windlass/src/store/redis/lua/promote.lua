@@ -1,21 +1,18 @@
 -- promote.lua: puts due jobs of one queue into line, at its end, the earliest first; a scheduled member of a group that
 -- has never run goes into its group instead.
--- ARGV: the most to move (at most 500), 1: move them, 0: only look
+-- ARGV: the most to move (at most 160), 1: move them, 0: only look
 -- returns: how many were moved, microseconds until the next one is due (0: now; -1: nothing waits), and (looking) for
 --   each that is due its time and its place in the order of enqueueing
 -- guarantee: each job moves once; what Go moved, ran or deleted meanwhile is left alone.
 local limit, moving, moved = tonumber(take()), take() == '1', 0
 
--- Up to `limit` due entries of a set, those of equal time in the order in which they came in.
+-- The due entries of a set, the earliest first; those of one time in the order of their ids, which for those that we
+-- make is that in which they came in.
+local AT_ONCE = 160
 local function due_of(set, unit, seen)
-  local found = call('ZRANGEBYSCORE', set, '-inf', int(math.floor(now / unit)), 'WITHSCORES', 'LIMIT', 0, limit)
-  local last = found[#found]
-  local also = last and call('ZRANGEBYSCORE', set, last, last, 'LIMIT', 0, 200) or {}
+  local found = call('ZRANGEBYSCORE', set, '-inf', int(math.floor(now / unit)), 'WITHSCORES', 'LIMIT', 0, AT_ONCE)
   for at = 1, #found, 2 do
     seen[found[at]] = seen[found[at]] or tonumber(found[at + 1]) * unit
-  end
-  for _, id in ipairs(also) do
-    seen[id] = seen[id] or tonumber(last) * unit
   end
 end
 

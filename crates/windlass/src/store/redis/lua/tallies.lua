@@ -1,5 +1,5 @@
 -- tallies.lua: the minute buckets of one queue. Reads only.
--- ARGV: the first minute, how many buckets at most (at most 120)
+-- ARGV: the first minute, how many buckets at most (at most 30)
 -- returns: the last minute that was read ('' at the end), then pairs: fields and values of the kinds', and of the
 --   tenants' bucket
 local first, limit = take(), tonumber(take())

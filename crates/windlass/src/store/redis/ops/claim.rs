@@ -16,6 +16,8 @@ use crate::{
 };
 
 const MOST: u32 = 500;
+/// How often a claim looks further back in a list whose end holds nothing for it. The next claim goes on from there.
+const FAR_LOOKS: usize = 4;
 
 pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> Result<Claim> {
     if store.left.lock().contains_key(&request.server) {
@@ -38,6 +40,9 @@ pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> R
                 claiming.take(place, 2, claiming.left(limit)).await?;
             }
         }
+    }
+    for place in 0..request.shares.len() {
+        claiming.look_further(place, limit).await?;
     }
     if claiming.again {
         // It has renewed leases, so it is a sign of life like any renewal.
@@ -62,6 +67,8 @@ struct Claiming<'c> {
     again: bool,
     /// Of each queue whether it gave all that it was asked for.
     full: Vec<bool>,
+    /// Of each queue whether jobs of the claim's kinds may stand further back.
+    further: Vec<bool>,
     /// The suspect that has waited longest: microseconds, its place in the order of enqueueing, its share.
     suspect: Option<(i64, i64, usize)>,
 }
@@ -78,6 +85,7 @@ impl<'c> Claiming<'c> {
             fresh: true,
             again: false,
             full: vec![false; request.shares.len()],
+            further: vec![false; request.shares.len()],
             suspect: None,
         }
     }
@@ -97,6 +105,17 @@ impl<'c> Claiming<'c> {
             }
             pass = 2;
         }
+    }
+
+    /// Looks past jobs of kinds that the claim does not take, a few stretches at most.
+    async fn look_further(&mut self, place: usize, limit: u32) -> Result<()> {
+        for _ in 0..FAR_LOOKS {
+            if !self.fresh || !self.further[place] || self.left(limit) == 0 {
+                break;
+            }
+            self.look(place, 3, self.left(limit).min(MOST), false).await?;
+        }
+        Ok(())
     }
 
     async fn look(&mut self, place: usize, pass: u8, limit: u32, suspect: bool) -> Result<u32> {
@@ -146,6 +165,7 @@ impl<'c> Claiming<'c> {
         if waiting >= 0 && self.suspect.is_none_or(longest) {
             self.suspect = Some((waiting, suspect, place));
         }
+        self.further[place] = answer.number()? == 1;
         let slots = answer.number()?;
         let rooms = (0..answer.number()?).map(|_| answer.number()).collect::<Result<_>>()?;
         if self.fresh {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most names that one script is asked for, and the most members that it removes.
-const NAMES: usize = 100;
+const NAMES: usize = 45;
 const MOST: u32 = 500;
 
 /// The names of a queue's groups, in their order. Some may have no members.

@@ -5,17 +5,22 @@ use std::time::Duration;
 use redis::Value;
 
 use super::{
-    Shared, arg, lease, record,
+    Shared, arg,
+    groups::group_names,
+    lease, record,
     reply::{self, list, number, odd},
+    scan::members,
     scripts,
 };
 use crate::{
-    job::{JobId, JobRecord, QueueName, Timestamp},
+    job::{JobId, JobRecord, QueueName, State, Timestamp},
     store::{Census, QueueCensus, Result, redis::link::field},
 };
 
 /// The most jobs of one script.
 pub(super) const FETCHED: usize = 100;
+/// The most sets that one script adds up.
+const NAMES: usize = 500;
 
 pub(in super::super) async fn get(store: &Shared, id: &JobId) -> Result<Option<JobRecord>> {
     lease::know_the_clock(store).await?;
@@ -66,13 +71,41 @@ pub(super) struct Counted {
 pub(super) async fn census_of(store: &Shared, queue: &QueueName) -> Result<Counted> {
     let answer = list(store.on(queue, &scripts::CENSUS, []).await?)?;
     let numbers = answer.iter().map(number).collect::<Result<Vec<_>>>()?;
-    let [now, removed, paused, states @ .., oldest] = numbers.as_slice() else { return Err(odd("a census")) };
+    let [now, removed, paused, states @ .., oldest, many_lines, many_groups] = numbers.as_slice() else {
+        return Err(odd("a census"));
+    };
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     let mut by_state = [0; 9];
     by_state.iter_mut().zip(states).for_each(|(to, from)| *to = count(*from));
+    if *many_lines == 1 {
+        by_state[usize::from(State::Pending.code())] += sizes(store, queue, &line_names(store, queue).await?).await?;
+    }
+    if *many_groups == 1 {
+        let names: Vec<_> = group_names(store, queue).await?.iter().map(|name| format!("g:{name}")).collect();
+        by_state[usize::from(State::Aggregating.code())] = sizes(store, queue, &names).await?;
+    }
     let oldest_pending = (by_state[0] > 0 && *oldest != -1).then(|| Timestamp::from_micros(*oldest));
     let now = Timestamp::from_micros(*now);
     Ok(Counted { now, removed: count(*removed), paused: *paused == 1, by_state, oldest_pending })
+}
+
+/// Adds up sets of which there are too many for one step: what moves meanwhile may be counted twice or not at all.
+async fn sizes(store: &Shared, queue: &QueueName, names: &[String]) -> Result<u64> {
+    let mut sum = 0;
+    for chunk in names.chunks(NAMES) {
+        let args = std::iter::once(arg(chunk.len())).chain(chunk.iter().map(arg));
+        sum += u64::try_from(number(&store.on(queue, &scripts::SIZES, args).await?)?).unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+/// The names of the lines of ours, behind the queue's prefix.
+async fn line_names(store: &Shared, queue: &QueueName) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for (line, set) in [("line", "lines"), ("suspect", "suspects")] {
+        names.extend(members(store, queue, set).await?.into_iter().map(|kind| format!("x:{line}:{kind}")));
+    }
+    Ok(names)
 }
 
 /// The CPU time of the server.

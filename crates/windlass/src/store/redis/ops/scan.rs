@@ -111,7 +111,7 @@ async fn lines(store: &Shared, queue: &QueueName) -> Result<Vec<Container>> {
     Ok(lines)
 }
 
-async fn members(store: &Shared, queue: &QueueName, set: &str) -> Result<Vec<String>> {
+pub(super) async fn members(store: &Shared, queue: &QueueName, set: &str) -> Result<Vec<String>> {
     let mut ask = redis::cmd("SMEMBERS");
     ask.arg(format!("{}x:{set}", store.queue_key(queue)));
     list(store.link.run(&ask).await?)?.into_iter().map(text).collect()

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most buckets of one script.
-const MOST: i64 = 120;
+const MOST: i64 = 30;
 
 pub(in super::super) async fn tallies(store: &Shared, since: Timestamp) -> Result<Tallies> {
     let mut tallies = Tallies::default();

@@ -1,0 +1,379 @@
+//! No script touches more than 500 entries, however much there is. Every call of the contract is made on a store with
+//! more than that of everything, while Redis tells (`MONITOR`) what each script does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use redis::cmd;
+use windlass::{
+    Action, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, NewJob, News,
+    Timestamp, UniqueBy, Verdict,
+    store::{
+        ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Inspect, Operate, Prune, Report, RescueRules,
+        ServerInfo, Store, redis::RedisStore,
+    },
+    testing::job,
+};
+
+use super::{LEASE, SECOND, claim, ended, queue, servers::Server};
+
+const MANY: usize = 1_200;
+const BOUND: usize = 500;
+/// Sets that are read whole: names of kinds and groups, and the ids of one claim.
+const NAMES: [&str; 4] = ["x:lines", "x:suspects", "groups", "x:claim:"];
+
+/// What one run of a script did.
+#[derive(Debug, Default)]
+struct Run {
+    hash: String,
+    /// The hashes of jobs that it touched.
+    jobs: BTreeSet<String>,
+    /// The most entries that it asked for at once, and how.
+    widest: (usize, String),
+    commands: usize,
+}
+
+/// The words of a line of `MONITOR`.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut inside, mut escaped) = (Vec::new(), String::new(), false, false);
+    for letter in line.chars() {
+        match (inside, escaped, letter) {
+            (true, true, _) => {
+                word.push(letter);
+                escaped = false;
+            }
+            (true, false, '\\') => escaped = true,
+            (true, false, '"') => {
+                words.push(std::mem::take(&mut word));
+                inside = false;
+            }
+            (true, false, _) => word.push(letter),
+            (false, _, '"') => inside = true,
+            _ => {}
+        }
+    }
+    words
+}
+
+impl Run {
+    fn note(&mut self, words: &[String]) {
+        self.commands += 1;
+        let key = words.get(1).cloned().unwrap_or_default();
+        if key.contains(":t:") {
+            self.jobs.insert(key.clone());
+        }
+        let entries = asked_for(words);
+        if entries > self.widest.0 {
+            self.widest = (entries, words.join(" ").chars().take(120).collect());
+        }
+    }
+}
+
+/// How many entries a command asks for. Sets of names (kinds, lines) are as many as there are names.
+fn asked_for(words: &[String]) -> usize {
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<i64>().ok());
+    let command = words[0].to_lowercase();
+    let limit = words.iter().position(|word| word.eq_ignore_ascii_case("limit"));
+    let span = |from: Option<i64>, to: Option<i64>| match (from, to) {
+        (Some(from), Some(to)) if (from < 0) == (to < 0) => usize::try_from(to - from + 1).unwrap_or(0),
+        _ => usize::MAX,
+    };
+    match command.as_str() {
+        "lrange" | "zrange" | "zrevrange" => span(number(2), number(3)),
+        "zrangebyscore" | "zrevrangebyscore" => {
+            limit.and_then(|at| number(at + 2)).and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
+        }
+        "hscan" | "sscan" | "zscan" => number(4).and_then(|count| usize::try_from(count).ok()).unwrap_or(10),
+        "srandmember" | "rpop" => number(2).and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
+        "smembers" if NAMES.iter().any(|name| words[1].contains(name)) => 0,
+        "smembers" | "keys" => usize::MAX,
+        _ => 0,
+    }
+}
+
+/// Tells what scripts do from here on.
+struct Monitor(BufReader<TcpStream>);
+
+impl Monitor {
+    fn of(server: &Server) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server");
+        stream.write_all(b"MONITOR\r\n").expect("a request");
+        let mut monitor = Self(BufReader::new(stream));
+        assert_eq!(monitor.line(), "+OK\r\n");
+        monitor
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).expect("a line");
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// All runs of scripts up to the command `ECHO end`.
+    fn runs(mut self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        loop {
+            let line = self.line();
+            let words = words(&line);
+            match words.first().map(|word| word.to_lowercase()).as_deref() {
+                Some("evalsha") => runs.push(Run { hash: words[1].clone(), ..Run::default() }),
+                Some("echo") if words[1] == "end" => return runs,
+                Some(_) if line.split('"').next().is_some_and(|head| head.contains(" lua]")) => {
+                    runs.last_mut().expect("a script").note(&words);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A store and what is done to it.
+struct Load {
+    store: RedisStore,
+    env: windlass::Env,
+    server: windlass::ServerId,
+    sequence: u64,
+    redis: redis::Connection,
+}
+
+impl Load {
+    async fn open(server: &Server) -> Self {
+        let env = windlass::Env::system();
+        let store = RedisStore::open(&server.url(0), env.clone()).await.expect("open");
+        let redis = redis::Client::open(server.url(0)).expect("a URL").get_connection().expect("a connection");
+        Self { store, server: env.new_server_id(), env, sequence: 0, redis }
+    }
+
+    fn job(&self, kind: &str, options: JobOptions) -> NewJob {
+        job(kind).options(options.queue("q")).build(&self.env)
+    }
+
+    async fn add(&self, kind: &str, options: impl Fn(usize) -> JobOptions) -> Vec<JobId> {
+        let jobs: Vec<_> = (0..MANY).map(|number| self.job(kind, options(number))).collect();
+        self.store.enqueue(jobs).await.expect("enqueue").iter().map(|added| added.id().clone()).collect()
+    }
+
+    async fn claim(&mut self, suspect: bool) -> Vec<Claimed> {
+        self.sequence += 1;
+        let request = ClaimRequest { suspect, ..claim(self.server, self.sequence, &["q"], MANY as u32) };
+        self.store.claim(&request).await.expect("claim").jobs
+    }
+
+    async fn finish(&self, leases: &[Lease], verdict: Verdict) {
+        let report = |lease: &Lease| ended(lease.clone(), verdict.clone());
+        self.store.finish(leases.iter().map(report).collect()).await.expect("finish");
+    }
+
+    async fn act(&self, id: &JobId, action: Action) {
+        self.store.operate(id, &action).await.expect("operate");
+    }
+
+    /// Lets every due moment and lease of a set be long past.
+    fn make_old(&mut self, set: &str) {
+        let ids: Vec<String> = cmd("ZRANGE").arg(set).arg(0).arg(-1).query(&mut self.redis).expect("ids");
+        let mut put = redis::pipe();
+        for id in ids {
+            put.cmd("ZADD").arg(set).arg(1).arg(id).ignore();
+        }
+        assert!(put.cmd_iter().count() > 0, "nothing is in {set}");
+        put.exec(&mut self.redis).expect("scores");
+    }
+
+    /// Jobs come in, run and end in every way.
+    async fn lives(&mut self) {
+        let later = self.add("later", |_| JobOptions::new().process_in(SECOND * 3600)).await;
+        let once = self
+            .add("once", |number| {
+                JobOptions::new()
+                    .unique(UniqueBy::idempotency(&number, Duration::from_millis(1)))
+                    .process_in(SECOND * 7200)
+            })
+            .await;
+        for id in &once[..600] {
+            self.act(id, Action::Cancel { reason: "unwanted".into() }).await;
+        }
+        let plain: BTreeSet<_> = self.add("plain", |_| JobOptions::new()).await.into_iter().collect();
+        self.add("mail", |_| JobOptions::new().retention(SECOND * 60)).await;
+        self.add("urgent", |_| JobOptions::new().priority(5)).await;
+        self.make_old("asynq:{q}:x:due");
+        self.store.promote(1000).await.expect("promote");
+        self.store.promote(5000).await.expect("promote");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.extend(self.claim(false).await.iter().map(Claimed::lease));
+        }
+        let (short, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|lease| plain.contains(&lease.id));
+        assert!(held.len() > 3 * BOUND && short.len() > BOUND);
+        self.finish(&short, Verdict::Complete).await;
+        let request = ExtendRequest { server: self.server, leases: held.clone(), lease: LEASE, ran_late: false };
+        self.store.extend(&request).await.expect("extend");
+        let say = |lease: &Lease| Report { lease: lease.clone(), news: News::default() };
+        self.store.report(held.iter().map(say).collect()).await.expect("report");
+        // A claim that comes again. It renews what the first one took, so one script's worth is asked for.
+        self.sequence += 1;
+        let request = claim(self.server, self.sequence, &["q"], BOUND as u32);
+        let first = self.store.claim(&request).await.expect("claim").jobs.len();
+        assert!(first > 0 && self.store.claim(&request).await.expect("claim").jobs.len() == first);
+        for lease in &held[..600] {
+            self.act(&lease.id, Action::Cancel { reason: "unwanted".into() }).await;
+        }
+        self.store.cancelled(Some(0)).await.expect("the log");
+        let (over, running) = held.split_at(held.len() / 2);
+        let (first, rest) = over.split_at(over.len() / 2);
+        self.finish(first, Verdict::Complete).await;
+        self.finish(rest, Verdict::Bury(DeadReason::Poison)).await;
+        let mut follows = ended(running[0].clone(), Verdict::Complete);
+        follows.then.push(job("next").options(JobOptions::new().queue("other")).build(&self.env));
+        follows.then.push(self.job("next", JobOptions::new()));
+        self.store.finish(vec![follows]).await.expect("finish");
+        // Go's workers are told to stop one of ours.
+        self.tell_go_to_stop(&running[1].id).await;
+        self.make_old("asynq:{q}:x:lease");
+        let rules = RescueRules { poison_after: 2, lease: LEASE, limit: 1000, ran_late: false };
+        self.store.rescue(&rules).await.expect("rescue");
+        self.store.rescue(&rules).await.expect("rescue");
+        self.claim(true).await;
+        for action in [Action::RunNow, Action::Bury, Action::Redrive, Action::Delete] {
+            self.act(&later[0], action).await;
+        }
+    }
+
+    async fn tell_go_to_stop(&mut self, id: &JobId) {
+        let mut noted = cmd("HEXISTS");
+        noted.arg(format!("asynq:{{q}}:t:{id}")).arg("x:gc");
+        for _ in 0..500 {
+            cmd("PUBLISH").arg("asynq:cancel").arg(id.to_string()).exec(&mut self.redis).expect("PUBLISH");
+            self.env.sleep(Duration::from_millis(10)).await;
+            if noted.query::<bool>(&mut self.redis).expect("an answer") {
+                return;
+            }
+        }
+        panic!("nobody heard of it");
+    }
+
+    async fn groups(&self) {
+        self.add("part", |_| JobOptions::new().group("large")).await;
+        self.add("part", |number| JobOptions::new().group(format!("group-{number}"))).await;
+        let page = self.store.groups(None, None, 1000).await.expect("groups");
+        assert_eq!(page.items.len(), 1000);
+        let large = GroupKey::new(queue("q"), "large");
+        let members = self.store.members(&large, 1000).await.expect("members");
+        assert_eq!(members.len(), BOUND);
+        let into = self.job("sum", JobOptions::new());
+        let flush = Flush { group: large.clone(), members: members.iter().map(|member| member.read()).collect(), into };
+        self.store.flush(&flush).await.expect("flush");
+        self.store.ask_flush(&large).await.expect("a wish");
+        self.store.delete_members(&large, 600).await.expect("a deletion");
+    }
+
+    async fn looks(&self) {
+        let census = self.store.census().await.expect("census");
+        assert_eq!(
+            census.queues.iter().map(|queue| queue.by_state[State::Aggregating.code() as usize]).max(),
+            Some(1300)
+        );
+        let absent = KindFilter::of(["absent"]).expect("a kind");
+        self.store.outstanding(&[queue("q")], &absent, &[]).await.expect("outstanding");
+        let page = self.store.list(&JobFilter::default(), None, 1000).await.expect("list");
+        self.store.get(&page.items[0].spec.id).await.expect("get");
+        self.store.tallies(Timestamp::from_micros(0)).await.expect("tallies");
+        // An id of somebody's own is looked for in all queues.
+        self.add("own", |number| JobOptions::new().id(format!("own-{number}"))).await;
+    }
+
+    /// What others left: Go's tasks, Go's leases, ids without a job, an archive that is too large, a deleted queue.
+    async fn sweeps(&mut self) {
+        let mut fill = redis::pipe();
+        for number in 0..10_000_usize {
+            let id = format!("dead-{number}");
+            let message = [b"\x0a\x01k\x1a", &[id.len() as u8][..], id.as_bytes(), b"\x22\x01q"].concat();
+            let (key, score) = (format!("asynq:{{q}}:t:{id}"), 1_700_000_000 + number);
+            fill.cmd("HSET").arg(key).arg("state").arg("archived").arg("msg").arg(message).ignore();
+            fill.cmd("ZADD").arg("asynq:{q}:archived").arg(score).arg(&id).ignore();
+        }
+        for number in 0..MANY {
+            let id = format!("ghost-{number}");
+            for set in ["scheduled", "lease"] {
+                fill.cmd("ZADD").arg(format!("asynq:{{q}}:{set}")).arg(1).arg(&id).ignore();
+            }
+            for list in ["pending", "active"] {
+                fill.cmd("RPUSH").arg(format!("asynq:{{q}}:{list}")).arg(&id).ignore();
+            }
+            fill.cmd("ZADD").arg("asynq:{gone}:completed").arg(4_000_000_000_u64).arg(&id).ignore();
+            fill.cmd("SADD").arg("asynq:{gone}:groups").arg(&id).ignore();
+        }
+        fill.cmd("SADD").arg("asynq:x:{store}:queues").arg("gone").ignore();
+        fill.exec(&mut self.redis).expect("entries");
+        self.store.list(&JobFilter::default(), None, 1000).await.expect("list");
+        let rules = RescueRules { poison_after: 3, lease: LEASE, limit: 1000, ran_late: false };
+        self.store.rescue(&rules).await.expect("rescue");
+        for set in ["ended:6", "ended:7", "ended:8", "expire", "once:due"] {
+            self.make_old(&format!("asynq:{{q}}:x:{set}"));
+        }
+        self.make_old("asynq:{q}:completed");
+        for _ in 0..3 {
+            self.store.prune(&Prune::Expired, 1000).await.expect("prune");
+        }
+        let states = vec![State::Completed, State::Dead, State::Cancelled];
+        self.store.prune(&Prune::Older { than: Duration::ZERO, states }, 1000).await.expect("prune");
+        let mut info = ServerInfo::new(self.server, self.env.wall());
+        info.queues = vec![(queue("q"), 1)];
+        self.store.beat(&info).await.expect("beat");
+        self.store.sweep_unknown(Duration::ZERO, 1000).await.expect("a sweep");
+        self.store.servers().await.expect("servers");
+        self.store.pause(&queue("q"), true).await.expect("pause");
+        self.store.leave(self.server).await.expect("leave");
+    }
+}
+
+/// How many scripts there are: their names in the table of `scripts.rs`.
+fn scripts() -> usize {
+    let table = include_str!("../../src/store/redis/scripts.rs");
+    let is_script = |line: &&str| {
+        let name = line.strip_prefix("    ").and_then(|line| line.split(" \"").next()).unwrap_or_default();
+        line.contains("\" [")
+            && !name.is_empty()
+            && name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    };
+    table.lines().filter(is_script).count()
+}
+
+#[tokio::test]
+async fn no_script_touches_more_than_five_hundred_entries() {
+    let server = Server::start();
+    let monitor = Monitor::of(&server);
+    let mut load = Load::open(&server).await;
+    load.lives().await;
+    load.groups().await;
+    load.looks().await;
+    load.sweeps().await;
+    cmd("ECHO").arg("end").exec(&mut load.redis).expect("ECHO");
+    let runs = monitor.runs();
+    // A script may look for one more entry than it takes, and make one new job.
+    let wide = |run: &&Run| run.jobs.len() > BOUND + 1 || run.widest.0 > BOUND + 1 || run.commands > BOUND * 40;
+    let wide: BTreeMap<&String, String> = runs
+        .iter()
+        .filter(wide)
+        .map(|run| (&run.hash, format!("{} jobs, {:?}, {} commands", run.jobs.len(), run.widest, run.commands)))
+        .collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    assert!(runs.iter().any(|run| run.jobs.len() >= BOUND), "too little was there to do");
+    let seen: BTreeSet<_> = runs.iter().map(|run| &run.hash).collect();
+    assert!(scripts() > 30);
+    assert_eq!(seen.len(), scripts(), "each script must be driven here");
+}
+
+#[test]
+fn a_range_without_an_end_is_noticed() {
+    let asked = |line: &str| asked_for(&words(line));
+    assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "499""#), 500);
+    assert_eq!(asked(r#"1.0 [0 lua] "LRANGE" "a" "-500" "-1""#), 500);
+    assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "-1""#), usize::MAX);
+    assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7" "LIMIT" "0" "160""#), 160);
+    assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7""#), usize::MAX);
+    assert_eq!(asked(r#"1.0 [0 lua] "smembers" "asynq:{q}:x:index""#), usize::MAX);
+}
