@@ -81,6 +81,7 @@ scripts! {
     RESCUE "rescue.lua" true,
     SCAN "scan.lua" true,
     SERVERS "servers.lua" false,
+    SHOW "show.lua" false,
     TALLIES "tallies.lua" true,
     UNDECLARED "undeclared.lua" true,
 }
