@@ -77,6 +77,7 @@ soak: ## Long simulation and comparison of the stores, fights with Go, a million
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
+	MINUTES=$(MINUTES) MS=100 STORE=redis bench/chaos.sh
 	bench/disturbed.sh
 	bench/million.sh
 
@@ -89,8 +90,13 @@ bench-pool: ## Measure WorkerPool beside tokio::spawn, in one process
 	$(CARGO) run --locked --release -p windlass-bench-pool
 
 .PHONY: bench-peers
-bench-peers: ## Measure ours beside the peers that can be built here (ROUNDS)
+bench-peers: ## Measure ours beside Asynq, BullMQ and apalis, where they can be built; WRITE=1 keeps it (ROUNDS)
 	ROUNDS=$(ROUNDS) bench/peers.sh
+
+.PHONY: bench-flat
+bench-flat: ## Measure that a job costs the same behind a backlog of a million, on Redis and SQLite (ROUNDS)
+	ROUNDS=$(ROUNDS) STORE=redis bench/flat.sh
+	ROUNDS=$(ROUNDS) STORE=sqlite bench/flat.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -45,9 +45,9 @@ pub(crate) struct Global {
     /// One JSON document on stdout; errors as JSON on stderr
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What is logged on stderr
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: LogLevel,
+    /// What is logged on stderr [default: info; error for commands that look, change and end]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
     /// How it is logged
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -67,6 +67,15 @@ pub(crate) enum LogLevel {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+impl Cli {
+    /// The level that is asked for. What opening a store warns of is for those who run jobs on it; to an operator's
+    /// command it would be noise each time, and the doctor shows it.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        let runs_jobs = matches!(self.command, Command::Work(_) | Command::Bench(_) | Command::Demo(_));
+        self.global.log_level.unwrap_or(if runs_jobs { LogLevel::Info } else { LogLevel::Error })
+    }
 }
 
 #[derive(Debug, Subcommand)]

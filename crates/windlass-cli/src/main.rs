@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::refuse_arguments(&error),
     };
-    output::start_logging(&cli.global);
+    output::start_logging(cli.log_level(), cli.global.log_format);
     let json = cli.global.json;
     match commands::run(cli) {
         Ok(exit) => exit.into(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    args::{Global, LogFormat, LogLevel},
+    args::{LogFormat, LogLevel},
     exit::{Exit, Failure},
 };
 
@@ -107,8 +107,8 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> ExitCode {
 }
 
 /// Starts the log on stderr.
-pub(crate) fn start_logging(global: &Global) {
-    let level = match global.log_level {
+pub(crate) fn start_logging(level: LogLevel, format: LogFormat) {
+    let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -118,7 +118,7 @@ pub(crate) fn start_logging(global: &Global) {
     };
     // A log that cannot be written (a full disk, a pipe whose reader is gone) costs its lines, and not the worker.
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).log_internal_errors(false);
-    match global.log_format {
+    match format {
         LogFormat::Text => log.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }

@@ -41,7 +41,8 @@ impl App {
         opened.map_err(|error| match &error {
             Error::Store(StoreError::Unavailable(_)) => {
                 let failure = Failure::from(&error);
-                failure.help("check the path, or name another store with --store").into()
+                let what = if url.starts_with("redis") { "address, and that a server answers there" } else { "path" };
+                failure.help(format!("check the {what}, or name another store with --store")).into()
             }
             _ => error.into(),
         })

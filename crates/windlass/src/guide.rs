@@ -24,6 +24,8 @@ pages! {
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Durability "../docs/durability.md"
     Asynq "../docs/asynq.md"
+    MigratingFromAsynq "../docs/migrating-from-asynq.md"
+    MigratingFromRustAsynq "../docs/migrating-from-rust-asynq.md"
     Operating "../docs/operating.md"
     ShutdownAndDeploying "../docs/shutdown-and-deploying.md"
     Testing "../docs/testing.md"

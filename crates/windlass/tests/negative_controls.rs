@@ -244,6 +244,12 @@ async fn an_archive_that_is_trimmed_is_caught() {
 }
 
 #[tokio::test]
+async fn a_look_at_one_place_after_the_other_is_caught() {
+    let fact = "inspect::a_job_that_goes_from_place_to_place_is_outstanding_all_the_while";
+    caught_over(&[fact], LooksAround).await;
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_knows_is_caught() {
     let facts = [
         "unique::a_key_is_held_while_its_job_waits_runs_retries_or_snoozes",

@@ -14,7 +14,8 @@ Checks:
   reachable  the store answers              servers  somebody works on what waits
   writable   it takes a write               queues   no paused queue has jobs in line
   clock      this host's and the store's    handled  every job that waits has a live server for its kind
-  and of the store itself, on SQLite: version, wal, disk, durability
+  and of the store itself, on SQLite: version, wal, disk, durability, integrity;
+  on Redis: version, role, cluster, eviction, memory, durability
 
 Exit codes:
   0 no check failed (a warning is no failure)   1 a check failed";

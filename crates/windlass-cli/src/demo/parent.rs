@@ -122,7 +122,7 @@ async fn refuse_a_used_store(client: &Client, url: &str) -> anyhow::Result<()> {
         0 => Ok(()),
         jobs => Err(conflict(
             format!("{url} holds {jobs} jobs; the demo wants a store of its own"),
-            "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet",
+            "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet or an empty database of Redis",
         )
         .into()),
     }

@@ -7,11 +7,17 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Place, feed};
+use crate::support::{Place, feed, on_each_store};
 
-#[test]
-fn payloads_come_from_the_flag_a_file_and_stdin() {
-    let place = Place::new();
+on_each_store! {
+    payloads_come_from_the_flag_a_file_and_stdin
+    unique_jobs_are_duplicates_by_their_payload_or_its_fields
+    a_batch_answers_in_order_with_bad_lines_in_their_place
+    a_batch_of_many_lines_is_enqueued_whole_and_from_a_file
+    whoever_writes_line_by_line_is_answered_line_by_line
+}
+
+fn payloads_come_from_the_flag_a_file_and_stdin(place: Place) {
     let file = place.file("payload.json", r#"{"from":"file"}"#);
     let payload = |argument: &str| {
         let answer = place.feed(&["enqueue", "a", "--payload", argument], br#"{"from":"stdin"}"#).expect(0);
@@ -64,9 +70,7 @@ fn input_without_end_is_refused_in_bounded_memory() {
     assert_ne!(shell("exec head -c 1300000000 /dev/zero | sort >/dev/null").code, 0);
 }
 
-#[test]
-fn unique_jobs_are_duplicates_by_their_payload_or_its_fields() {
-    let place = Place::new();
+fn unique_jobs_are_duplicates_by_their_payload_or_its_fields(place: Place) {
     let duplicate = |payload: &str, flags: &[&str]| {
         let answer = place.run(&[&["enqueue", "a", "--payload", payload], flags].concat()).expect(0).json();
         answer["duplicate"] == true
@@ -84,9 +88,7 @@ fn unique_jobs_are_duplicates_by_their_payload_or_its_fields() {
     place.run(&["enqueue", "a", "--unique", "idempotency:5x"]).expect(2);
 }
 
-#[test]
-fn a_batch_answers_in_order_with_bad_lines_in_their_place() {
-    let place = Place::new();
+fn a_batch_answers_in_order_with_bad_lines_in_their_place(place: Place) {
     let long = format!(r#"{{"kind":"a","payload":"{}"}}"#, "x".repeat(3 * 1024 * 1024));
     let deep = format!(r#"{{"kind":"a","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let lines = [
@@ -129,9 +131,7 @@ fn a_batch_answers_in_order_with_bad_lines_in_their_place() {
     assert_eq!((&place.job("one")["priority"], &place.job("three")["headers"]["k"]), (&5.into(), &"v".into()));
 }
 
-#[test]
-fn a_batch_of_many_lines_is_enqueued_whole_and_from_a_file() {
-    let place = Place::new();
+fn a_batch_of_many_lines_is_enqueued_whole_and_from_a_file(place: Place) {
     let lines: String = (0..20_000).map(|n| format!("{{\"kind\":\"a\",\"payload\":{n}}}\n")).collect();
     let file = place.file("jobs.jsonl", &lines);
     let answers = place.run(&["enqueue", "--batch", &file]).expect(0).lines();
@@ -145,9 +145,7 @@ fn a_batch_of_many_lines_is_enqueued_whole_and_from_a_file() {
     place.run(&["enqueue", "--batch", &file, "--queue", "low"]).expect(2);
 }
 
-#[test]
-fn whoever_writes_line_by_line_is_answered_line_by_line() {
-    let place = Place::new();
+fn whoever_writes_line_by_line_is_answered_line_by_line(place: Place) {
     let mut command = place.command(&["enqueue", "--batch", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

@@ -1,6 +1,10 @@
 //! The measurements: their figures have every field, and delivery is exact. The figures themselves are for people.
 
-use crate::support::{Place, bare, feed, fields, run};
+use crate::support::{Place, bare, feed, fields, on_each_store, run};
+
+on_each_store! {
+    a_store_that_is_named_is_left_without_jobs_of_ours
+}
 
 #[test]
 fn every_phase_gives_its_figures_with_exact_delivery() {
@@ -22,6 +26,7 @@ fn every_phase_gives_its_figures_with_exact_delivery() {
             "rate",
             "seconds",
             "store",
+            "store_cpu_us_per_job",
         ];
         assert_eq!(fields(item), wanted);
         assert_eq!(fields(&item["delivery"]), ["enqueued", "finished", "lost", "twice"]);
@@ -42,9 +47,7 @@ fn another_process_can_enqueue_what_is_timed() {
     assert!(error["message"].as_str().unwrap().contains("memory"), "{error}");
 }
 
-#[test]
-fn a_store_that_is_named_is_left_without_jobs_of_ours() {
-    let place = Place::new();
+fn a_store_that_is_named_is_left_without_jobs_of_ours(place: Place) {
     let mine = place.enqueue("mine", &[]);
     place.run(&["bench", "--jobs", "50", "--phase", "bulk"]).expect(0);
     let drained = place.run(&["bench", "--jobs", "50", "--phase", "drain", "--backlog", "100"]).expect(0).json();

@@ -8,15 +8,19 @@ use std::{
 
 use rustix::process::{Pid, Signal, test_kill_process};
 
-use crate::support::Place;
+use crate::support::{Place, on_each_store};
+
+on_each_store! {
+    a_command_gets_payload_and_facts_and_its_last_line_is_the_result
+    code_65_buries_and_the_end_of_stderr_is_the_error
+    code_75_snoozes_as_long_as_the_last_line_says_and_burns_nothing
+}
 
 fn shell(script: &str) -> String {
     format!("[kinds.c]\ncommand = [\"sh\", \"-c\", '''{script}''']\nretry = \"fixed 0s\"\n")
 }
 
-#[test]
-fn a_command_gets_payload_and_facts_and_its_last_line_is_the_result() {
-    let place = Place::new();
+fn a_command_gets_payload_and_facts_and_its_last_line_is_the_result(place: Place) {
     let flags =
         ["--payload", r#"{"n":1}"#, "--tenant", "acme", "--max-retry", "7", "--deadline", "2100-01-01T00:00:00Z"];
     let id = place.enqueue("c", &flags);
@@ -42,9 +46,7 @@ fn a_result_that_is_json_stays_json_and_an_empty_one_is_none() {
     assert!(place.job(&none)["result"].is_null());
 }
 
-#[test]
-fn code_65_buries_and_the_end_of_stderr_is_the_error() {
-    let place = Place::new();
+fn code_65_buries_and_the_end_of_stderr_is_the_error(place: Place) {
     let id = place.enqueue("c", &[]);
     place.drain(&shell("echo first >&2; echo no such user >&2; exit 65"));
     let job = place.job(&id);
@@ -52,9 +54,7 @@ fn code_65_buries_and_the_end_of_stderr_is_the_error() {
     assert_eq!(job["errors"][0]["message"], "exit code 65: first\nno such user");
 }
 
-#[test]
-fn code_75_snoozes_as_long_as_the_last_line_says_and_burns_nothing() {
-    let place = Place::new();
+fn code_75_snoozes_as_long_as_the_last_line_says_and_burns_nothing(place: Place) {
     let marker = place.path("once").display().to_string();
     let id = place.enqueue("c", &[]);
     place.drain(&shell(&format!("test -e {marker} && exit 0; touch {marker}; echo retry-after 50ms; exit 75")));

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 
-use crate::support::{Place, Worker};
+use crate::support::{Place, Worker, on_each_store};
 
-#[test]
-fn with_one_of_three_workers_killed_every_job_completes() {
-    let place = Place::new();
+on_each_store! {
+    with_one_of_three_workers_killed_every_job_completes
+    a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned
+    a_job_that_takes_its_process_down_is_poison_after_three_deaths_and_its_neighbours_complete
+}
+
+fn with_one_of_three_workers_killed_every_job_completes(place: Place) {
     let lines: String =
         (0..300).map(|n| format!("{{\"kind\":\"nap\",\"id\":\"job-{n}\",\"payload\":{{\"ms\":20}}}}\n")).collect();
     place.feed(&["enqueue", "--batch", "-"], lines.as_bytes()).expect(0);
@@ -32,6 +36,9 @@ fn with_one_of_three_workers_killed_every_job_completes() {
 
 /// Stops the process where it does not hold the write lock, which nobody else would get before it goes on.
 fn freeze(worker: &Worker, place: &Place) {
+    if place.is_on_redis() {
+        return worker.signal(Signal::STOP);
+    }
     let conn = rusqlite::Connection::open(place.path("jobs.db")).unwrap();
     conn.busy_timeout(std::time::Duration::from_millis(200)).unwrap();
     loop {
@@ -43,9 +50,7 @@ fn freeze(worker: &Worker, place: &Place) {
     }
 }
 
-#[test]
-fn a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned() {
-    let place = Place::new();
+fn a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned(place: Place) {
     let config = "lease = \"600ms\"\n[kinds.nap]\nbuiltin = \"sleep\"";
     let frozen = place.worker(config, &[]);
     let id = place.enqueue("nap", &["--payload", r#"{"ms":1500}"#]);
@@ -65,9 +70,7 @@ fn a_frozen_worker_is_refused_when_it_thaws_and_no_attempt_is_burned() {
     second.stop();
 }
 
-#[test]
-fn a_job_that_takes_its_process_down_is_poison_after_three_deaths_and_its_neighbours_complete() {
-    let place = Place::new();
+fn a_job_that_takes_its_process_down_is_poison_after_three_deaths_and_its_neighbours_complete(place: Place) {
     let poison = place.enqueue("bomb", &[]);
     let neighbours: Vec<String> = (0..10).map(|_| place.enqueue("nap", &["--payload", r#"{"ms":30}"#])).collect();
     let config =

@@ -1,6 +1,17 @@
 //! The shapes of the documents: every name that scripts stand on.
 
-use crate::support::{Place, fields, has_fields};
+use crate::support::{Place, fields, has_fields, on_each_store};
+
+on_each_store! {
+    an_enqueue_answers_id_queue_state_and_duplicate
+    a_job_has_every_field_and_what_was_said_of_it
+    a_list_has_items_and_next_and_pages_through_all
+    queues_show_pause_weight_wait_and_states
+    stats_have_every_number_and_they_add_up
+    a_live_server_is_shown_with_its_numbers
+    a_prune_says_how_many_it_removed
+    every_event_has_its_fields
+}
 
 const JOB: &str = "id kind queue tenant state status payload headers tags priority max_retry timeout_ms deadline \
     retention_ms unique_key group attempt crashes snoozes fence progress \
@@ -8,9 +19,7 @@ const JOB: &str = "id kind queue tenant state status payload headers tags priori
     run_at started_at completed_at lease_until server";
 const STATES: &str = "pending scheduled blocked aggregating running retrying completed dead cancelled";
 
-#[test]
-fn an_enqueue_answers_id_queue_state_and_duplicate() {
-    let place = Place::new();
+fn an_enqueue_answers_id_queue_state_and_duplicate(place: Place) {
     let answer = place.run(&["enqueue", "a", "--queue", "low", "--id", "x"]).expect(0).json();
     assert_eq!(answer, serde_json::json!({"id": "x", "queue": "low", "state": "pending", "duplicate": false}));
     let answer = place.run(&["enqueue", "a", "--id", "x", "--process-in", "1h", "--queue", "low"]).expect(0).json();
@@ -21,9 +30,7 @@ fn an_enqueue_answers_id_queue_state_and_duplicate() {
     assert_eq!(answer["state"], "pending");
 }
 
-#[test]
-fn a_job_has_every_field_and_what_was_said_of_it() {
-    let place = Place::new();
+fn a_job_has_every_field_and_what_was_said_of_it(place: Place) {
     let flags = [
         "--payload",
         r#"{"b":1.50,"a":[]}"#,
@@ -66,9 +73,7 @@ fn a_job_has_every_field_and_what_was_said_of_it() {
     assert!(text.contains(r#""payload":{"b":1.50,"a":[]}"#), "the payload is kept as it is: {text}");
 }
 
-#[test]
-fn a_list_has_items_and_next_and_pages_through_all() {
-    let place = Place::new();
+fn a_list_has_items_and_next_and_pages_through_all(place: Place) {
     let ids: Vec<String> = (0..7).map(|n| place.enqueue(if n % 2 == 0 { "even" } else { "odd" }, &[])).collect();
     let (mut seen, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -97,9 +102,7 @@ fn a_list_has_items_and_next_and_pages_through_all() {
     assert_eq!(place.job(&ids[0])["reason"], "no more");
 }
 
-#[test]
-fn queues_show_pause_weight_wait_and_states() {
-    let place = Place::new();
+fn queues_show_pause_weight_wait_and_states(place: Place) {
     place.enqueue("a", &[]);
     place.enqueue("a", &["--queue", "low"]);
     let paused = place.run(&["queue", "pause", "low"]).expect(0).json();
@@ -114,9 +117,7 @@ fn queues_show_pause_weight_wait_and_states() {
     assert_eq!(place.run(&["queue", "resume", "low"]).expect(0).json()["paused"], false);
 }
 
-#[test]
-fn stats_have_every_number_and_they_add_up() {
-    let place = Place::new();
+fn stats_have_every_number_and_they_add_up(place: Place) {
     for _ in 0..3 {
         place.run(&["enqueue", "a", "--tenant", "acme"]).expect(0);
     }
@@ -143,9 +144,7 @@ fn stats_have_every_number_and_they_add_up() {
     }
 }
 
-#[test]
-fn a_live_server_is_shown_with_its_numbers() {
-    let place = Place::new();
+fn a_live_server_is_shown_with_its_numbers(place: Place) {
     let worker = place.worker("concurrency = 3\n[queues]\ndefault = 4\n[kinds.a]\nbuiltin = \"noop\"", &[]);
     let id = place.enqueue("a", &[]);
     worker.event("finished", &id);
@@ -157,9 +156,7 @@ fn a_live_server_is_shown_with_its_numbers() {
     worker.stop();
 }
 
-#[test]
-fn a_prune_says_how_many_it_removed() {
-    let place = Place::new();
+fn a_prune_says_how_many_it_removed(place: Place) {
     for state in ["cancel", "bury"] {
         let id = place.enqueue("a", &[]);
         place.run(&["job", state, &id]).expect(0);
@@ -172,9 +169,7 @@ fn a_prune_says_how_many_it_removed() {
     place.run(&["prune"]).expect(2);
 }
 
-#[test]
-fn every_event_has_its_fields() {
-    let place = Place::new();
+fn every_event_has_its_fields(place: Place) {
     let id = place.enqueue("a", &[]);
     let config = "[kinds.a]\nbuiltin = \"noop\"";
     let events = place.worker(config, &["--drain"]).rest();

@@ -2,7 +2,14 @@
 
 use std::{fs, io::Write, process::Stdio};
 
-use crate::support::{Place, bare, feed, run};
+use crate::support::{Place, bare, feed, on_each_store, run};
+
+on_each_store! {
+    a_job_that_never_was_is_4_and_one_that_was_removed_is_gone
+    a_removed_job_with_an_id_of_its_own_is_answered_with_the_same_advice
+    what_the_state_does_not_allow_is_5
+    a_wait_that_runs_out_is_7_and_a_job_that_failed_is_1
+}
 
 #[test]
 fn usage_is_2_and_help_and_version_are_0() {
@@ -112,9 +119,7 @@ fn a_foreign_a_cut_and_a_newer_database_are_6_and_left_alone() {
     assert!(answer.error()["message"].as_str().unwrap().contains("newer"), "{answer:?}");
 }
 
-#[test]
-fn a_job_that_never_was_is_4_and_one_that_was_removed_is_gone() {
-    let place = Place::new();
+fn a_job_that_never_was_is_4_and_one_that_was_removed_is_gone(place: Place) {
     let kept = place.enqueue("a", &[]);
     assert_eq!(place.run(&["job", "inspect", "nobody"]).expect(4).error()["code"], "not_found");
     assert_eq!(place.run(&["queue", "pause", "nowhere"]).expect(4).error()["code"], "not_found");
@@ -127,9 +132,7 @@ fn a_job_that_never_was_is_4_and_one_that_was_removed_is_gone() {
     }
 }
 
-#[test]
-fn a_removed_job_with_an_id_of_its_own_is_answered_with_the_same_advice() {
-    let place = Place::new();
+fn a_removed_job_with_an_id_of_its_own_is_answered_with_the_same_advice(place: Place) {
     place.run(&["enqueue", "a", "--id", "invoice-42"]).expect(0);
     place.run(&["job", "delete", "invoice-42"]).expect(0);
     let error = place.run(&["job", "inspect", "invoice-42"]).expect(4).error();
@@ -159,9 +162,7 @@ fn a_stdout_that_cannot_be_written_is_named_and_the_jobs_are_enqueued() {
     assert_eq!(place.run(&["stats"]).json()["enqueued"], 2, "the jobs were enqueued all the same");
 }
 
-#[test]
-fn what_the_state_does_not_allow_is_5() {
-    let place = Place::new();
+fn what_the_state_does_not_allow_is_5(place: Place) {
     let id = place.enqueue("a", &[]);
     for action in ["redrive", "run"] {
         assert_eq!(place.run(&["job", action, &id]).expect(5).error()["code"], "conflict");
@@ -171,9 +172,7 @@ fn what_the_state_does_not_allow_is_5() {
     place.run(&["job", "redrive", &id]).expect(0);
 }
 
-#[test]
-fn a_wait_that_runs_out_is_7_and_a_job_that_failed_is_1() {
-    let place = Place::new();
+fn a_wait_that_runs_out_is_7_and_a_job_that_failed_is_1(place: Place) {
     let id = place.enqueue("a", &[]);
     let answer = place.run(&["job", "wait", &id, "--timeout", "20ms"]).expect(7);
     assert_eq!(answer.error()["code"], "timeout");

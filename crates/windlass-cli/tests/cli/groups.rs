@@ -2,16 +2,23 @@
 
 use serde_json::json;
 
-use crate::support::{Place, has_fields};
+use crate::support::{Place, has_fields, on_each_store};
+
+on_each_store! {
+    a_group_is_listed_flushed_and_deleted
+    a_worker_makes_one_job_of_a_group_with_the_array_of_its_payloads
+    an_operators_flush_does_not_wait_for_the_grace_period
+    a_drain_waits_for_the_groups_that_it_aggregates_and_leaves_the_others
+    a_member_that_is_no_json_is_buried_and_the_others_become_their_job
+    a_member_too_large_for_a_job_by_itself_is_buried
+}
 
 fn note(place: &Place, text: &str, more: &[&str]) -> String {
     let payload = format!("{text:?}");
     place.enqueue("note", &[&["--payload", &payload, "--group", "digest:ann"], more].concat())
 }
 
-#[test]
-fn a_group_is_listed_flushed_and_deleted() {
-    let place = Place::new();
+fn a_group_is_listed_flushed_and_deleted(place: Place) {
     let answer = place.run(&["enqueue", "note", "--group", "digest:ann"]).expect(0).json();
     assert_eq!(answer["state"], "aggregating");
     note(&place, "hi", &["--queue", "low"]);
@@ -46,9 +53,7 @@ fn a_group_is_listed_flushed_and_deleted() {
     assert_eq!(place.run(&["queue", "list"]).expect(0).json()["items"][0]["by_state"]["aggregating"], 1);
 }
 
-#[test]
-fn a_worker_makes_one_job_of_a_group_with_the_array_of_its_payloads() {
-    let place = Place::new();
+fn a_worker_makes_one_job_of_a_group_with_the_array_of_its_payloads(place: Place) {
     let ids = [note(&place, "one", &[]), note(&place, "two", &["--process-in", "10ms"])];
     let config = "[kinds.other]\nbuiltin = \"noop\"\n[groups.\"digest:*\"]\nkind = \"digest\"\ngrace = \"1s\"";
     let worker = place.worker(config, &[]);
@@ -63,9 +68,7 @@ fn a_worker_makes_one_job_of_a_group_with_the_array_of_its_payloads() {
     worker.stop();
 }
 
-#[test]
-fn an_operators_flush_does_not_wait_for_the_grace_period() {
-    let place = Place::new();
+fn an_operators_flush_does_not_wait_for_the_grace_period(place: Place) {
     let id = note(&place, "one", &[]);
     let config = "[kinds.digest]\nbuiltin = \"noop\"\n[groups.\"*\"]\nkind = \"digest\"\ngrace = \"1d\"";
     let worker = place.worker(config, &[]);
@@ -75,9 +78,7 @@ fn an_operators_flush_does_not_wait_for_the_grace_period() {
     worker.stop();
 }
 
-#[test]
-fn a_drain_waits_for_the_groups_that_it_aggregates_and_leaves_the_others() {
-    let place = Place::new();
+fn a_drain_waits_for_the_groups_that_it_aggregates_and_leaves_the_others(place: Place) {
     let ours = note(&place, "one", &[]);
     let theirs = place.enqueue("note", &["--group", "other"]);
     let config = "[kinds.digest]\nbuiltin = \"noop\"\n[groups.\"digest:*\"]\nkind = \"digest\"\ngrace = \"50ms\"";
@@ -96,12 +97,10 @@ fn raw_note(place: &Place, id: &str, payload: &str) {
     let job = windlass::RawJob::new("note", payload.to_owned());
     let job = job.with(|o| o.id(id).group("digest:ann").retention(hour));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { windlass::Client::open(&place.url()).await.unwrap().enqueue(job).await.unwrap() });
+    runtime.block_on(async { windlass::Client::open(place.url()).await.unwrap().enqueue(job).await.unwrap() });
 }
 
-#[test]
-fn a_member_that_is_no_json_is_buried_and_the_others_become_their_job() {
-    let place = Place::new();
+fn a_member_that_is_no_json_is_buried_and_the_others_become_their_job(place: Place) {
     let ours = note(&place, "one", &[]);
     raw_note(&place, "bad", "{\"to\":");
     let last = note(&place, "two", &[]);
@@ -122,9 +121,7 @@ fn a_member_that_is_no_json_is_buried_and_the_others_become_their_job() {
     assert_eq!(place.job("bad")["state"], "completed");
 }
 
-#[test]
-fn a_member_too_large_for_a_job_by_itself_is_buried() {
-    let place = Place::new();
+fn a_member_too_large_for_a_job_by_itself_is_buried(place: Place) {
     let payload = format!("\"{}\"", "x".repeat(1024 * 1024 - 2));
     let large = place.enqueue("note", &["--payload", &format!("@{}", place.file("large", &payload)), "--group", "big"]);
     let small = place.enqueue("note", &["--payload", "1", "--group", "big"]);

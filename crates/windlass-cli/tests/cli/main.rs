@@ -12,6 +12,9 @@ mod exit_codes;
 mod full_disk;
 mod groups;
 mod operate;
+mod redis;
+#[path = "../../../windlass/tests/servers/mod.rs"]
+mod servers;
 mod serving;
 mod support;
 mod work;

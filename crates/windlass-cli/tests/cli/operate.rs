@@ -1,10 +1,16 @@
 //! What operators do to jobs by hand.
 
-use crate::support::{Place, feed};
+use crate::support::{Place, feed, on_each_store};
 
-#[test]
-fn a_job_goes_through_an_operators_hands() {
-    let place = Place::new();
+on_each_store! {
+    a_job_goes_through_an_operators_hands
+    people_see_of_a_job_what_programs_see
+    an_edit_takes_only_json_and_says_what_it_needs
+    a_running_job_is_cancelled_within_its_grace
+    a_paused_queue_gives_nothing_until_it_is_resumed
+}
+
+fn a_job_goes_through_an_operators_hands(place: Place) {
     let id = place.enqueue("a", &["--process-in", "1h"]);
     let state = |action: &[&str]| place.run(&[&["job"], action].concat()).expect(0).json()["state"].clone();
     assert_eq!(state(&["run", &id]), "pending");
@@ -19,9 +25,7 @@ fn a_job_goes_through_an_operators_hands() {
     assert_eq!(removed, serde_json::json!({"id": id, "state": null, "removed": true}));
 }
 
-#[test]
-fn people_see_of_a_job_what_programs_see() {
-    let place = Place::new();
+fn people_see_of_a_job_what_programs_see(place: Place) {
     let flags = ["--header", "trace=abc", "--unique", "until_done", "--tenant", "acme", "--max-retry", "1"];
     let id = place.enqueue("f", &flags);
     place.drain("[kinds.f]\nbuiltin = \"fail\"\nretry = \"fixed 0s\"");
@@ -38,9 +42,7 @@ fn people_see_of_a_job_what_programs_see() {
     assert!(told.lines().any(|line| line.starts_with("reason ") && line.ends_with(" enough of it")), "{told}");
 }
 
-#[test]
-fn an_edit_takes_only_json_and_says_what_it_needs() {
-    let place = Place::new();
+fn an_edit_takes_only_json_and_says_what_it_needs(place: Place) {
     let id = place.enqueue("a", &[]);
     place.run(&["job", "edit", &id, "--payload", "{"]).expect(2);
     place.run(&["job", "edit", &id]).expect(2);
@@ -48,9 +50,7 @@ fn an_edit_takes_only_json_and_says_what_it_needs() {
     place.feed(&["job", "edit", &id, "--payload", "-"], big.as_bytes()).expect(2);
 }
 
-#[test]
-fn a_running_job_is_cancelled_within_its_grace() {
-    let place = Place::new();
+fn a_running_job_is_cancelled_within_its_grace(place: Place) {
     let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &[]);
     let id = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
     worker.event("started", &id);
@@ -62,9 +62,7 @@ fn a_running_job_is_cancelled_within_its_grace() {
     worker.stop();
 }
 
-#[test]
-fn a_paused_queue_gives_nothing_until_it_is_resumed() {
-    let place = Place::new();
+fn a_paused_queue_gives_nothing_until_it_is_resumed(place: Place) {
     let first = place.enqueue("a", &["--queue", "low"]);
     place.run(&["queue", "pause", "low"]).expect(0);
     let worker = place.worker("[queues]\nlow = 1\ndefault = 1\n[kinds.a]\nbuiltin = \"noop\"", &[]);

@@ -10,7 +10,11 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{PATIENCE, Place, on_each_store};
+
+on_each_store! {
+    a_worker_is_live_to_its_end_and_ready_until_it_stops
+}
 
 const NAP: &str = "[kinds.nap]\nbuiltin = \"sleep\"\n";
 
@@ -30,9 +34,8 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.trim().to_owned())
 }
 
-#[test]
-fn a_worker_is_live_to_its_end_and_ready_until_it_stops() {
-    let (place, address) = (Place::new(), free_address());
+fn a_worker_is_live_to_its_end_and_ready_until_it_stops(place: Place) {
+    let address = free_address();
     let worker = place.worker(&format!("{NAP}[http]\nlisten = \"{address}\""), &[]);
     let id = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
     worker.event("started", &id);

@@ -1,4 +1,5 @@
-//! Runs the real binary on a store in a temporary folder, and workers whose events are read as they happen.
+//! Runs the real binary on a store of its own, in a temporary folder or in a Redis, and workers whose events are read as
+//! they happen.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,13 +13,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::servers;
+
 /// Long enough for a busy machine; nobody waits for it when things go well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder with a store.
+/// A folder, and a store in it or in a Redis.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
+    url: String,
 }
+
+/// Makes of each of these facts a test on every store that processes share.
+macro_rules! on_each_store {
+    ($($fact:ident)*) => {
+        mod on_sqlite {
+            $(#[test] fn $fact() { super::$fact(crate::support::Place::new()); })*
+        }
+        mod on_redis {
+            $(#[test] fn $fact() { super::$fact(crate::support::Place::on_redis()); })*
+        }
+    };
+}
+pub(crate) use on_each_store;
 
 /// What a command answered.
 #[derive(Debug)]
@@ -58,15 +75,29 @@ impl Answer {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
+        Self { folder, url }
+    }
+
+    pub(crate) fn on_redis() -> Self {
+        Self::on(servers::redis_url())
+    }
+
+    pub(crate) fn on(url: String) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), url }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("sqlite:{}", self.path("jobs.db").display())
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn is_on_redis(&self) -> bool {
+        self.url.starts_with("redis:")
     }
 
     /// A file with this text; its path.

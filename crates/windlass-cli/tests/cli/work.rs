@@ -7,13 +7,21 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, Place, run};
+use crate::support::{PATIENCE, Place, on_each_store, run};
+
+on_each_store! {
+    a_drain_ends_when_everything_it_handles_has_ended_and_leaves_the_rest
+    a_drain_waits_for_retries
+    enqueue_waits_for_the_end_of_its_job
+    sigterm_ends_it_cleanly_and_gives_back_what_does_not_end_in_time
+    sigint_lets_a_short_job_end_and_a_second_signal_aborts
+    queues_of_the_flags_go_before_those_of_the_configuration
+    the_longest_prefix_wins_and_kinds_have_limits_of_their_own
+}
 
 const NOOP: &str = "[kinds.\"*\"]\nbuiltin = \"noop\"\n";
 
-#[test]
-fn a_drain_ends_when_everything_it_handles_has_ended_and_leaves_the_rest() {
-    let place = Place::new();
+fn a_drain_ends_when_everything_it_handles_has_ended_and_leaves_the_rest(place: Place) {
     let ids: Vec<String> = (0..20).map(|_| place.enqueue("a", &["--process-in", "10ms"])).collect();
     let other = place.enqueue("other", &[]);
     let elsewhere = place.enqueue("a", &["--queue", "elsewhere"]);
@@ -23,9 +31,7 @@ fn a_drain_ends_when_everything_it_handles_has_ended_and_leaves_the_rest() {
     assert_eq!((&place.job(&other)["state"], &place.job(&elsewhere)["state"]), (&"pending".into(), &"pending".into()));
 }
 
-#[test]
-fn a_drain_waits_for_retries() {
-    let place = Place::new();
+fn a_drain_waits_for_retries(place: Place) {
     let id = place.enqueue("f", &["--max-retry", "2"]);
     place.drain("[kinds.f]\nbuiltin = \"fail\"\nretry = \"fixed 20ms\"");
     let job = place.job(&id);
@@ -43,9 +49,7 @@ fn a_memory_store_is_for_a_worker_alone() {
     run(&["work", "--store", "memory:", "--config", &config, "--drain"]).expect(0);
 }
 
-#[test]
-fn enqueue_waits_for_the_end_of_its_job() {
-    let place = Place::new();
+fn enqueue_waits_for_the_end_of_its_job(place: Place) {
     let worker = place.worker("[kinds.a]\nbuiltin = \"noop\"\n[kinds.f]\nbuiltin = \"fail\"", &[]);
     let job = place.run(&["enqueue", "a", "--wait", "30s"]).expect(0).json();
     assert_eq!((&job["state"], &job["retention_ms"]), (&"completed".into(), &60_000.into()));
@@ -54,9 +58,7 @@ fn enqueue_waits_for_the_end_of_its_job() {
     worker.stop();
 }
 
-#[test]
-fn sigterm_ends_it_cleanly_and_gives_back_what_does_not_end_in_time() {
-    let place = Place::new();
+fn sigterm_ends_it_cleanly_and_gives_back_what_does_not_end_in_time(place: Place) {
     let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &["--shutdown-timeout", "50ms"]);
     let long = place.enqueue("nap", &["--payload", r#"{"ms":600000}"#]);
     worker.event("started", &long);
@@ -68,9 +70,7 @@ fn sigterm_ends_it_cleanly_and_gives_back_what_does_not_end_in_time() {
     assert_eq!(place.run(&["stats"]).json()["servers"], serde_json::json!([]));
 }
 
-#[test]
-fn sigint_lets_a_short_job_end_and_a_second_signal_aborts() {
-    let place = Place::new();
+fn sigint_lets_a_short_job_end_and_a_second_signal_aborts(place: Place) {
     let worker = place.worker("[kinds.nap]\nbuiltin = \"sleep\"", &[]);
     let short = place.enqueue("nap", &["--payload", r#"{"ms":300}"#]);
     worker.event("started", &short);
@@ -156,9 +156,7 @@ fn a_quiet_worker_claims_no_more_and_goes_on_with_what_it_holds() {
     }
 }
 
-#[test]
-fn queues_of_the_flags_go_before_those_of_the_configuration() {
-    let place = Place::new();
+fn queues_of_the_flags_go_before_those_of_the_configuration(place: Place) {
     let [low, default] = [place.enqueue("a", &["--queue", "low"]), place.enqueue("a", &[])];
     let config = place.file("config.toml", &format!("[queues]\ndefault = 1\n{NOOP}"));
     place
@@ -169,9 +167,7 @@ fn queues_of_the_flags_go_before_those_of_the_configuration() {
     place.run(&["work", "--config", &config, "--concurrency", "0"]).expect(2);
 }
 
-#[test]
-fn the_longest_prefix_wins_and_kinds_have_limits_of_their_own() {
-    let place = Place::new();
+fn the_longest_prefix_wins_and_kinds_have_limits_of_their_own(place: Place) {
     let [exact, long, short] =
         ["image:big:one", "image:big:two", "image:x"].map(|kind| place.enqueue(kind, &["--max-retry", "0"]));
     place.drain(

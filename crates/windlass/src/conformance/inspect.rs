@@ -202,6 +202,38 @@ pub async fn outstanding_jobs_are_those_a_server_has_still_to_end(bench: Bench) 
     }
 }
 
+/// Looks at pending, running, scheduled, retrying jobs one after the other can miss one that goes round.
+pub async fn a_job_that_goes_from_place_to_place_is_outstanding_all_the_while(bench: Bench) {
+    const ROUNDS: u32 = 40;
+    bench.add_of("other", JobOptions::new().process_in(HOUR)).await;
+    bench.add(JobOptions::new().max_retry(ROUNDS)).await;
+    let goes_round = async {
+        for round in 0..ROUNDS {
+            let job = bench.claim_one().await;
+            tokio::task::yield_now().await;
+            let verdict = if round % 2 == 0 { Verdict::Snooze(SECOND) } else { Verdict::RetryIn(SECOND) };
+            bench.finish(job.lease(), verdict).await;
+            tokio::task::yield_now().await;
+            bench.pass(SECOND).await;
+            assert_eq!(bench.promote().await, 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let is_seen = async {
+        let kinds = KindFilter::of(["work"]).expect("a pattern");
+        loop {
+            let seen = bench.store.outstanding(&[queue("default")], &kinds, &[]).await.expect("outstanding");
+            assert!(seen > 0, "it was there all the while");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = goes_round => {}
+        () = is_seen => {}
+    }
+}
+
 pub async fn what_ended_is_counted_whatever_is_kept(bench: Bench) {
     let since = bench.env.wall();
     bench.run(JobOptions::new(), Verdict::Complete).await;

@@ -302,6 +302,7 @@ macro_rules! __conformance_facts {
                 the_oldest_pending_job_is_known,
                 a_job_given_back_to_the_front_does_not_hide_the_oldest,
                 outstanding_jobs_are_those_a_server_has_still_to_end,
+                a_job_that_goes_from_place_to_place_is_outstanding_all_the_while,
                 what_ended_is_counted_whatever_is_kept,
                 what_operators_and_rescuers_end_is_counted,
                 tallies_go_by_queue_and_kind,

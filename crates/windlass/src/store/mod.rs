@@ -396,7 +396,7 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// How many jobs of these queues a server that handles `kinds` has still to see to the end: pending, running,
     /// scheduled or retrying, or aggregating in a group whose name is one of `groups`. Stops counting at some number
-    /// above zero.
+    /// above zero. Zero means that none was left at one moment: a job that goes from one state to another is not missed.
     async fn outstanding(&self, queues: &[QueueName], kinds: &KindFilter, groups: &[Pattern]) -> Result<u64>;
 
     /// The minute buckets since `since`, added up per queue and kind, and per tenant.
@@ -411,6 +411,12 @@ pub trait Inspect: Send + Sync + 'static {
     /// [`Client::checkup`]: crate::Client::checkup
     async fn checkup(&self) -> Result<Vec<Check>> {
         Ok(Vec::new())
+    }
+
+    /// The CPU time, user and system, that the store's own process has used since it started. `None` for a store that
+    /// lives in the processes that use it, or whose process does not say. For measurements.
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        Ok(None)
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn record(&mut self, duration: Duration) {
-        self.add(slot(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)), 1);
+        self.add(slot_of(duration), 1);
     }
 
     fn add(&mut self, slot: usize, count: u64) {
@@ -96,6 +96,11 @@ impl Histogram {
 
 /// 0 to 3 have a slot each; from there four slots to each doubling, up to 2^64.
 const SLOTS: usize = 252;
+
+/// The slot of a duration: what a histogram counts it in.
+pub(crate) fn slot_of(duration: Duration) -> usize {
+    slot(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
 
 fn slot(micros: u64) -> usize {
     if micros < 4 {

@@ -84,6 +84,7 @@ layer! {
     fn tallies(&self, since: Timestamp) -> Tallies;
     fn servers(&self) -> Vec<ServerInfo>;
     fn checkup(&self) -> Vec<Check>;
+    fn cpu(&self) -> Option<Duration>;
     }
     Operate {
     fn operate(&self, id: &JobId, action: &Action) -> Operated;

@@ -18,16 +18,19 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Figures> {
     let client = site.client().clone();
     let tally = Tally::new(&client, jobs, retention, false);
-    // The backlog comes first and stands behind, so that the measured jobs are claimed past it.
-    preload(&client, &tally, jobs, jobs + backlog, i32::from(*PRIORITIES.start())).await?;
+    // Half of the backlog comes first and stands behind by its priority, so that the measured jobs are claimed past it;
+    // the other half comes after them.
+    let half = jobs + backlog / 2;
+    preload(&client, &tally, jobs, half, i32::from(*PRIORITIES.start())).await?;
     preload(&client, &tally, 0, jobs, 0).await?;
+    preload(&client, &tally, half, jobs + backlog, 0).await?;
     drop(client);
     site.reopen().await?;
     let client = site.client();
-    let meter = Meter::start(client.env());
+    let meter = Meter::start(client).await?;
     let server = tally.serve(client, slots).await?;
     let end = tally.ended().await;
-    let cost = meter.stop_at(end);
+    let cost = meter.stop_at(end).await?;
     server.shutdown().await;
     Ok(Figures { cost, p50_ms: None, p99_ms: None, delivery: tally.delivery() })
 }

@@ -37,10 +37,10 @@ pub(crate) async fn run(
     let server = tally.serve(client, slots).await?;
     let mut source = if from_process { Source::other(site.url())? } else { Source::Here(client.clone()) };
     source.send(client.env(), &tally, jobs, jobs + WARM_UP).await?;
-    let meter = Meter::start(client.env());
+    let meter = Meter::start(client).await?;
     let mut sent = source.send(client.env(), &tally, 0, jobs).await?;
     let end = tally.ended().await;
-    let cost = meter.stop_at(end);
+    let cost = meter.stop_at(end).await?;
     source.end().await?;
     server.shutdown().await;
     sent.sort_unstable();

@@ -38,7 +38,7 @@ struct Seen {
 async fn load(site: &Site, jobs: u64, callers: usize, step: u64, retention: Duration) -> anyhow::Result<Figures> {
     let before = site.present().await?;
     let next = Arc::new(AtomicU64::new(0));
-    let meter = Meter::start(site.client().env());
+    let meter = Meter::start(site.client()).await?;
     let mut running = JoinSet::new();
     for _ in 0..callers {
         running.spawn(call(site.client().clone(), next.clone(), jobs, step, retention));
@@ -49,7 +49,7 @@ async fn load(site: &Site, jobs: u64, callers: usize, step: u64, retention: Dura
         acknowledged += seen.acknowledged;
         calls.extend(seen.calls);
     }
-    let cost = meter.stop();
+    let cost = meter.stop().await?;
     calls.sort_unstable();
     let present = site.present().await? - before;
     let (lost, twice) = (acknowledged.saturating_sub(present), present.saturating_sub(acknowledged));

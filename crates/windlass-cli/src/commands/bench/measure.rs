@@ -1,15 +1,16 @@
-//! What a stretch of work costs this process: time, CPU, memory.
+//! What a stretch of work costs: time, CPU of this process and of the store's own, memory.
 
 use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
-use windlass::{Env, Monotonic};
+use windlass::{Client, Error, Monotonic};
 
 /// A stretch of work under way.
 pub(crate) struct Meter {
-    env: Env,
+    client: Client,
     began: Monotonic,
     cpu: Duration,
+    store_cpu: Option<Duration>,
 }
 
 /// What it cost.
@@ -17,25 +18,31 @@ pub(crate) struct Meter {
 pub(crate) struct Cost {
     pub(crate) took: Duration,
     pub(crate) cpu: Duration,
+    /// None: the store has no process of its own.
+    pub(crate) store_cpu: Option<Duration>,
     pub(crate) peak_rss_bytes: Option<u64>,
 }
 
 impl Meter {
-    pub(crate) fn start(env: &Env) -> Self {
+    pub(crate) async fn start(client: &Client) -> Result<Self, Error> {
         // Where the system lets us, each stretch has its own peak.
         let _ = fs::write("/proc/self/clear_refs", "5");
-        Self { env: env.clone(), cpu: cpu(), began: env.monotonic() }
+        let store_cpu = client.store().cpu().await?;
+        Ok(Self { client: client.clone(), store_cpu, cpu: cpu(), began: client.env().monotonic() })
     }
 
     /// The cost until now.
-    pub(crate) fn stop(self) -> Cost {
-        let now = self.env.monotonic();
-        self.stop_at(now)
+    pub(crate) async fn stop(self) -> Result<Cost, Error> {
+        let now = self.client.env().monotonic();
+        self.stop_at(now).await
     }
 
     /// The cost until a moment that has just been.
-    pub(crate) fn stop_at(self, end: Monotonic) -> Cost {
-        Cost { took: end.since(self.began), cpu: cpu().saturating_sub(self.cpu), peak_rss_bytes: peak_rss() }
+    pub(crate) async fn stop_at(self, end: Monotonic) -> Result<Cost, Error> {
+        let cpu = cpu().saturating_sub(self.cpu);
+        let store_cpu = self.client.store().cpu().await?;
+        let store_cpu = store_cpu.zip(self.store_cpu).map(|(now, before)| now.saturating_sub(before));
+        Ok(Cost { took: end.since(self.began), cpu, store_cpu, peak_rss_bytes: peak_rss() })
     }
 }
 

@@ -88,6 +88,8 @@ struct Item {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     cpu_us_per_job: f64,
+    /// Of the store's own process; none, where it has none.
+    store_cpu_us_per_job: Option<f64>,
     /// None: this system does not say.
     peak_rss_bytes: Option<u64>,
     durability: String,
@@ -160,6 +162,7 @@ async fn one(site: &mut Site, flags: &Flags, phase: Phase, jobs: u64, concurrenc
     };
     let (seconds, jobs_f) = (figures.cost.took.as_secs_f64(), jobs as f64);
     let store = site.client().store();
+    let us_per_job = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs_f;
     Ok(Item {
         store: store.name().to_owned(),
         phase,
@@ -169,7 +172,8 @@ async fn one(site: &mut Site, flags: &Flags, phase: Phase, jobs: u64, concurrenc
         rate: jobs_f / seconds.max(1e-6),
         p50_ms: figures.p50_ms,
         p99_ms: figures.p99_ms,
-        cpu_us_per_job: figures.cost.cpu.as_secs_f64() * 1e6 / jobs_f,
+        cpu_us_per_job: us_per_job(figures.cost.cpu),
+        store_cpu_us_per_job: figures.cost.store_cpu.map(us_per_job),
         peak_rss_bytes: figures.cost.peak_rss_bytes,
         durability: store.durability(),
         delivery: figures.delivery,
@@ -184,7 +188,7 @@ struct Figures {
     delivery: Delivery,
 }
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 12] = [
     "STORE",
     "PHASE",
     "JOBS",
@@ -194,6 +198,7 @@ const HEADINGS: [&str; 11] = [
     "P50 MS",
     "P99 MS",
     "CPU US/JOB",
+    "STORE CPU US/JOB",
     "PEAK RSS",
     "DELIVERY",
 ];
@@ -213,6 +218,7 @@ fn row(item: &Item) -> Vec<String> {
         millis(item.p50_ms),
         millis(item.p99_ms),
         format!("{:.2}", item.cpu_us_per_job),
+        or_dash(item.store_cpu_us_per_job.map(|us| format!("{us:.2}"))),
         or_dash(rss),
         delivery,
     ]

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::{reply::odd, wire::TaskMessage};
+use super::{
+    arg,
+    pack::{Pack, Unpack},
+    reply::odd,
+    wire::TaskMessage,
+};
 use crate::{
     job::{DEFAULTS, JobId, JobSpec, Kind, NewJob, QueueName, Start, Timestamp, Unique, UniqueKey, UniqueMode, micros},
     store::Result,
 };
-
-/// How many values one new job is in a script's arguments: see `take_job` in `lua/lib.lua`.
-pub(super) const VALUES: usize = 13;
 
 /// What of a job Asynq's message cannot hold. Field `x:o` of the task's hash; left out when there is nothing.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -40,34 +42,68 @@ fn is_default(number: &i8) -> bool {
     *number == 0
 }
 
-/// The values of one new job, in the order in which scripts take them.
-pub(super) fn values(job: &NewJob) -> Result<[Vec<u8>; VALUES]> {
+/// One new job, packed as `lua/lib/intake.lua` takes it.
+pub(super) fn packed(job: &NewJob) -> Result<Vec<u8>> {
     let spec = &*job.spec;
-    let (start, at) = match job.start {
-        Start::Now => ("n", 0),
-        Start::At(at) => ("a", at.as_micros()),
-        Start::In(wait) => ("i", micros(wait)),
-    };
-    let (mode, key, ttl) = match spec.unique {
-        None => ("", String::new(), 0),
-        Some(Unique { key, mode: UniqueMode::UntilDone }) => ("u", key.to_string(), 0),
-        Some(Unique { key, mode: UniqueMode::Idempotency { ttl } }) => ("i", key.to_string(), micros(ttl)),
-    };
-    Ok([
-        spec.id.to_string().into_bytes(),
-        message(spec).encode_to_vec(),
-        start.into(),
-        at.to_string().into_bytes(),
-        spec.priority.to_string().into_bytes(),
-        mode.into(),
-        key.into_bytes(),
-        ttl.to_string().into_bytes(),
-        options(spec)?,
-        spec.kind.as_str().into(),
-        spec.tenant.as_deref().unwrap_or_default().into(),
-        micros(spec.retention).to_string().into_bytes(),
-        spec.group.as_deref().unwrap_or_default().into(),
-    ])
+    let mut pack = Pack::default();
+    let more = more(job)?;
+    pack.list(if more.is_empty() { 3 } else { 4 });
+    pack.text(spec.id.to_string()).text(message(spec).encode_to_vec()).text(spec.kind.as_str());
+    if !more.is_empty() {
+        pack.map(more.len());
+        more.iter().for_each(|(name, value)| {
+            pack.text(name).text(value);
+        });
+    }
+    Ok(pack.bytes())
+}
+
+/// What there is to a new job beyond what Asynq's message says of one that runs at once.
+fn more(job: &NewJob) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let spec = &*job.spec;
+    let mut more = Vec::new();
+    match job.start {
+        Start::Now => {}
+        Start::At(at) => more.extend([("start", b"a".into()), ("at", arg(at.as_micros()))]),
+        Start::In(wait) => more.extend([("start", b"i".into()), ("at", arg(micros(wait)))]),
+    }
+    if spec.priority != 0 {
+        more.push(("priority", arg(spec.priority)));
+    }
+    match spec.unique {
+        None => {}
+        Some(Unique { key, mode: UniqueMode::UntilDone }) => more.extend([("mode", b"u".into()), ("key", arg(key))]),
+        Some(Unique { key, mode: UniqueMode::Idempotency { ttl } }) => {
+            more.extend([("mode", b"i".into()), ("key", arg(key)), ("ttl", arg(micros(ttl)))]);
+        }
+    }
+    let options = options(spec)?;
+    if !options.is_empty() {
+        more.push(("options", options));
+    }
+    more.extend(spec.tenant.as_deref().map(|tenant| ("tenant", tenant.into())));
+    if exact(spec.retention, seconds(spec.retention).min(MOST_SECONDS)).is_some() {
+        more.push(("retention", arg(micros(spec.retention))));
+    }
+    more.extend(spec.group.as_deref().map(|group| ("group", group.into())));
+    Ok(more)
+}
+
+/// What of a packed job decides whether it is in another's way: its id, mode and key.
+pub(super) fn claim_of(packed: &[u8]) -> Result<[Vec<u8>; 3]> {
+    let mut read = Unpack::new(packed.to_vec());
+    let parts = read.list()?;
+    let id = read.bytes()?.to_vec();
+    let _ = (read.bytes()?, read.bytes()?);
+    let mut claim = [id, Vec::new(), Vec::new()];
+    for _ in 0..if parts > 3 { read.map()? } else { 0 } {
+        match &*read.bytes()? {
+            b"mode" => claim[1] = read.bytes()?.to_vec(),
+            b"key" => claim[2] = read.bytes()?.to_vec(),
+            _ => drop(read.bytes()?),
+        }
+    }
+    Ok(claim)
 }
 
 /// Whole seconds, rounded up: Go keeps and waits no less than what was asked for.
@@ -92,22 +128,25 @@ fn message(spec: &JobSpec) -> TaskMessage {
     }
 }
 
+/// The microseconds of a duration that whole seconds do not say.
+fn exact(duration: Duration, seconds: i64) -> Option<i64> {
+    (micros(duration) != seconds * 1_000_000).then(|| micros(duration))
+}
+
 /// Go counts durations in nanoseconds, which end after 292 years.
 const MOST_SECONDS: i64 = 9_000_000_000;
 
 fn options(spec: &JobSpec) -> Result<Vec<u8>> {
     let plain = message(spec);
-    let differs =
-        |duration: Duration, seconds: i64| (micros(duration) != seconds * 1_000_000).then(|| micros(duration));
     let deadline = spec.deadline.map(Timestamp::as_micros);
     let options = Options {
         priority: spec.priority,
         tenant: spec.tenant.clone(),
         tags: spec.tags.clone(),
         max_retry: (i64::from(plain.retry) != i64::from(spec.max_retry)).then_some(spec.max_retry),
-        timeout_us: differs(spec.timeout, plain.timeout),
+        timeout_us: exact(spec.timeout, plain.timeout),
         deadline_us: deadline.filter(|at| *at != plain.deadline.saturating_mul(1_000_000)),
-        retention_us: differs(spec.retention, plain.retention),
+        retention_us: exact(spec.retention, plain.retention),
         unique: spec.unique.map(|unique| {
             let ttl = match unique.mode {
                 UniqueMode::UntilDone => None,
@@ -170,28 +209,6 @@ pub(super) fn id(text: &str) -> Result<JobId> {
     text.parse().map_err(|_| odd("an id"))
 }
 
-/// One new job as a single letter: each value behind its length.
-pub(super) fn letter(values: &[Vec<u8>; VALUES]) -> Vec<u8> {
-    let mut letter = Vec::with_capacity(values.iter().map(|value| value.len() + 4).sum());
-    for value in values {
-        letter.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-        letter.extend_from_slice(value);
-    }
-    letter
-}
-
-/// The values of a [`letter`].
-pub(super) fn open_letter(mut letter: &[u8]) -> Result<[Vec<u8>; VALUES]> {
-    let mut values: [Vec<u8>; VALUES] = Default::default();
-    for value in &mut values {
-        let (length, rest) = letter.split_first_chunk::<4>().ok_or_else(|| odd("a letter"))?;
-        let length = u32::from_le_bytes(*length) as usize;
-        *value = rest.get(..length).ok_or_else(|| odd("a letter"))?.to_vec();
-        letter = &rest[length..];
-    }
-    Ok(values)
-}
-
 /// Headers, tags and all that Asynq has no word for come back as they were: see the conformance suite's `fields`.
 #[cfg(test)]
 mod tests {
@@ -202,18 +219,21 @@ mod tests {
     fn a_plain_job_needs_nothing_beside_asynqs_message() {
         let env = Env::system();
         let plain = job("email:send").options(JobOptions::new().retention(Duration::from_secs(60))).build(&env);
-        assert_eq!(values(&plain).unwrap()[8], b"");
+        assert_eq!(more(&plain).unwrap(), []);
         let odd = job("email:send").options(JobOptions::new().timeout(Duration::from_millis(1500))).build(&env);
-        assert_eq!(values(&odd).unwrap()[8], br#"{"o":1500000}"#);
+        assert_eq!(more(&odd).unwrap(), [("options", br#"{"o":1500000}"#.into())]);
         assert_eq!(message(&odd.spec).timeout, 2, "Go waits no less");
     }
 
     #[test]
-    fn a_letter_is_read_as_it_was_written() {
+    fn a_packed_job_says_whose_way_it_is_in() {
         let env = Env::system();
-        let values = values(&job("a").options(JobOptions::new().tag("x")).build(&env)).unwrap();
-        assert_eq!(open_letter(&letter(&values)).unwrap(), values);
-        assert!(open_letter(b"\x05\0\0\0ab").is_err());
+        let plain = job("a").build(&env);
+        assert_eq!(claim_of(&packed(&plain).unwrap()).unwrap(), [arg(&plain.spec.id), Vec::new(), Vec::new()]);
+        let unique = job("a").options(JobOptions::new().tag("x").unique()).build(&env);
+        let [id, mode, key] = claim_of(&packed(&unique).unwrap()).unwrap();
+        assert_eq!((id, mode, key), (arg(&unique.spec.id), b"u".into(), arg(unique.spec.unique.unwrap().key)));
+        assert!(claim_of(b"\x93\xa5ab").is_err());
     }
 
     #[test]

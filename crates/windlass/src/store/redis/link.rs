@@ -172,7 +172,7 @@ impl Connector {
         let pause = (Duration::from_millis(25) * (1 << self.failures.min(8))).min(LONGEST_PAUSE);
         let pause = if connected.is_ok() { Duration::from_millis(25) } else { pause };
         self.not_before = self.env.monotonic().after(self.env.jittered(pause));
-        let (connection, start) = connected.map_err(|error| store_error(&self.address, &error))?;
+        let (connection, start) = connected.map_err(|error| refusal(&self.address, &error))?;
         let number = self.open.as_ref().map_or(0, |open| open.number) + 1;
         let open = Open { connection, start, number };
         self.open = Some(open.clone());
@@ -204,12 +204,29 @@ fn unavailable(address: &Address, error: &RedisError) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", address.shown))
 }
 
+/// Why a server that answers lets nobody in: what the URL asks of it, it does not have or allow.
+fn refusal(address: &Address, error: &RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::Server(redis::ServerErrorKind::ResponseError) if !is_full(error) => StoreError::Invalid(format!(
+            "{}: {error}; check the database's number in the URL, and what its user may do",
+            address.shown
+        )),
+        _ => store_error(address, error),
+    }
+}
+
 /// Whether its memory is full. An old one says so in the words of an error in a script.
 fn is_full(error: &RedisError) -> bool {
     error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed")
 }
 
 fn store_error(address: &Address, error: &RedisError) -> StoreError {
+    if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) {
+        let shown = &address.shown;
+        return StoreError::Invalid(format!(
+            "{shown}: {error}; give a user who may do this, and the password, in the URL"
+        ));
+    }
     match error.kind() {
         _ if is_full(error) => StoreError::Unavailable(format!(
             "{}: the memory of this Redis is full (maxmemory), so it takes nothing new; jobs that are there run and make \

@@ -1,8 +1,9 @@
 //! The Redis store: Asynq's keys and messages, so that Go and Rust share queues. What Asynq has no word for is in keys
 //! under `asynq:{queue}:x:` and in extra fields of a task's hash, which Go ignores.
 //!
-//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every
-//!   change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `reply.rs`: messages and answers.
+//! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is. `scripts.rs` and `lua/`:
+//!   every change is one script on one queue's slot. `wire.rs`, `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`:
+//!   messages and answers.
 //! - `checkup.rs`: what the server says of itself. `ops/`: the contract's calls, put together from scripts.
 //!
 //! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
@@ -14,6 +15,7 @@ mod encode;
 mod hints;
 mod link;
 mod ops;
+mod pack;
 mod record;
 mod reply;
 mod scripts;
@@ -43,7 +45,7 @@ use self::{
     scripts::Script,
 };
 use super::*;
-use crate::job::{GroupKey, GroupMember, Monotonic};
+use crate::job::{GroupKey, GroupMember, JobSpec, Monotonic};
 
 /// A store in a Redis (or Valkey) server, shared with Go's Asynq.
 pub struct RedisStore(Arc<Shared>);
@@ -59,10 +61,23 @@ struct Shared {
     top: AtomicI64,
     /// The queues that are known to be registered.
     queues: Mutex<BTreeSet<QueueName>>,
-    /// In which queue the jobs stand that this process holds.
-    held: Mutex<FxHashMap<JobId, QueueName>>,
+    /// The jobs that this process holds.
+    held: Mutex<FxHashMap<JobId, Held>>,
+    /// What comes in while other jobs of its queue are on their way.
+    gathered: Mutex<ops::gather::Gathered>,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
+}
+
+/// A job that this process holds, as its claim was told.
+struct Held {
+    queue: QueueName,
+    spec: Arc<JobSpec>,
+    fence: Fence,
+    created: Timestamp,
+    waited: Duration,
+    /// It leaves nothing behind when it completes: no retention, no unique key.
+    plain: bool,
 }
 
 impl RedisStore {
@@ -99,6 +114,7 @@ impl RedisStore {
             top: AtomicI64::new(0),
             queues: Mutex::default(),
             held: Mutex::default(),
+            gathered: Mutex::default(),
             left: Mutex::default(),
         });
         ops::open::check(&shared).await?;
@@ -189,7 +205,7 @@ fn arg(value: impl ToString) -> Vec<u8> {
 #[async_trait]
 impl Store for RedisStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        self.whole(async move |store| ops::enqueue::enqueue(&store, &jobs).await).await
+        self.whole(async move |store| ops::enqueue::enqueue(store, jobs).await).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
@@ -259,6 +275,10 @@ impl Inspect for RedisStore {
 
     async fn checkup(&self) -> Result<Vec<Check>> {
         self.whole(async move |store| ops::open::checkup(&store).await).await
+    }
+
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        self.whole(async move |store| ops::read::cpu(&store).await).await
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use prost::Message;
 use redis::Value;
 
 use super::{
     encode,
+    pack::Unpack,
     reply::{bytes, list, number, odd, parse, text},
     wire::TaskMessage,
 };
@@ -61,27 +63,31 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
     let retried = u32::try_from(message.retried).unwrap_or(0);
     let since = row.text("pending_since").filter(|since| !since.starts_with('+'));
     let since = since.and_then(|nanos| nanos.parse::<i64>().ok()).map(|nanos| Timestamp::from_micros(nanos / 1000));
-    let created = row.at("x:c").or(since).unwrap_or(now);
+    let noted = row.text("x:r").map(Noted::read).unwrap_or_default();
+    let created = row.at("x:c").or(noted.created).or(since).unwrap_or(now);
     let errors = errors(&row, &message);
     let completed = (message.completed_at > 0).then(|| Timestamp::from_micros(message.completed_at * 1_000_000));
     let spec = Arc::new(encode::spec(message, options)?);
     let mut record = JobRecord::new(spec, state, created);
     record.failures = retried.saturating_add(row.count("x:fx"));
-    record.attempt = row.number("x:a").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(retried);
+    let fence = row.text("pending_since").and_then(|since| since.strip_prefix('+')).filter(|_| state == State::Running);
+    let ended = row.number("x:a").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(retried);
+    record.attempt = if fence.is_some() { record.failures.saturating_add(1) } else { ended };
     record.crashes = row.count("x:cr");
     record.snoozes = row.count("x:sn");
-    record.fence = row.text("x:f").and_then(|fence| fence.parse().ok()).map(Fence);
+    record.fence = fence.or(row.text("x:f")).and_then(|fence| fence.parse().ok()).map(Fence);
     record.result = row.0.get("result").cloned().map(Into::into);
     record.errors = errors;
-    record.updated_at = row.at("x:u").unwrap_or(created);
-    record.pending_at = if state == State::Pending { since.or(row.at("x:p")) } else { row.at("x:p").or(since) };
+    record.updated_at = row.at("x:u").or(noted.started).unwrap_or(created);
+    let pending = row.at("x:p").or(noted.pending);
+    record.pending_at = if state == State::Pending { since.or(pending) } else { pending.or(since) };
     let fraction = row.text("x:pf").and_then(|fraction| fraction.parse().ok());
     record.progress = fraction.map(|fraction| Progress::new(fraction, row.text("x:pm").unwrap_or_default()));
     record.checkpoint = row.0.get("x:ck").cloned().map(Into::into);
     record.log = row.text("x:lg").unwrap_or_default().split('\0').filter_map(log_line).collect();
     record.flushed_into = row.text("x:in").map(encode::id).transpose()?;
-    record.started_at = row.at("x:s");
-    record.server = row.text("x:srv").and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
+    record.started_at = noted.started;
+    record.server = noted.server.and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
     match state {
         State::Scheduled | State::Retrying => record.run_at = row.at("x:at").or(row.score("score")),
         State::Running => {
@@ -135,27 +141,72 @@ fn log_line(text: &str) -> Option<LogLine> {
     Some(LogLine { number, at, attempt, line: parts.next()?.into() })
 }
 
-/// One job of a claim's answer: see `lua/claim.lua`.
-pub(super) fn claimed(row: Vec<Value>) -> Result<Claimed> {
-    let [id, message, fence, attempt, failures, crashes, snoozes, created, waited, options, checkpoint] =
-        <[Value; 11]>::try_from(row).map_err(|_| odd("a job"))?;
-    let checkpoint = bytes(checkpoint)?;
-    let message = TaskMessage::decode(&*bytes(message)?).map_err(|_| odd("a message"))?;
-    let count = |value: &Value| number(value).map(|number| u32::try_from(number).unwrap_or(0));
-    let mut spec = encode::spec(message, &bytes(options)?)?;
+/// One job of a claim's answer (see `lua/claim.lua`), and whether it holds a key of Asynq's.
+pub(super) fn claimed(answer: &mut Unpack) -> Result<(Claimed, bool)> {
+    let (id, fence, message) = (answer.text()?, answer.text()?, answer.bytes()?);
+    let (created, waited, more) = (answer.bytes()?, answer.number()?, More::read(answer.bytes()?)?);
+    let message = TaskMessage::decode(message).map_err(|_| odd("a message"))?;
+    let keyed = !message.unique_key.is_empty();
+    let failures = u32::try_from(message.retried).unwrap_or(0).saturating_add(more.failures);
+    let mut spec = encode::spec(message, &more.options)?;
     // The key says the id; what the message says of it is Go's affair.
-    spec.id = encode::id(&text(id)?)?;
-    Ok(Claimed {
+    spec.id = encode::id(&id)?;
+    let claimed = Claimed {
         spec: Arc::new(spec),
-        fence: Fence(text(fence)?.parse().map_err(|_| odd("a fence"))?),
-        attempt: count(&attempt)?,
-        failures: count(&failures)?,
-        crashes: count(&crashes)?,
-        snoozes: count(&snoozes)?,
-        created_at: Timestamp::from_micros(number(&created)?),
-        waited: Duration::from_micros(u64::try_from(number(&waited)?).unwrap_or(0)),
-        checkpoint: checkpoint.strip_prefix(b"1").map(|rest| rest.to_vec().into()),
-    })
+        fence: Fence(fence.parse().map_err(|_| odd("a fence"))?),
+        attempt: failures.saturating_add(1),
+        failures,
+        crashes: more.crashes,
+        snoozes: more.snoozes,
+        created_at: Timestamp::from_micros(parse(&created).ok_or_else(|| odd("a moment"))?),
+        waited: Duration::from_micros(u64::try_from(waited).unwrap_or(0)),
+        checkpoint: more.checkpoint,
+    };
+    Ok((claimed, keyed))
+}
+
+/// What a claim says of a job that is not a plain one in line for the first time.
+#[derive(Default)]
+struct More {
+    options: Bytes,
+    checkpoint: Option<Bytes>,
+    failures: u32,
+    crashes: u32,
+    snoozes: u32,
+}
+
+impl More {
+    fn read(packed: Bytes) -> Result<Self> {
+        if packed.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut read = Unpack::new(packed);
+        read.list()?;
+        let (options, mut checkpoint) = (read.bytes()?, read.bytes()?);
+        let mut count = || read.number().map(|number| u32::try_from(number).unwrap_or(0));
+        let (failures, crashes, snoozes) = (count()?, count()?, count()?);
+        // Behind a `1`, since an empty one is one as well.
+        let checkpoint = (!checkpoint.is_empty()).then(|| checkpoint.split_off(1));
+        Ok(Self { options, checkpoint, failures, crashes, snoozes })
+    }
+}
+
+/// What `lua/claim.lua` notes of a run in `x:r`.
+#[derive(Default)]
+struct Noted<'r> {
+    started: Option<Timestamp>,
+    pending: Option<Timestamp>,
+    created: Option<Timestamp>,
+    server: Option<&'r str>,
+}
+
+impl<'r> Noted<'r> {
+    fn read(text: &'r str) -> Self {
+        let mut parts = text.splitn(5, ' ');
+        let mut moment = || parts.next().and_then(|text| parse(text.as_bytes())).map(Timestamp::from_micros);
+        let (started, pending, created) = (moment(), moment(), moment());
+        Self { started, pending, created, server: parts.nth(1) }
+    }
 }
 
 /// A job out of its message and options alone, under the id of its message.

@@ -1,4 +1,4 @@
-//! The scripts, one file an operation. Those on one queue begin with `lib.lua`.
+//! The scripts, one file an operation. Those on one queue begin with the parts of `lua/lib/` that they need.
 
 use std::sync::LazyLock;
 
@@ -14,17 +14,8 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 9] = [
-    "enqueue.lua",
-    "census.lua",
-    "fetch.lua",
-    "groups.lua",
-    "list.lua",
-    "look.lua",
-    "members.lua",
-    "scan.lua",
-    "tallies.lua",
-];
+const WITHOUT: [&str; 10] =
+    ["enqueue", "census", "fetch", "groups", "list", "look", "members", "outstanding", "scan", "tallies"];
 
 impl Script {
     fn new(file: &str, code: String) -> Self {
@@ -35,53 +26,55 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident $file:literal $lib:literal $($part:literal)*,)*) => {
+    ($($name:ident $file:literal [$($part:literal)*],)*) => {
         $(
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                let lib = if $lib { include_str!("lua/lib.lua") } else { "" };
-                let part = concat!($(include_str!(concat!("lua/", $part))),*);
-                Script::new($file, format!("{lib}{part}{}", include_str!(concat!("lua/", $file))))
+                Script::new($file, concat!(
+                    $(include_str!(concat!("lua/lib/", $part, ".lua")),)* include_str!(concat!("lua/", $file, ".lua")),
+                ).to_owned())
             });
         )*
     };
 }
 
 scripts! {
-    ADOPT "adopt.lua" true,
-    ASK_FLUSH "ask_flush.lua" true,
-    BEAT "beat.lua" false,
-    BURY "bury.lua" true,
-    CANCELS "cancels.lua" false,
-    CENSUS "census.lua" true,
-    CLAIM "claim.lua" true "marks.lua",
-    DELETE_MEMBERS "delete_members.lua" true,
-    ENQUEUE "enqueue.lua" true,
-    EXTEND "extend.lua" true,
-    FETCH "fetch.lua" true "marks.lua",
-    FINISH "finish.lua" true,
-    FLUSH "flush.lua" true,
-    FORGET "forget.lua" true,
-    GONE "gone.lua" true,
-    GOS_CANCEL "gos_cancel.lua" true,
-    GROUPS "groups.lua" true,
-    HEAL "heal.lua" true "marks.lua" "ended.lua",
-    INBOX "inbox.lua" true,
-    LEAVE "leave.lua" true,
-    LIST "list.lua" true,
-    LOOK "look.lua" true,
-    MEMBERS "members.lua" true,
-    OPERATE "operate.lua" true "marks.lua",
-    OUTBOX "outbox.lua" true,
-    PAUSE "pause.lua" true,
-    PROMOTE "promote.lua" true,
-    PRUNE "prune.lua" true "marks.lua" "ended.lua",
-    PULSE "pulse.lua" false,
-    RECOVER "recover.lua" true "marks.lua" "ended.lua",
-    REPORT "report.lua" true,
-    RESCUE "rescue.lua" true,
-    SCAN "scan.lua" true,
-    SERVERS "servers.lua" false,
-    SHOW "show.lua" false,
-    TALLIES "tallies.lua" true,
-    UNDECLARED "undeclared.lua" true,
+    ADOPT "adopt" ["core" "message" "states"],
+    ASK_FLUSH "ask_flush" ["core"],
+    BEAT "beat" [],
+    BURY "bury" ["core" "message" "states" "stats" "ends"],
+    CANCELS "cancels" [],
+    CENSUS "census" ["core" "message" "states"],
+    CLAIM "claim" ["core" "message" "states" "marks"],
+    COMPLETE "complete" ["core" "stats"],
+    DELETE_MEMBERS "delete_members" ["core" "message" "states" "members"],
+    ENQUEUE "enqueue" ["core" "message" "states" "intake"],
+    EXTEND "extend" ["core"],
+    FETCH "fetch" ["core" "message" "states" "marks"],
+    FINISH "finish" ["core" "message" "states" "stats" "news" "ends" "intake"],
+    FLUSH "flush" ["core" "message" "states" "stats" "ends" "intake"],
+    FORGET "forget" ["core"],
+    GONE "gone" ["core"],
+    GOS_CANCEL "gos_cancel" ["core"],
+    GROUPS "groups" ["core"],
+    HEAL "heal" ["core" "message" "states" "marks" "ended"],
+    INBOX "inbox" ["core" "message" "states" "intake"],
+    LEAVE "leave" ["core"],
+    LIST "list" ["core"],
+    LOOK "look" ["core" "message" "states" "intake"],
+    MEMBERS "members" ["core" "message" "members"],
+    OPERATE "operate" ["core" "message" "states" "stats" "ends" "marks"],
+    OUTBOX "outbox" ["core"],
+    OUTSTANDING "outstanding" ["core" "message"],
+    PAUSE "pause" ["core"],
+    PROMOTE "promote" ["core" "message" "states"],
+    PRUNE "prune" ["core" "message" "states" "marks" "ended"],
+    PULSE "pulse" [],
+    RECOVER "recover" ["core" "message" "states" "stats" "ends" "marks" "ended"],
+    REPORT "report" ["core" "message" "states" "news"],
+    RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
+    SCAN "scan" ["core" "message" "states"],
+    SERVERS "servers" [],
+    SHOW "show" [],
+    TALLIES "tallies" ["core"],
+    UNDECLARED "undeclared" ["core"],
 }

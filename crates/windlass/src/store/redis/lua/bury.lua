@@ -7,11 +7,11 @@ for _ = 1, tonumber(take()) do
   local id = take()
   local job = buried < limit and state_of(id) == 0 and load(id)
   if job and job.kind == kind then
-    local f = call('HMGET', task(id), 'x:p', 'x:e', 'x:a')
-    if now - pending_at(job.since, f[1], job.created) >= after then
+    local f = call('HMGET', task(id), 'x:e', 'x:a')
+    if now - came_at(id) >= after then
       leave(id, job.word, kind, job.suspect)
       local message = 'no live server has handled its kind for long'
-      note(id, f[2], f[3] or '0', 'unknown_kind', message)
+      note(id, f[1], f[2] or '0', 'unknown_kind', message)
       settle(id, 7, job, 'unknown_kind', nil, message)
       buried = buried + 1
     end

@@ -2,10 +2,8 @@
 -- returns: {now, removed, paused, then by state's code 0 to 8}, when the oldest pending job came in (-1: none is)
 local oldest
 local function look(id)
-  if not id then return end
-  local f = call('HMGET', task(id), 'pending_since', 'x:p', 'x:c', 'x:gone')
-  if f[4] then return end
-  local since = pending_at(f[1], f[2], f[3])
+  if not id or call('HEXISTS', task(id), 'x:gone') == 1 then return end
+  local since = came_at(id)
   if not oldest or since < oldest then oldest = since end
 end
 
@@ -43,5 +41,6 @@ return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
   standing + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
-  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled, oldest and int(oldest) or '-1',
+  math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled,
+  oldest and int(oldest) or '-1',
 }

@@ -1,33 +1,35 @@
 -- claim.lua: takes pending jobs of one queue for a server.
--- ARGV: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers), the most
---   jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds that are
---   not quick, how many quick kinds and those, how many rules, then for each rule: '=' (exact) or '^' (prefix), its
---   text, how many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
--- returns: now, highest number given, how the claim stands (`new`, `again`: it had been made, `late`: a later one
---   was), the fence, microseconds that the oldest suspect has waited (-1: none) and its place, then each job: {id, message, fence,
---   attempt, failures, crashes, snoozes, created at, waited, options, checkpoint (behind a `1`, or empty)}, the last
---   one with the slots and the rooms that are left
+-- ARGV[5]: msgpack: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers),
+--   the most jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds
+--   that are not quick, the list of quick kinds, the list of rules, each: `=` (exact) or `^` (prefix), its text, how
+--   many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
+-- returns: msgpack, one list: now, highest number given, how the claim stands (`new`, `again`: it had been made,
+--   `late`: a later one was), microseconds that the oldest suspect has waited (-1: none) and its place, the slots that
+--   are left, how many rules and the room that each has left, then for each job: id, fence, message, created at,
+--   waited, and '' or msgpack: options, checkpoint, failures beyond Asynq's, crashes, snoozes
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no
 --   more than WINDOW jobs are looked at for them.
 local WINDOW = 500
-local server, number, pass, limit = take(), tonumber(take()), tonumber(take()), tonumber(take())
-local lease, want_suspect, slots = tonumber(take()), take() == '1', tonumber(take())
-local quick, rules, everything = {}, {}, false
-for _ = 1, tonumber(take()) do
-  quick[take()] = true
+local asked = cmsgpack.unpack(ARGV[5])
+local server, number, pass, limit, lease = asked[1], asked[2], asked[3], asked[4], asked[5]
+local want_suspect, slots = asked[6] == 1, asked[7]
+local quick, rules = {}, {}
+for _, kind in ipairs(asked[8]) do
+  quick[kind] = true
 end
-local many = tonumber(take())
-for at = 1, many do
-  local how, text, room = take(), take(), tonumber(take())
-  rules[at] = { exact = how == '=', text = text, room = room < 0 and math.huge or room, open = take() == '1' }
+for at, rule in ipairs(asked[9]) do
+  local room = rule[3] < 0 and math.huge or rule[3]
+  rules[at] = { exact = rule[1] == '=', text = rule[2], room = room, open = rule[4] == 1 }
 end
-everything = many == 1 and not rules[1].exact and rules[1].text == '' and rules[1].room == math.huge
 
--- A hash without a message is no job: its task was evicted, or Go wrote into one that had gone.
-local function is_there(id)
-  return call('HEXISTS', task(id), 'msg') == 1
+local function answer_of(standing, waiting, place)
+  local answer = { now, tonumber(ARGV[4]), standing, waiting, place, slots, #rules }
+  for _, rule in ipairs(rules) do
+    answer[#answer + 1] = rule.room == math.huge and -1 or rule.room
+  end
+  return answer
 end
 
 -- More jobs of a kind that is not quick than there are slots would only wait there.
@@ -52,57 +54,58 @@ local function rule_of(kind)
   return found
 end
 
-local FIELDS = { 'msg', 'x:fx', 'x:cr', 'x:sn', 'x:c', 'x:p', 'x:o', 'pending_since', 'x:a', 'x:f', 'x:s', 'x:srv', 'x:ck' }
-local function row(id, f, fence, attempt, waited)
-  return { id, f[1], fence, attempt, attempt - 1, f[3] or 0, f[4] or 0, f[5], waited, f[7] or '', f[13] and '1' .. f[13] or '' }
+-- What a job has beyond a plain one that is in line for the first time: what the claim answers of it, when it came into
+-- line and when it was created, as far as its fields say.
+local function more_of(key)
+  local f = call('HMGET', key, 'x:o', 'x:ck', 'x:fx', 'x:cr', 'x:sn', 'x:p', 'x:c', 'x:r', 'x:u')
+  local run = run_in(f[8])
+  if f[6] or f[9] then call('HDEL', key, 'x:p', 'x:u') end
+  local more = { f[1] or '', f[2] and '1' .. f[2] or '', tonumber(f[3] or 0), tonumber(f[4] or 0), tonumber(f[5] or 0) }
+  return cmsgpack.pack(more), f[6] or run.pending, f[7] or run.created
 end
 
-local function renewed(fences)
-  local jobs = {}
+-- The jobs of claims, in the order in which they were taken, as far as they are still held.
+local function renew(fences, answer)
   for fence in fences:gmatch('%d+') do
-    local held = call('SMEMBERS', X .. 'claim:' .. fence)
-    local found = {}
-    for _, id in ipairs(held) do
-      local f = call('HMGET', task(id), unpack(FIELDS))
-      if f[8] == '+' .. fence and call('ZSCORE', P .. 'lease', id) then
-        local place = tonumber(call('HGET', task(id), 'x:i') or 0)
-        local waited = math.max(0, tonumber(f[11]) - tonumber(f[6]))
-        found[#found + 1] = { place, row(id, f, fence, tonumber(f[9]), int(waited)) }
+    local ids = call('GET', X .. 'claim:' .. fence)
+    for _, id in ipairs(ids and cmsgpack.unpack(ids) or {}) do
+      local f = call('HMGET', task(id), 'pending_since', 'msg', 'x:r')
+      if f[1] == '+' .. fence and f[2] and call('ZSCORE', P .. 'lease', id) then
+        local run = run_in(f[3])
+        local waited = math.max(0, tonumber(run.started) - tonumber(run.pending))
+        for _, value in ipairs({ id, fence, f[2], run.created, waited, (more_of(task(id))) }) do
+          answer[#answer + 1] = value
+        end
         call('ZADD', X .. 'lease', int(mono + lease), id)
         call('ZADD', P .. 'lease', seconds + 30, id)
       end
     end
-    table.sort(found, function(a, b) return a[1] < b[1] end)
-    for _, job in ipairs(found) do
-      jobs[#jobs + 1] = job[2]
-    end
   end
-  return jobs
+  return answer
 end
 
-local record = call('HGET', X .. 'claims', server)
-local last, last_fences
+local fences, record = '', call('HGET', X .. 'claims', server)
 if record then
-  local text
-  text, last_fences = record:match('^(%d+) %d+ ?(.*)$')
-  last = tonumber(text)
-  if number < last then return { int(now), ARGV[4], 'late', '0', -1, 0 } end
-  if number == last and pass == 1 then
-    local answer = { int(now), ARGV[4], 'again', '0', -1, 0 }
-    for _, job in ipairs(renewed(last_fences)) do
-      answer[#answer + 1] = job
-    end
-    return answer
-  end
-  if number > last then
+  local last, last_fences = record:match('^(%d+) %d+ ?(.*)$')
+  last = tonumber(last)
+  if number < last then return cmsgpack.pack(answer_of('late', -1, 0)) end
+  if number == last and pass == 1 then return cmsgpack.pack(renew(last_fences, answer_of('again', -1, 0))) end
+  if number == last then
+    fences = last_fences
+  else
     for fence in last_fences:gmatch('%d+') do
       call('DEL', X .. 'claim:' .. fence)
     end
-    last_fences = ''
   end
 end
 
-local function head_of(prefix, set)
+-- A hash without a message is no job: its task was evicted, or Go wrote into one that had gone.
+local function is_there(id)
+  return call('HEXISTS', task(id), 'msg') == 1
+end
+
+-- The first of each of our lines whose kind is handled here.
+local function heads_of(prefix, set)
   local heads = {}
   for _, kind in ipairs(call('SMEMBERS', X .. set)) do
     local rule = rule_of(kind)
@@ -114,31 +117,27 @@ local function head_of(prefix, set)
   return heads
 end
 
-local paused = call('EXISTS', P .. 'paused') == 1
-local suspects, waiting, oldest = {}, -1, nil
-if not paused then
-  suspects = head_of('suspect:', 'suspects')
-  for kind, head in pairs(suspects) do
+-- The suspect that has waited longest.
+local function oldest_suspect()
+  local oldest
+  for kind, head in pairs(heads_of('suspect:', 'suspects')) do
     if not is_there(head.id) then
       leave_line(kind, true, head.id)
-      suspects[kind] = nil
+    else
+      local since, place = came_at(head.id), tonumber(call('ZSCORE', X .. 'index', head.id) or 0)
+      if not oldest or since < oldest.since or (since == oldest.since and place < oldest.place) then
+        oldest = { since = since, place = place, id = head.id, kind = kind }
+      end
     end
   end
-  for _, head in pairs(suspects) do
-    local f = call('HMGET', task(head.id), 'pending_since', 'x:p', 'x:c')
-    local since = pending_at(f[1], f[2], f[3])
-    local place = tonumber(call('ZSCORE', X .. 'index', head.id) or 0)
-    if not oldest or since < oldest.since or (since == oldest.since and place < oldest.place) then
-      oldest = { since = since, place = place, id = head.id, kind = head.kind }
-    end
-  end
-  if oldest then waiting = math.max(0, now - oldest.since) end
+  return oldest
 end
 
-local picked, taken = {}, {}
-local function pick(id, kind, rule)
+-- What was picked: ids, the message of each, and whether there is more to it than to a plain job.
+local picked, messages, richer = {}, {}, {}
+local function pick(id, message, kind, rule, more)
   picked[#picked + 1] = id
-  taken[id] = true
+  messages[id], richer[id] = message, more
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -146,15 +145,17 @@ end
 -- Takes from a line of ours as long as its heads stand before (or behind) the list.
 local lines
 local function take_lines(front)
-  lines = lines or head_of('line:', 'lines')
+  lines = lines or heads_of('line:', 'lines')
   while #picked < limit do
     local best
     for _, head in pairs(lines) do
-      if has_room(head.kind, head.rule) and (not front or head.score <= STEP / 2) and (not best or head.score < best.score) then best = head end
+      local may = has_room(head.kind, head.rule) and (not front or head.score <= STEP / 2)
+      if may and (not best or head.score < best.score) then best = head end
     end
     if not best then return end
     leave_line(best.kind, false, best.id)
-    if is_there(best.id) and call('HGET', task(best.id), 'state') == 'queued' then pick(best.id, best.kind, best.rule) end
+    local f = call('HMGET', task(best.id), 'state', 'msg')
+    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule, true) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -164,55 +165,47 @@ local function take_lines(front)
   end
 end
 
--- What stands in the list must be pending, have a message and stand there once; anything else is a ghost and falls out,
--- and so does what was only marked as taken out.
+-- The message of what stands in the list, and whether there is more to it than to a plain job. It must be pending, have
+-- a message and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out.
 local dropped = 0
-local function pending_kind(id)
-  local f = call('HMGET', task(id), 'state', 'x:k', 'x:gone')
-  local there = is_there(id)
-  if taken[id] or f[3] or not there or f[1] ~= 'pending' then
-    dropped = dropped + 1
-    if f[3] then put_away(id) elseif not there then call('DEL', task(id)) end
-    return nil
-  end
-  return f[2] or kind_in(call('HGET', task(id), 'msg'))
+local function pending_message(id, key)
+  local known_fields = call('HLEN', key)
+  local marked = known_fields > 3 and call('HEXISTS', key, 'x:gone') == 1
+  local message = not marked and not messages[id] and call('HGET', key, 'msg')
+  if message and call('HGET', key, 'state') == 'pending' then return message, known_fields > 3 end
+  dropped = dropped + 1
+  if marked then put_away(id) elseif not message and not messages[id] then call('DEL', key) end
+  return nil
 end
 
--- As many as there are slots for, whatever their kinds: straight off the end of the list.
-local function take_any()
-  local left = WINDOW
-  while left > 0 do
-    local room = math.min(limit - #picked, slots, left)
-    local popped = room > 0 and call('RPOP', P .. 'pending', room)
-    if not popped then return end
-    left = left - #popped
-    for _, id in ipairs(popped) do
-      local kind = pending_kind(id)
-      if kind then pick(id, kind, rules[1]) end
+-- Looks at the end of the list, and further if others stand in between; takes what it may, and leaves the others as
+-- they stood.
+local function take_list()
+  local kept, looked, through, left = {}, 0, 0, 0
+  while looked < WINDOW and #picked < limit and (slots > 0 or next(quick)) do
+    local many = math.min(WINDOW - looked, math.max(limit - #picked, looked))
+    local ids = call('LRANGE', P .. 'pending', -looked - many, -looked - 1)
+    for at = #ids, 1, -1 do
+      if #picked >= limit then break end
+      looked = looked + 1
+      local id = ids[at]
+      local key = task(id)
+      local message, more = pending_message(id, key)
+      local kind = message and kind_in(message)
+      local rule = kind and rule_of(kind)
+      if rule and has_room(kind, rule) then
+        pick(id, message, kind, rule, more)
+        through, left = looked, #kept
+      elseif kind then
+        kept[#kept + 1] = id
+      else
+        through, left = looked, #kept
+      end
     end
-  end
-end
-
--- Looks through the end of the list, takes what it may, and leaves the others as they stood.
-local function take_some()
-  local ids = call('LRANGE', P .. 'pending', -WINDOW, -1)
-  local passed, kept, through, left = 0, {}, 0, 0
-  for at = #ids, 1, -1 do
-    if #picked >= limit then break end
-    passed = passed + 1
-    local kind = pending_kind(ids[at])
-    local rule = kind and rule_of(kind)
-    if rule and has_room(kind, rule) then
-      pick(ids[at], kind, rule)
-      through, left = passed, #kept
-    elseif kind then
-      kept[#kept + 1] = ids[at]
-    else
-      through, left = passed, #kept
-    end
+    if #ids < many then break end
   end
   if through == 0 then return end
-  call('RPOP', P .. 'pending', through)
+  call('LTRIM', P .. 'pending', 0, -through - 1)
   local back = {}
   for at = left, 1, -1 do
     back[#back + 1] = kept[at]
@@ -220,52 +213,57 @@ local function take_some()
   if left > 0 then call('RPUSH', P .. 'pending', unpack(back)) end
 end
 
-local function take_list()
-  if everything then take_any() end
-  if #picked < limit and (not everything or next(quick)) then take_some() end
-end
-
-if not paused and want_suspect then
-  if oldest and limit > 0 then
-    leave_line(oldest.kind, true, oldest.id)
-    picked = { oldest.id }
-  end
-elseif not paused and limit > 0 then
-  if call('EXISTS', X .. 'lines') == 1 then take_lines(true) end
-  if #picked < limit then take_list() end
-  if #picked < limit and call('EXISTS', X .. 'lines') == 1 then take_lines(false) end
-  -- Behind what fell out may stand what it was asked for.
-  if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
-end
-
-local answer = { int(now), ARGV[4], 'new', '0', int(waiting), int(oldest and oldest.place or 0) }
-local fences = record and last_fences or ''
-if #picked > 0 then
+-- Hands what was picked to this claim, under one fence.
+local function start(answer)
   local micros = rising('fence', 1)
-  local fence = int(micros) .. '000'
-  answer[2], answer[4] = int(micros), fence
-  local due = seconds + 30
+  local fence, started = int(micros) .. '000', int(now)
+  local due, until_then = int(seconds + 30), int(mono + lease)
+  local go_leases, leases = {}, {}
+  answer[2] = micros
   for place, id in ipairs(picked) do
     local key = task(id)
-    local f = call('HMGET', key, unpack(FIELDS))
-    local since = pending_at(f[8], f[6], f[5])
-    if not f[5] then f[5] = int(since) end
-    -- At the first run nothing has failed, unless Go ran it.
-    local failures = retried_in(f[1]) + tonumber(f[2] or 0)
-    call('HSET', key, 'state', 'active', 'pending_since', '+' .. fence, 'x:f', fence, 'x:a', failures + 1, 'x:s', int(now),
-      'x:u', int(now), 'x:srv', server, 'x:p', int(since), 'x:c', f[5], 'x:i', place)
-    call('LPUSH', P .. 'active', id)
-    call('ZADD', P .. 'lease', due, id)
-    call('ZADD', X .. 'lease', int(mono + lease), id)
-    call('SADD', X .. 'claim:' .. fence, id)
-    answer[#answer + 1] = row(id, f, fence, failures + 1, int(math.max(0, now - since)))
+    local pending = moment_in(call('HGET', key, 'pending_since'))
+    local more, kept, created = '', nil, nil
+    if richer[id] then
+      more, kept, created = more_of(key)
+    end
+    pending = pending or kept or created or started
+    created = created or pending
+    call('HSET', key, 'state', 'active', 'pending_since', '+' .. fence, 'x:r',
+      started .. ' ' .. pending .. ' ' .. created .. ' ' .. place .. ' ' .. server)
+    go_leases[2 * place - 1], go_leases[2 * place] = due, id
+    leases[2 * place - 1], leases[2 * place] = until_then, id
+    local at = #answer
+    answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = id, fence, messages[id], created
+    answer[at + 5], answer[at + 6] = math.max(0, now - tonumber(pending)), more
   end
-  answer[#answer][12] = slots
-  for at, rule in ipairs(rules) do
-    answer[#answer][12 + at] = rule.room == math.huge and -1 or rule.room
-  end
-  call('EXPIRE', X .. 'claim:' .. fence, 3600)
+  call('LPUSH', P .. 'active', unpack(picked))
+  call('ZADD', P .. 'lease', unpack(go_leases))
+  call('ZADD', X .. 'lease', unpack(leases))
+  call('SET', X .. 'claim:' .. fence, cmsgpack.pack(picked), 'EX', 3600)
   fences = fences .. (fences ~= '' and ',' or '') .. fence
 end
+
+local oldest
+if call('EXISTS', P .. 'paused') == 0 then
+  oldest = oldest_suspect()
+  if want_suspect then
+    local message = oldest and limit > 0 and call('HGET', task(oldest.id), 'msg')
+    if message then
+      leave_line(oldest.kind, true, oldest.id)
+      picked, messages[oldest.id], richer[oldest.id] = { oldest.id }, message, true
+    end
+  elseif limit > 0 then
+    local ours = call('EXISTS', X .. 'lines') == 1
+    if ours then take_lines(true) end
+    take_list()
+    if ours then take_lines(false) end
+    -- Behind what fell out may stand what it was asked for.
+    if dropped > 0 and #picked < limit and call('EXISTS', P .. 'pending') == 1 then wake() end
+  end
+end
+local waiting = oldest and math.max(0, now - oldest.since) or -1
+local answer = answer_of('new', waiting, oldest and oldest.place or 0)
+if #picked > 0 then start(answer) end
 call('HSET', X .. 'claims', server, number .. ' ' .. int(mono) .. ' ' .. fences)
-return answer
+return cmsgpack.pack(answer)

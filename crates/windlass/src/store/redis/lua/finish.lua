@@ -1,9 +1,9 @@
--- finish.lua: applies reports on runs of one queue's jobs, each fenced by its lease.
+-- finish.lua: applies reports on runs of one queue's jobs, each fenced by its lease. The plainest go to complete.lua.
 -- ARGV: how many (at most 500), then for each: id, fence, verdict (complete, retry, snooze, release, bury, cancel),
 --   its number (microseconds to wait; bury: 1 counts as a failure) and text (reason), error class and message ('' and
 --   '': none), 1 and the result or 0 and '', microseconds it ran, how many news and those (see
---   report.lua), how many jobs follow in this queue and those (12
---   values each, see take_job), how many letters to other queues and those (target, letter)
+--   report.lua), how many jobs follow in this queue and those (see intake.lua; '': another queue holds it or its key),
+--   how many letters to other queues and those (target, letter)
 -- returns: now, highest number given, for each the code of the job's new state or -1 (stale), then how many letters
 --   stand in the outbox
 -- guarantee: a report is applied only if the job's newest claim is the one it names and Go has not taken the job; its
@@ -24,17 +24,20 @@ end
 
 -- What Go's cancel asks for: a failed attempt like any other, and Asynq's own pause before the next.
 local function as_go(id, job, verdict, value, text)
-  if verdict ~= 'cancel' or call('HGET', task(id), 'x:gc') ~= call('HGET', task(id), 'x:f') then return verdict, value, text end
+  if verdict ~= 'cancel' or call('HGET', task(id), 'x:gc') ~= call('HGET', task(id), 'x:f') then
+    return verdict, value, text
+  end
   local retried = retried_in(job.message)
   if retried >= retry_in(job.message) then return 'bury', '1', 'exhausted' end
   return 'retry', (retried ^ 4 + 15 + 15 * (retried + 1)) * 1000000, ''
 end
 
 local function apply(id, job, verdict, value, text, failure, ran)
-  local f = call('HMGET', task(id), 'x:s', 'x:p', 'x:wish', 'x:sn')
+  local f = call('HMGET', task(id), 'x:wish', 'x:sn')
   verdict, value, text = as_go(id, job, verdict, value, text)
-  local run = { waited = math.max(0, tonumber(f[1] or now) - tonumber(f[2] or now)), ran = tonumber(ran) }
-  if f[3] and (verdict == 'retry' or verdict == 'snooze' or verdict == 'release') then verdict, text = 'cancel', f[3] end
+  local waited = tonumber(job.run.started or now) - tonumber(job.run.pending or now)
+  local run = { waited = math.max(0, waited), ran = tonumber(ran) }
+  if f[1] and (verdict == 'retry' or verdict == 'snooze' or verdict == 'release') then verdict, text = 'cancel', f[1] end
   if verdict == 'complete' then
     job.retention = retention_of(job)
     processed = processed + 1
@@ -47,7 +50,7 @@ local function apply(id, job, verdict, value, text, failure, ran)
     processed, failures = processed + 1, failures + 1
     return 5
   elseif verdict == 'snooze' then
-    call('HSET', task(id), 'x:sn', tonumber(f[4] or 0) + 1)
+    call('HSET', task(id), 'x:sn', tonumber(f[2] or 0) + 1)
     wait_until(id, 'scheduled', int(now + tonumber(value)))
     return 1
   elseif verdict == 'release' then
@@ -72,13 +75,14 @@ local function finish()
     said[place] = take_news()
   end
   for place = 1, tonumber(take()) do
-    followers[place] = take_job()
+    followers[place] = take()
   end
   for place = 1, tonumber(take()) do
     outgoing[place] = { take(), take() }
   end
   local job = held(id, fence)
   if not job then return -1 end
+  close_run(id, fence)
   for _, news in ipairs(said) do
     note_news(id, fence, news)
   end
@@ -92,7 +96,7 @@ local function finish()
   if #followers > 0 then
     local place = rising('place', #followers)
     for at, follower in ipairs(followers) do
-      if follower.id ~= '' then enqueue(follower, place + at - 1) end
+      if follower ~= '' then enqueue(cmsgpack.unpack(follower), place + at - 1) end
     end
     top = place + #followers - 1
   end
@@ -106,6 +110,7 @@ end
 for number = 1, tonumber(take()) do
   answer[#answer + 1] = finish()
 end
+take_in()
 write_counts()
 answer[2] = int(top)
 answer[#answer + 1] = letters

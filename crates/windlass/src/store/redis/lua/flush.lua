@@ -1,10 +1,12 @@
 -- flush.lua: makes one job of members of a group.
--- ARGV: the group, 13 values of the new job, the queue it goes to and its letter ('' and '': this one), how many members (at most 1000), then id and version of each
+-- ARGV: the group, the new job (see intake.lua), the queue it goes to ('': this one), how many members (at most 1000), then id and version of each
 -- returns: {highest number given, 1}: done; {.., 0}: something has changed since the members were read;
 --   {.., holder, its state or -1}: the new job's id or key is taken
 -- guarantee: all members end and the new job comes in, or nothing happens.
 -- why: it is the one script that touches more than 500 entries: a group becomes a job in one step.
-local group, job, target, letter, members, named = take(), take_job(), take(), take(), {}, {}
+local group, letter, target, members, named = take(), take(), take(), {}, {}
+local job = cmsgpack.unpack(letter)
+local mode = (job[4] or {}).mode
 for number = 1, tonumber(take()) do
   local id, version = take(), take()
   local f = call('HMGET', task(id), 'state', 'group', 'x:v')
@@ -12,21 +14,22 @@ for number = 1, tonumber(take()) do
   named[id] = true
   members[number] = id
 end
-local other = in_the_way(job)
+local other = in_the_way(job[1], mode, (job[4] or {}).key)
 if other then
   -- The key of a member is free in the step that ends it.
-  local freed = job.mode == 'u' and other[1] ~= job.id and named[other[1]]
+  local freed = mode == 'u' and other[1] ~= job[1] and named[other[1]]
   if not freed then return { ARGV[4], other[1], other[2] } end
 end
 for _, id in ipairs(members) do
   local member = load(id)
   leave(id, 'aggregating')
-  call('HSET', task(id), 'x:in', job.id)
+  call('HSET', task(id), 'x:in', job[1])
   member.retention = retention_of(member)
   settle(id, 6, member, nil, nil)
 end
 local place = rising('place', 1)
 if target ~= '' then post(target, letter) else enqueue(job, place) end
+take_in()
 write_counts()
 wake()
 return { int(place), 1 }

@@ -45,15 +45,6 @@ local function waiting(id, _, word)
   end
 end
 
--- A number of the message: 12 how long it is kept, 13 when it completed; in seconds.
-local function number_in(message, wanted)
-  local found = 0
-  fields(message, function(number, wire, _, _, value)
-    if number == wanted and wire == 0 then found = value or 0 end
-  end)
-  return found
-end
-
 -- What we have noted of an end goes by that end; one that Go brought about is noted as far as Asynq tells.
 local function note_end(id, score, word)
   local code = state_of(id)

@@ -3,6 +3,6 @@
 -- returns: for each 0 or {holder, its state or -1}
 local answers = {}
 for number = 1, tonumber(take()) do
-  answers[number] = in_the_way({ id = take(), mode = take(), key = take() }) or 0
+  answers[number] = in_the_way(take(), take(), take()) or 0
 end
 return answers

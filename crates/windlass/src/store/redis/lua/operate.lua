@@ -23,9 +23,9 @@ elseif code == 4 then
   -- A wish; the holder hears of it by the log.
   call('HSET', task(id), 'x:wish', text)
   -- Go knows no wishes: it ends such a run as failed, and the sweep ends the job then (see recover.lua).
-  local since = call('HGET', task(id), 'pending_since')
-  if not since or since:sub(1, 1) ~= '+' then call('SADD', X .. 'wishes', id) end
-  return { 4, call('HGET', task(id), 'x:f') or '0' }
+  local fence = job.since and job.since:match('^%+(%d+)$')
+  if not fence then call('SADD', X .. 'wishes', id) end
+  return { 4, fence or '0' }
 end
 if action == 'delete' and marked then
   discard(id)

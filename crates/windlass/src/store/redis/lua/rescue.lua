@@ -9,9 +9,9 @@ local limit, poison_after = tonumber(take()), tonumber(take())
 if limit == 0 then return { call('ZCOUNT', X .. 'lease', '-inf', int(mono)) } end
 local lapsed = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', X .. 'lease', '-inf', int(mono), 'LIMIT', 0, 500)) do
-  local f = call('HMGET', task(id), 'pending_since', 'x:f', 'x:i', 'state')
-  if f[4] == 'active' and f[1] and f[2] and f[1] == '+' .. f[2] then
-    lapsed[#lapsed + 1] = { id = id, fence = f[2], place = tonumber(f[3] or 0) }
+  local f = call('HMGET', task(id), 'pending_since', 'state', 'x:r')
+  if f[2] == 'active' and f[1] and f[1]:sub(1, 1) == '+' then
+    lapsed[#lapsed + 1] = { id = id, fence = f[1]:sub(2), place = run_in(f[3]).place or 0 }
   else
     call('ZREM', X .. 'lease', id)
   end
@@ -25,11 +25,12 @@ local function rescue(entry)
   local id, job = entry.id, load(entry.id)
   leave(id, 'active')
   if not job then return nil end
-  local f = call('HMGET', task(id), 'x:cr', 'x:a', 'x:wish', 'x:srv', 'x:e')
+  close_run(id, entry.fence)
+  local f = call('HMGET', task(id), 'x:cr', 'x:a', 'x:wish', 'x:e')
   local crashes = tonumber(f[1] or 0) + 1
   call('HSET', task(id), 'x:cr', crashes)
-  local message = 'the process that ran it vanished (server ' .. (f[4] or '') .. ')'
-  note(id, f[5], f[2] or '0', 'crash', message)
+  local message = 'the process that ran it vanished (server ' .. (job.run.server or '') .. ')'
+  note(id, f[4], f[2] or '0', 'crash', message)
   local code = 0
   if f[3] then
     code = 8

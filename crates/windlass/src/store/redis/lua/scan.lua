@@ -13,11 +13,11 @@ else
 end
 local answer = {}
 for at = #ids, 1, -1 do
-  local f = call('HMGET', task(ids[at]), 'x:k', 'pending_since', 'x:p', 'x:c', 'x:gone')
   -- One that was taken out of the list and is only marked there is of no kind.
-  local kind = f[5] and '' or f[1] or kind_in(call('HGET', task(ids[at]), 'msg') or '')
+  local f = call('HMGET', task(ids[at]), 'msg', 'x:gone')
+  local kind = f[2] and '' or kind_in(f[1] or '')
   answer[#answer + 1] = ids[at]
   answer[#answer + 1] = kind
-  answer[#answer + 1] = int(pending_at(f[2], f[3], f[4]))
+  answer[#answer + 1] = int(came_at(ids[at]))
 end
 return answer

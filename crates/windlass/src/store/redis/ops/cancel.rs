@@ -22,7 +22,7 @@ pub(super) async fn add(store: &Shared, lease: &Lease, reason: &str) -> Result<(
 /// "context canceled" of such a run.
 pub(in super::super) async fn by_go(store: &Shared, id: &str) -> Result<()> {
     let id = encode::id(id)?;
-    let held = store.held.lock().get(&id).cloned();
+    let held = store.held.lock().get(&id).map(|held| held.queue.clone());
     let Some(queue) = held else { return Ok(()) };
     let fence = text(store.on(&queue, &scripts::GOS_CANCEL, [arg(&id)]).await?)?;
     if fence.is_empty() {

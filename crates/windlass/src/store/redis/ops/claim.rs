@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use redis::Value;
-
 use super::{
-    Shared, arg, lease,
+    Held, Shared, arg, lease,
+    pack::{Pack, Unpack},
     record::claimed,
-    reply::{list, number, odd, text},
+    reply::bytes,
     scripts,
 };
 use crate::{
@@ -101,55 +100,65 @@ impl<'c> Claiming<'c> {
     }
 
     async fn look(&mut self, place: usize, pass: u8, limit: u32, suspect: bool) -> Result<u32> {
+        let queue = self.request.shares[place].queue.clone();
+        let asked = self.asked(pass, limit, suspect);
+        let answer = bytes(self.store.on(&queue, &scripts::CLAIM, [asked]).await?)?;
+        let taken = self.read(place, &queue, Unpack::new(answer))?;
+        self.full[place] = taken >= limit;
+        Ok(taken)
+    }
+
+    /// What `lua/claim.lua` takes.
+    fn asked(&self, pass: u8, limit: u32, suspect: bool) -> Vec<u8> {
         let request = self.request;
-        let mut args = vec![arg(request.server), arg(request.sequence), arg(pass), arg(limit)];
-        args.extend([arg(micros(request.lease)), arg(u8::from(suspect)), arg(self.slots), arg(request.quick.len())]);
-        args.extend(request.quick.iter().map(|kind| kind.as_str().into()));
-        args.push(arg(self.rooms.len()));
+        let mut pack = Pack::default();
+        pack.list(9).text(arg(request.server)).number(i64::try_from(request.sequence).unwrap_or(i64::MAX));
+        pack.number(pass).number(limit).number(micros(request.lease)).number(u8::from(suspect)).number(self.slots);
+        pack.list(request.quick.len());
+        request.quick.iter().for_each(|kind| {
+            pack.text(kind.as_str());
+        });
+        pack.list(self.rooms.len());
         for (rule, room) in std::iter::zip(&request.kinds.rules, &self.rooms) {
             let (how, text) = match &rule.pattern {
                 Pattern::Exact(kind) => ("=", kind),
                 Pattern::Prefix(prefix) => ("^", prefix),
             };
-            args.extend([how.into(), text.as_bytes().to_vec(), arg(room), arg(u8::from(rule.room != Some(0)))]);
+            pack.list(4).text(how).text(text.as_bytes()).number(*room).number(u8::from(rule.room != Some(0)));
         }
-        let queue = request.shares[place].queue.clone();
-        let answer = list(self.store.on(&queue, &scripts::CLAIM, args).await?)?;
-        let taken = self.read(place, &queue, answer)?;
-        self.full[place] = taken >= limit;
-        Ok(taken)
+        pack.bytes()
     }
 
     /// Reads one queue's answer and gives the number of its jobs.
-    fn read(&mut self, place: usize, queue: &QueueName, answer: Vec<Value>) -> Result<u32> {
-        let mut answer = answer.into_iter();
-        let mut next = || answer.next().ok_or_else(|| odd("a claim"));
-        next()?;
-        self.store.note_top(number(&next()?)?);
-        match &*text(next()?)? {
-            "new" => {}
+    fn read(&mut self, place: usize, queue: &QueueName, mut answer: Unpack) -> Result<u32> {
+        answer.list()?;
+        answer.number()?;
+        self.store.note_top(answer.number()?);
+        match &*answer.bytes()? {
+            b"new" => {}
             standing => {
                 self.fresh = false;
-                self.again |= standing == "again";
+                self.again |= standing == b"again";
             }
         }
-        next()?;
-        let (waiting, suspect) = (number(&next()?)?, number(&next()?)?);
+        let (waiting, suspect) = (answer.number()?, answer.number()?);
         let longest = |(old, first, _): (i64, i64, usize)| (waiting, -suspect) > (old, -first);
         if waiting >= 0 && self.suspect.is_none_or(longest) {
             self.suspect = Some((waiting, suspect, place));
         }
+        let slots = answer.number()?;
+        let rooms = (0..answer.number()?).map(|_| answer.number()).collect::<Result<_>>()?;
+        if self.fresh {
+            (self.slots, self.rooms) = (slots, rooms);
+        }
         let mut taken = 0;
         let mut held = self.store.held.lock();
-        for row in answer {
-            let mut row = list(row)?;
-            let left = row.split_off(11);
-            if let Some((slots, rooms)) = left.split_first() {
-                self.slots = number(slots)?;
-                self.rooms = rooms.iter().map(number).collect::<Result<_>>()?;
-            }
-            let job = claimed(row)?;
-            held.insert(job.spec.id.clone(), queue.clone());
+        while !answer.is_empty() {
+            let (job, keyed) = claimed(&mut answer)?;
+            let plain = !keyed && job.spec.retention.is_zero() && job.spec.unique.is_none();
+            let (queue, spec) = (queue.clone(), job.spec.clone());
+            let (fence, created, waited) = (job.fence, job.created_at, job.waited);
+            held.insert(spec.id.clone(), Held { queue, spec, fence, created, waited, plain });
             self.jobs.push(job);
             taken += 1;
         }

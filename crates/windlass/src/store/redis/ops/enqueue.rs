@@ -1,12 +1,13 @@
 //! Brings jobs in: one script for each stretch of jobs of the same queue.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
+use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::{
-    Shared, arg,
-    encode::{self, VALUES},
+    Shared, arg, encode, gather,
+    pack::Pack,
     record::holder,
     reply::{list, number, odd},
     scripts,
@@ -20,7 +21,33 @@ use crate::{
 const MOST: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
 
-pub(in super::super) async fn enqueue(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let queue = first.spec.queue.clone();
+    if jobs.iter().any(|job| is_foreign(job) || job.spec.queue != queue) {
+        return enqueue_in_turn(&store, &jobs).await;
+    }
+    if jobs.len() >= MOST {
+        return enqueue_at_once(&store, &jobs).await;
+    }
+    gather::enqueue(store, queue, jobs).await
+}
+
+/// Brings jobs of one queue in that nobody can be in the way of: the scripts travel one behind the other.
+pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    let mut chunks = Vec::new();
+    let mut left = jobs;
+    while !left.is_empty() {
+        let (chunk, rest) = left.split_at(stretch(left));
+        chunks.push(enqueue_chunk(store, &chunk[0].spec.queue, chunk));
+        left = rest;
+    }
+    let answers = try_join_all(chunks).await?;
+    store.waker.wake();
+    Ok(answers.into_iter().flatten().collect())
+}
+
+async fn enqueue_in_turn(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut answers = Vec::with_capacity(jobs.len());
     let mut left = jobs;
     while let Some(first) = left.first() {
@@ -58,11 +85,12 @@ async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Re
     if !fresh.is_empty() {
         register(store, queue).await?;
     }
-    let mut args = vec![arg(fresh.len())];
+    let mut pack = Pack::default();
+    pack.list(fresh.len());
     for (job, _) in &fresh {
-        args.extend(encode::values(job)?);
+        pack.packed(&encode::packed(job)?);
     }
-    let mut answers = list(store.on(queue, &scripts::ENQUEUE, args).await?)?.into_iter();
+    let mut answers = list(store.on(queue, &scripts::ENQUEUE, [pack.bytes()]).await?)?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("an enqueue"));
     next()?;
     store.note_top(number(&next()?)?);
@@ -169,15 +197,12 @@ fn key_of(job: &NewJob) -> [Vec<u8>; 3] {
     [arg(&job.spec.id), mode.into(), key.into_bytes()]
 }
 
-/// The values of jobs that follow a finished one in its own queue; one whose id or key another queue holds is blank.
-pub(super) async fn followers(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<[Vec<u8>; VALUES]>> {
+/// Jobs that follow a finished one in its own queue, packed; one whose id or key another queue holds is blank.
+pub(super) async fn followers(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<Vec<u8>>> {
     let elsewhere = in_the_way_elsewhere(store, queue, jobs).await?;
-    let values = |(job, other): (&NewJob, &Option<Enqueued>)| {
-        let mut values = encode::values(job)?;
-        if other.is_some() {
-            values[0].clear();
-        }
-        Ok(values)
+    let packed = |(job, other): (&NewJob, &Option<Enqueued>)| match other {
+        Some(_) => Ok(Vec::new()),
+        None => encode::packed(job),
     };
-    std::iter::zip(jobs, &elsewhere).map(values).collect()
+    std::iter::zip(jobs, &elsewhere).map(packed).collect()
 }

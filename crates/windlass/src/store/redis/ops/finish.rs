@@ -2,20 +2,23 @@
 //! queue go through the outbox that the same script fills, and are carried on at once; what a carrier leaves behind
 //! the sweeps carry.
 
+use std::collections::HashSet;
+
+use redis::Value;
 use tracing::debug;
 
 use super::{
-    Shared, arg,
-    encode::{self, VALUES},
+    Held, Shared, arg, encode,
     enqueue::{followers, look, register},
     lease::locate,
+    pack::Pack,
     reply::{bytes, list, number, odd, text},
     report::news,
     scripts,
 };
 use crate::{
     job::{ErrorEntry, QueueName, State, Verdict, micros},
-    store::{Finish, Finished, Result},
+    store::{Finish, Finished, Result, stats::slot_of},
 };
 
 const MOST: usize = 500;
@@ -39,30 +42,89 @@ pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Resu
     Ok(answers)
 }
 
+/// The plain ones go by the short way, the others by the long one.
 async fn finish_chunk(store: &Shared, queue: &QueueName, batch: &[Finish]) -> Result<Vec<Finished>> {
+    let runs: Vec<Option<Vec<u8>>> = if in_any_order(batch) {
+        let held = store.held.lock();
+        batch.iter().map(|finish| held.get(&finish.lease.id).and_then(|held| plain_run(finish, held))).collect()
+    } else {
+        vec![None; batch.len()]
+    };
+    let plain: Vec<&Vec<u8>> = runs.iter().flatten().collect();
+    let others: Vec<&Finish> =
+        std::iter::zip(batch, &runs).filter(|(_, run)| run.is_none()).map(|(finish, _)| finish).collect();
+    let mut completed = complete(store, queue, &plain).await?.into_iter();
+    let mut reported = finish_others(store, queue, &others).await?.into_iter();
+    let mut held = store.held.lock();
+    let answer = |(finish, run): (&Finish, &Option<Vec<u8>>)| {
+        held.remove(&finish.lease.id);
+        if run.is_some() { completed.next() } else { reported.next() }.ok_or_else(|| odd("a finish"))
+    };
+    std::iter::zip(batch, &runs).map(answer).collect()
+}
+
+/// Whether it is all the same which of the reports comes first: each is on another job, and none of those follows.
+fn in_any_order(batch: &[Finish]) -> bool {
+    let mut ids = HashSet::with_capacity(batch.len());
+    batch.iter().all(|finish| ids.insert(&finish.lease.id))
+        && batch.iter().flat_map(|finish| &finish.then).all(|job| !ids.contains(&job.spec.id))
+}
+
+/// A completed run that leaves nothing behind, packed as `lua/complete.lua` takes it.
+fn plain_run(finish: &Finish, held: &Held) -> Option<Vec<u8>> {
+    let says_no_more = finish.verdict == Verdict::Complete
+        && finish.error.is_none()
+        && finish.result.is_none()
+        && finish.news.is_empty()
+        && finish.then.is_empty();
+    if !says_no_more || !held.plain || held.fence != finish.lease.fence {
+        return None;
+    }
+    let spec = &*held.spec;
+    let mut pack = Pack::default();
+    pack.list(7).text(arg(&finish.lease.id)).text(arg(finish.lease.fence)).text(spec.kind.as_str());
+    pack.text(spec.tenant.as_deref().unwrap_or_default()).number(held.created.as_micros());
+    pack.text(format!("w{}", slot_of(held.waited))).text(format!("n{}", slot_of(finish.ran)));
+    Some(pack.bytes())
+}
+
+async fn complete(store: &Shared, queue: &QueueName, runs: &[&Vec<u8>]) -> Result<Vec<Finished>> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pack = Pack::default();
+    pack.list(runs.len());
+    runs.iter().for_each(|run| {
+        pack.packed(run);
+    });
+    let answers = list(store.on(queue, &scripts::COMPLETE, [pack.bytes()]).await?)?;
+    answers.iter().map(finished).collect()
+}
+
+async fn finish_others(store: &Shared, queue: &QueueName, batch: &[&Finish]) -> Result<Vec<Finished>> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut args = vec![arg(batch.len())];
     for finish in batch {
         report(store, queue, finish, &mut args).await?;
     }
-    let mut answers = list(store.on(queue, &scripts::FINISH, args).await?)?.into_iter().skip(1);
-    let mut next = || answers.next().ok_or_else(|| odd("a finish"));
-    store.note_top(number(&next()?)?);
-    let mut finished = Vec::with_capacity(batch.len());
-    for finish in batch {
-        let code = number(&next()?)?;
-        store.held.lock().remove(&finish.lease.id);
-        finished.push(match u8::try_from(code).ok().and_then(State::from_code) {
-            Some(state) => Finished::Applied(state),
-            None => Finished::Stale,
-        });
-    }
-    if number(&next()?)? > 0
+    let answers = list(store.on(queue, &scripts::FINISH, args).await?)?;
+    let [_, top, codes @ .., letters] = answers.as_slice() else { return Err(odd("a finish")) };
+    store.note_top(number(top)?);
+    let answers = codes.iter().map(finished).collect();
+    if number(letters)? > 0
         && let Err(error) = carry(store, queue).await
     {
         // The reports have been applied, and the sweeps carry what is left.
         debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
     }
-    Ok(finished)
+    answers
+}
+
+fn finished(code: &Value) -> Result<Finished> {
+    let state = u8::try_from(number(code)?).ok().and_then(State::from_code);
+    Ok(state.map_or(Finished::Stale, Finished::Applied))
 }
 
 async fn report(store: &Shared, queue: &QueueName, finish: &Finish, args: &mut Vec<Vec<u8>>) -> Result<()> {
@@ -89,11 +151,11 @@ async fn report(store: &Shared, queue: &QueueName, finish: &Finish, args: &mut V
     let (here, there): (Vec<_>, Vec<_>) = finish.then.iter().cloned().partition(|job| job.spec.queue == *queue);
     args.push(arg(here.len()));
     if !here.is_empty() {
-        args.extend(followers(store, queue, &here).await?.into_iter().flatten());
+        args.extend(followers(store, queue, &here).await?);
     }
     args.push(arg(there.len()));
     for job in &there {
-        args.extend([job.spec.queue.as_str().into(), encode::letter(&encode::values(job)?)]);
+        args.extend([job.spec.queue.as_str().into(), encode::packed(job)?]);
     }
     Ok(())
 }
@@ -110,7 +172,7 @@ pub(super) async fn carry(store: &Shared, source: &QueueName) -> Result<()> {
         while let (Some(number_of), Some(letter)) = (answer.next(), answer.next()) {
             let letter = bytes(letter)?;
             let start = letter.iter().position(|byte| *byte == b':').ok_or_else(|| odd("a letter"))? + 1;
-            letters.push((number(&number_of)?, encode::open_letter(&letter[start..])?));
+            letters.push((number(&number_of)?, letter[start..].to_vec()));
         }
         drop = letters.last().map_or(0, |(number, _)| *number);
         if !letters.is_empty() {
@@ -123,25 +185,24 @@ async fn deliver(
     store: &Shared,
     source: &QueueName,
     target: &QueueName,
-    mut letters: Vec<(i64, [Vec<u8>; VALUES])>,
+    mut letters: Vec<(i64, Vec<u8>)>,
 ) -> Result<()> {
     // Who is in the way in another queue is asked for here; in the target the script sees to it.
     for other in store.all_queues().await?.iter().filter(|other| *other != target) {
-        let keys = letters.iter().map(|(_, values)| [values[0].clone(), values[5].clone(), values[6].clone()]);
-        let looked = look(store, other, keys).await?;
-        for ((_, values), found) in std::iter::zip(&mut letters, looked) {
+        let asked: Vec<usize> = (0..letters.len()).filter(|at| !letters[*at].1.is_empty()).collect();
+        let claims = asked.iter().map(|at| encode::claim_of(&letters[*at].1)).collect::<Result<Vec<_>>>()?;
+        for (at, found) in std::iter::zip(asked, look(store, other, claims.into_iter()).await?) {
             if found.is_some() {
-                values[0].clear();
+                letters[at].1.clear();
             }
         }
     }
-    if letters.iter().any(|(_, values)| !values[0].is_empty()) {
+    if letters.iter().any(|(_, letter)| !letter.is_empty()) {
         register(store, target).await?;
     }
     let mut args = vec![source.as_str().into(), arg(letters.len())];
-    for (number, values) in letters {
-        args.push(arg(number));
-        args.extend(values);
+    for (number, letter) in letters {
+        args.extend([arg(number), letter]);
     }
     let answer = list(store.on(target, &scripts::INBOX, args).await?)?;
     store.note_top(number(answer.get(1).ok_or_else(|| odd("a delivery"))?)?);

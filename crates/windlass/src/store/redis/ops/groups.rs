@@ -98,12 +98,9 @@ pub(in super::super) async fn flush(store: &Shared, flush: &Flush) -> Result<Flu
         return taken(store, flush, id, state).await;
     }
     // A queue is made known by what comes into it: this one has members, and another one gets its letter.
-    let values = encode::values(into)?;
     let mut args = vec![arg(&flush.group.name)];
     let outside = into.spec.queue != *here;
-    let letter = if outside { encode::letter(&values) } else { Vec::new() };
-    args.extend(values);
-    args.extend([if outside { arg(&into.spec.queue) } else { Vec::new() }, letter]);
+    args.extend([encode::packed(into)?, if outside { arg(&into.spec.queue) } else { Vec::new() }]);
     let flushed = run(store, flush, args).await?;
     if outside && matches!(flushed, Flushed::Into(_)) {
         carry(store, here).await?;

@@ -42,7 +42,11 @@ pub(super) async fn clear_deleted_queues(store: &Shared) -> Result<()> {
         note
     };
     for queue in now.iter().filter(|queue| !known.contains(queue.as_str())) {
-        store.link.run(&note("SADD", queue.as_str())).await?;
+        // A full Redis takes it not; a later sweep notes it.
+        if let Err(error) = store.link.run(&note("SADD", queue.as_str())).await {
+            debug!(%error, queue = queue.as_str(), "a queue is not noted yet");
+            break;
+        }
     }
     for queue in known.into_iter().map(QueueName::trusted).filter(|queue| !now.contains(queue)) {
         for _ in 0..STEPS {

@@ -45,7 +45,7 @@ pub(super) async fn locate(store: &Shared, ids: impl Iterator<Item = &JobId>) ->
     let ids: Vec<&JobId> = ids.collect();
     let mut found: Vec<Option<QueueName>> = {
         let held = store.held.lock();
-        ids.iter().map(|id| held.get(*id).cloned()).collect()
+        ids.iter().map(|id| held.get(*id).map(|held| held.queue.clone())).collect()
     };
     if found.iter().all(Option::is_some) {
         return Ok(found);

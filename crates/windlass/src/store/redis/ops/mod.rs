@@ -5,6 +5,7 @@ pub(super) mod claim;
 pub(super) mod cluster;
 pub(super) mod enqueue;
 pub(super) mod finish;
+pub(super) mod gather;
 pub(super) mod groups;
 mod heal;
 pub(super) mod lease;
@@ -19,4 +20,4 @@ pub(super) mod runs;
 pub(super) mod scan;
 pub(super) mod tallies;
 
-use super::{Shared, arg, encode, record, reply, scripts};
+use super::{Held, Shared, arg, encode, pack, record, reply, scripts};

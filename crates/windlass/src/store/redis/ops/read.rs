@@ -1,15 +1,17 @@
 //! Single jobs and the counts.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::{
     Shared, arg, lease, record,
-    reply::{list, number, odd},
+    reply::{self, list, number, odd},
     scripts,
 };
 use crate::{
     job::{JobId, JobRecord, QueueName, Timestamp},
-    store::{Census, QueueCensus, Result},
+    store::{Census, QueueCensus, Result, redis::link::field},
 };
 
 /// The most jobs of one script.
@@ -71,4 +73,30 @@ pub(super) async fn census_of(store: &Shared, queue: &QueueName) -> Result<Count
     let oldest_pending = (by_state[0] > 0 && *oldest != -1).then(|| Timestamp::from_micros(*oldest));
     let now = Timestamp::from_micros(*now);
     Ok(Counted { now, removed: count(*removed), paused: *paused == 1, by_state, oldest_pending })
+}
+
+/// The CPU time of the server.
+pub(in super::super) async fn cpu(store: &Shared) -> Result<Option<Duration>> {
+    let mut ask = redis::cmd("INFO");
+    ask.arg("cpu");
+    Ok(used_cpu(&reply::text(store.link.run(&ask).await?)?))
+}
+
+/// None: this server does not say.
+fn used_cpu(info: &str) -> Option<Duration> {
+    let seconds = |name| field(info, name)?.parse::<f64>().ok();
+    Duration::try_from_secs_f64(seconds("used_cpu_user")? + seconds("used_cpu_sys")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_time_of_the_server_is_that_of_user_and_system() {
+        let info = "# CPU\r\nused_cpu_sys:0.25\r\nused_cpu_user:1.5\r\nused_cpu_sys_children:7.0\r\n";
+        assert_eq!(used_cpu(info), Some(Duration::from_millis(1750)));
+        assert_eq!(used_cpu("# CPU\r\nused_cpu_sys:0.25\r\n"), None);
+        assert_eq!(used_cpu(""), None);
+    }
 }

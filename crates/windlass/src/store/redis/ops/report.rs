@@ -41,7 +41,7 @@ async fn report_chunk(store: &Shared, queue: &QueueName, reports: &[Report]) -> 
     answers.iter().map(read).collect()
 }
 
-/// What a run says, as scripts take it: see `take_news` in `lua/lib.lua`.
+/// What a run says, as scripts take it: see `take_news` in `lua/lib/news.lua`.
 pub(super) fn news(said: &News) -> Vec<Vec<u8>> {
     let (fraction, message) = match &said.progress {
         Some(progress) => (progress.fraction.to_string(), progress.message.to_string()),

@@ -17,8 +17,8 @@ const SHOWN_BYTES: usize = 4096;
 /// Id and record of each run, one after the other.
 pub(super) async fn records(store: &Shared, server: &ServerInfo) -> Result<Vec<Vec<u8>>> {
     let mut by_queue: BTreeMap<QueueName, Vec<String>> = BTreeMap::new();
-    for (id, queue) in store.held.lock().iter().take(SHOWN) {
-        by_queue.entry(queue.clone()).or_default().push(id.to_string());
+    for (id, held) in store.held.lock().iter().take(SHOWN) {
+        by_queue.entry(held.queue.clone()).or_default().push(id.to_string());
     }
     let mut records = Vec::new();
     for (queue, ids) in by_queue {

@@ -42,7 +42,7 @@ pub(in super::super) async fn outstanding(
         let all = [State::Pending, State::Running, State::Scheduled, State::Retrying].map(count).iter().sum::<u64>();
         if is_everything(kinds) {
             sum += all;
-        } else if all > 0 && has_any(store, &queue.name, kinds).await? {
+        } else if all > 0 && has_outstanding(store, &queue.name, kinds).await? {
             sum += 1;
         }
         if count(State::Aggregating) > 0 && aggregates(store, &queue.name, groups).await? {
@@ -63,7 +63,22 @@ fn is_everything(kinds: &KindFilter) -> bool {
     kinds.rules.iter().any(|rule| matches!(&rule.pattern, Pattern::Prefix(prefix) if prefix.is_empty()))
 }
 
-/// Whether a queue has a job of these kinds that is not at its end.
+/// Whether a queue has a job of these kinds that is not at its end: by one look where few jobs stand, and else by one
+/// place after the other, twice, since a job may go from one that comes later to one that was looked at.
+async fn has_outstanding(store: &Shared, queue: &QueueName, kinds: &KindFilter) -> Result<bool> {
+    let rules = kinds.rules.iter().flat_map(|rule| match &rule.pattern {
+        Pattern::Exact(kind) => ["=".into(), kind.as_bytes().to_vec()],
+        Pattern::Prefix(prefix) => ["^".into(), prefix.as_bytes().to_vec()],
+    });
+    let args = std::iter::once(arg(kinds.rules.len())).chain(rules);
+    match number(&store.on(queue, &scripts::OUTSTANDING, args).await?)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Ok(has_any(store, queue, kinds).await? || has_any(store, queue, kinds).await?),
+    }
+}
+
+/// Whether a queue has a job of these kinds that is not at its end, as far as looks at one place after the other tell.
 async fn has_any(store: &Shared, queue: &QueueName, kinds: &KindFilter) -> Result<bool> {
     let mut containers = lines(store, queue).await?;
     if containers.iter().any(|line| matches!(line, Container::Line(_, kind) if kinds.rule_for(kind).is_some())) {

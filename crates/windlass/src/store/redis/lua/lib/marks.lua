@@ -1,5 +1,5 @@
--- marks.lua: a part for scripts that meet jobs which were taken out of a long list without a scan of it. It stands
--- between lib.lua and them and does nothing by itself.
+-- marks.lua: jobs that were taken out of a long list without a scan of it. Needs core.lua, message.lua, states.lua, and
+-- for `mark` stats.lua.
 -- why: LREM walks the list. So such a job stays where it stands and is marked: `x:gone` in its hash is the code of the
 -- state that it really has (9: removed), and its message says that its deadline has passed and its retries are used up.
 -- A claim of ours drops it; Go archives it without calling its handler. What the message said is kept in `x:g` and the
@@ -47,15 +47,15 @@ end
 
 -- Ends (7, 8) or removes (9) a job that stands in the list, and leaves it there.
 local function mark(id, code, job, reason)
-  local message, f = job.message, call('HMGET', task(id), 'pending_since', 'x:p', 'x:c')
+  local message, came = job.message, int(came_at(id))
   for _, field in ipairs(KEPT) do
     call('HSET', task(id), 'x:g' .. field, raw_field(message, field))
   end
   local given_up = { [5] = number_field('\40', retried_in(message)), [9] = number_field('\72', 1) }
   -- What it was cancelled for is for Go's eyes.
   if code == 8 then given_up[7] = bytes_field('\58', reason) end
-  call('HSET', task(id), 'msg', splice(message, given_up), 'x:gone', code, 'x:d', int(now), 'x:u', int(now), 'x:p',
-    int(pending_at(f[1], f[2], f[3])))
+  call('HSET', task(id), 'msg', splice(message, given_up), 'x:gone', code, 'x:d', int(now), 'x:u', int(now), 'x:p', came,
+    'x:c', job.created or came)
   free_key(id, job.key)
   free_lock(id)
   if code == 9 then

@@ -1,5 +1,4 @@
--- ended.lua: a part for scripts that look after ended jobs; it stands between lib.lua and them and does nothing by
--- itself.
+-- ended.lua: for scripts that look after ended jobs. Needs core.lua.
 
 -- Whether a job that `archived` holds is archived. Asynq's own script may stop half-way when it trims: the task then
 -- stands in `archived` and nowhere else, but is still called active.
