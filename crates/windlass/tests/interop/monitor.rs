@@ -95,8 +95,8 @@ async fn asynqs_web_ui_shows_our_jobs_in_every_state() {
 }
 
 #[tokio::test]
-async fn asynqs_web_ui_shows_our_servers() {
-    let both = both!();
+async fn asynqs_web_ui_shows_our_servers_and_what_they_run() {
+    let mut both = both!();
     let Some(mut monitor) = Driver::monitor(&both.url) else { return };
     let mut info = ServerInfo::new(both.server, both.env.wall());
     (info.host, info.pid, info.slots, info.queues) = ("host-1".into(), 4711, 10, vec![(queue(), 3)]);
@@ -107,7 +107,29 @@ async fn asynqs_web_ui_shows_our_servers() {
         (&shown["host"], &shown["pid"], &shown["status"], &shown["queue_priorities"]),
         (&json!("host-1"), &json!(4711), &json!("active"), &json!({"q": 3}))
     );
-    assert_eq!(shown["concurrency"], 10);
+    assert_eq!((&shown["concurrency"], &shown["active_workers"]), (&json!(10), &json!([])));
+
+    let id = both.add("mail", JobOptions::new().timeout(HOUR)).await;
+    let claimed = both.claim_one().await;
+    info.busy = 1;
+    both.store.beat(&info).await.expect("beat");
+    let servers = monitor.get("servers");
+    let run = &servers["servers"][0]["active_workers"][0];
+    assert_eq!(
+        (&run["task_id"], &run["task_type"], &run["queue"]),
+        (&json!(id.to_string()), &json!("mail"), &json!("q"))
+    );
+    let active = monitor.get("queues/q/active_tasks");
+    let task = &active["tasks"][0];
+    assert!(task["start_time"].as_str().is_some_and(|start| start.starts_with("20")), "{task}");
+    assert!(task["deadline"].as_str().is_some_and(|end| end > task["start_time"].as_str().unwrap()), "{task}");
+
+    both.finish(claimed.lease(), Verdict::Complete).await;
+    info.busy = 0;
+    both.store.beat(&info).await.expect("beat");
+    assert_eq!(monitor.get("servers")["servers"][0]["active_workers"], json!([]));
+    both.store.leave(both.server).await.expect("leave");
+    assert_eq!(monitor.get("servers")["servers"], json!([]));
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ scripts! {
     RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
     SCAN "scan" ["core" "message" "states"],
     SERVERS "servers" [],
+    SHOW "show" [],
     SIZES "sizes" ["core"],
     TALLIES "tallies" ["core"],
     UNDECLARED "undeclared" ["core"],

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
+use crate::job::Timestamp;
+
 /// A task: field `msg` of its hash.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TaskMessage {
@@ -81,6 +83,38 @@ pub(super) struct ServerRecord {
     pub(super) active_worker_count: i32,
 }
 
+impl From<Timestamp> for Moment {
+    /// What lies outside of the years 1 to 9999, which the message cannot say, is at their ends.
+    fn from(at: Timestamp) -> Self {
+        let (seconds, micros) = (at.as_micros().div_euclid(1_000_000), at.as_micros().rem_euclid(1_000_000));
+        let seconds = seconds.clamp(-62_135_596_800, 253_402_300_799);
+        Self { seconds, nanos: i32::try_from(micros * 1000).unwrap_or(0) }
+    }
+}
+
+/// A run, as Asynq's tools show it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WorkerRecord {
+    #[prost(string, tag = "1")]
+    pub(super) host: String,
+    #[prost(int32, tag = "2")]
+    pub(super) pid: i32,
+    #[prost(string, tag = "3")]
+    pub(super) server_id: String,
+    #[prost(string, tag = "4")]
+    pub(super) task_id: String,
+    #[prost(string, tag = "5")]
+    pub(super) kind: String,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub(super) payload: Bytes,
+    #[prost(string, tag = "7")]
+    pub(super) queue: String,
+    #[prost(message, optional, tag = "8")]
+    pub(super) start_time: Option<Moment>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) deadline: Option<Moment>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +163,32 @@ mod tests {
         assert_eq!(hex(&task), golden);
         let bytes = data_encoding::HEXLOWER.decode(golden.as_bytes()).expect("hex");
         assert_eq!(TaskMessage::decode(&*bytes).expect("it is one of ours"), task);
+    }
+
+    #[test]
+    fn a_run_is_what_go_writes() {
+        let at = |seconds| Some(Moment { seconds, nanos: 0 });
+        let run = WorkerRecord {
+            host: "h".into(),
+            pid: 7,
+            server_id: "sid".into(),
+            task_id: "tid".into(),
+            kind: "ty".into(),
+            payload: Bytes::from_static(b"pl"),
+            queue: "q".into(),
+            start_time: at(1_700_000_000),
+            deadline: at(1_700_001_800),
+        };
+        let golden = "0a016810071a0373696422037469642a0274793202706c3a017142060880e2cfaa064a060888f0cfaa06";
+        assert_eq!(hex(&run), golden);
+    }
+
+    #[test]
+    fn a_moment_is_one_that_go_can_show() {
+        let at = |micros| Moment::from(Timestamp::from_micros(micros));
+        assert_eq!(at(1_500_000), Moment { seconds: 1, nanos: 500_000_000 });
+        assert_eq!(at(-1), Moment { seconds: -1, nanos: 999_999_000 });
+        assert_eq!(at(i64::MAX).seconds, 253_402_300_799);
     }
 
     #[test]

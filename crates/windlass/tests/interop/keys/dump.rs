@@ -18,10 +18,11 @@ use std::collections::BTreeMap;
 use prost::Message;
 use redis::{Connection, FromRedisValue};
 
-use super::messages::{Server, Task};
+use super::messages::{Server, Task, Worker};
 
-/// The waits of the scenarios: of servers' records (Go, ours), leases and retries, schedules, retention; in seconds.
-const WAITS: [i64; 5] = [0, 10, 30, 600, 1200];
+/// The waits of the scenarios: of servers' records (Go, ours), leases and retries, schedules, retention, timeouts; in
+/// seconds.
+const WAITS: [i64; 6] = [0, 10, 30, 600, 1200, 1800];
 
 /// A value before moments have got names.
 #[derive(Clone, PartialEq)]
@@ -84,7 +85,12 @@ impl Dumper {
             put("expires", Raw::Text("yes".into()));
         }
         match kind.as_str() {
-            "hash" if key.starts_with("asynq:workers:") => put("", Raw::Text("hash".into())),
+            "hash" if key.starts_with("asynq:workers:") => {
+                put("", Raw::Text("hash".into()));
+                for (id, record) in self.ask::<BTreeMap<String, Vec<u8>>>(&["HGETALL", key]) {
+                    of_worker(&id, &record, &mut put);
+                }
+            }
             "hash" => {
                 put("", Raw::Text("hash".into()));
                 for (field, value) in self.ask::<BTreeMap<String, Vec<u8>>>(&["HGETALL", key]) {
@@ -176,6 +182,15 @@ fn of_server(bytes: &[u8], put: &mut impl FnMut(&str, Raw)) {
     put("strict_priority", Raw::Text(server.strict_priority.to_string()));
     put("status", Raw::Text(server.status));
     put("start_time", Raw::Moment(server.start_time.map_or(0, |at| at.seconds)));
+}
+
+fn of_worker(id: &str, bytes: &[u8], put: &mut impl FnMut(&str, Raw)) {
+    let worker = Worker::decode(bytes).expect("a worker's record");
+    let payload = String::from_utf8_lossy(&worker.payload);
+    put(id, Raw::Text(format!("{} {} {payload} {}", worker.task_id, worker.kind, worker.queue)));
+    for (part, at) in [("start_time", worker.start_time), ("deadline", worker.deadline)] {
+        put(&format!("{id}.{part}"), Raw::Moment(at.map_or(0, |at| at.seconds)));
+    }
 }
 
 /// A moment that one of the waits explains by it.

@@ -57,3 +57,19 @@ pub(crate) struct Server {
     #[prost(message, optional, tag = "8")]
     pub(crate) start_time: Option<Moment>,
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Worker {
+    #[prost(string, tag = "4")]
+    pub(crate) task_id: String,
+    #[prost(string, tag = "5")]
+    pub(crate) kind: String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) payload: Vec<u8>,
+    #[prost(string, tag = "7")]
+    pub(crate) queue: String,
+    #[prost(message, optional, tag = "8")]
+    pub(crate) start_time: Option<Moment>,
+    #[prost(message, optional, tag = "9")]
+    pub(crate) deadline: Option<Moment>,
+}

@@ -88,6 +88,8 @@ fn scenarios() -> Vec<(&'static str, Vec<Step>)> {
         ("cancelled", vec![Enqueue("a", &[]), Cancel("a"), Delete("a")]),
         ("nowhere", vec![Pause]),
         ("deleted", vec![Enqueue("a", &[]), Delete("a")]),
+        // Ours is another lock: see the list.
+        ("unique_here", vec![Enqueue("a", &[Unique(600)]), Delete("a")]),
         ("unique", vec![EnqueueByGo("a", &[Unique(600)]), Claim("a"), Complete("a")]),
         (
             "unique_kept",

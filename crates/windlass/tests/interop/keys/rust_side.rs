@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use serde_json::json;
 use windlass::{
-    Action, DeadReason, ErrorClass, GroupKey, JobId, JobOptions, JobState as State, Lease, Verdict,
+    Action, DeadReason, ErrorClass, GroupKey, JobId, JobOptions, JobState as State, Lease, Timestamp, Verdict,
     store::{
         Cluster, ExtendRequest, Failure, Finish, Finished, Flush, Flushed, Groups, Operate, Operated, Prune,
         RescueRules, ServerInfo, Store,
@@ -22,12 +22,14 @@ pub(crate) struct RustSide {
     both: Both,
     redis: redis::Connection,
     held: HashMap<String, Lease>,
+    /// When the server that runs began.
+    started: Option<Timestamp>,
 }
 
 impl RustSide {
     pub(crate) fn over(both: Both) -> Self {
         let redis = redis::Client::open(&*both.url).expect("a URL").get_connection().expect("a connection");
-        Self { both, redis, held: HashMap::new() }
+        Self { both, redis, held: HashMap::new(), started: None }
     }
 
     pub(crate) async fn take(&mut self, step: &Step) {
@@ -78,12 +80,18 @@ impl RustSide {
     }
 
     async fn claim(&mut self, id: &str) {
-        let mut info = ServerInfo::new(self.both.server, self.both.env.wall());
-        (info.slots, info.queues) = (4, vec![(queue(), 1)]);
-        self.both.store.beat(&info).await.expect("beat");
+        self.beat().await;
         let claimed = self.both.claim_one().await;
         assert_eq!(claimed.spec.id.to_string(), id);
         self.held.insert(id.to_owned(), claimed.lease());
+    }
+
+    async fn beat(&mut self) {
+        let started = *self.started.get_or_insert_with(|| self.both.env.wall());
+        let mut info = ServerInfo::new(self.both.server, started);
+        (info.slots, info.queues) = (4, vec![(queue(), 1)]);
+        info.busy = u32::try_from(self.held.len()).expect("few");
+        self.both.store.beat(&info).await.expect("beat");
     }
 
     fn score(&mut self, set: &str, id: &str) {
@@ -95,6 +103,8 @@ impl RustSide {
         let leases = vec![self.held[id].clone()];
         let request = ExtendRequest { server: self.both.server, leases, lease: LEASE, ran_late: false };
         assert!(self.both.store.extend(&request).await.expect("extend").is_empty());
+        // Go's heartbeat is both.
+        self.beat().await;
     }
 
     async fn end(&mut self, id: &str, verdict: Verdict, message: &str) {
@@ -155,6 +165,7 @@ impl RustSide {
     async fn leave(&mut self) {
         self.both.store.leave(self.both.server).await.expect("leave");
         self.both.server = self.both.env.new_server_id();
+        self.started = None;
     }
 
     async fn promote(&mut self, id: &str) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use windlass::{JobOptions, Timestamp};
+use windlass::{JobOptions, Timestamp, UniqueBy};
 
 /// How long failed jobs wait, in seconds: what Asynq's default comes to for a first failure, without its chance.
 pub(crate) const RETRY: u64 = 30;
@@ -20,7 +20,7 @@ pub(crate) enum Opt {
     Group(&'static str),
     Header(&'static str, &'static str),
     Payload(&'static str),
-    /// For Go alone.
+    /// Until it is done, for ours.
     Unique(u64),
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn of_rust(id: &str, options: &[Opt]) -> (JobOptions, &'static str) {
                 payload = text;
                 built
             }
-            Opt::Unique(_) => panic!("unique keys of ours are not Asynq's"),
+            Opt::Unique(_) => built.unique(UniqueBy::until_done(payload)),
         };
     }
     (built, payload)

@@ -8,17 +8,14 @@ use tracing::debug;
 use super::{
     Shared, arg,
     reply::{list, number, odd, text},
-    scripts,
+    runs, scripts,
 };
 use crate::{
     job::{Monotonic, ServerId, Timestamp, micros},
-    store::{
-        Result, SERVER_SILENT_AFTER, ServerInfo,
-        redis::wire::{Moment, ServerRecord},
-    },
+    store::{Result, SERVER_SILENT_AFTER, ServerInfo, redis::wire::ServerRecord},
 };
 
-/// How long Asynq's record of a server lives after a sign of life.
+/// How long Asynq's records of a server live after a sign of life.
 const RECORD_SECONDS: i64 = 30;
 /// How old a record may be that says what is still so.
 const SHOW_AGAIN_AFTER: Duration = Duration::from_secs(12);
@@ -35,39 +32,44 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
     let body = serde_json::to_vec(server).map_err(|_| odd("a server"))?;
     let args = vec![store.clock.pinned().into_bytes(), arg(server.id), body];
     let now = number(&store.on_store(&scripts::BEAT, args).await?)?;
-    if let Err(error) = show_to_go(store, server, record(server).encode_to_vec(), now).await {
+    if let Err(error) = show_to_go(store, server, now).await {
         // Its tools then do not list this server; they need memory for that, and there may be none.
         debug!(%error, "no sign of life for Asynq's tools");
     }
     Ok(())
 }
 
-/// Asynq's own record of a server.
-async fn show_to_go(store: &Shared, server: &ServerInfo, record: Vec<u8>, now: i64) -> Result<()> {
-    let at = store.env.monotonic();
-    let fresh = |(shown, old): &(Monotonic, Vec<u8>)| *old == record && at.since(*shown) < SHOW_AGAIN_AFTER;
-    if store.shown.lock().get(&server.id).is_some_and(fresh) {
+/// Asynq's own records of a server and of what it runs, as of now.
+async fn show_to_go(store: &Shared, server: &ServerInfo, now: i64) -> Result<()> {
+    let (at, shown) = (store.env.monotonic(), record(server).encode_to_vec());
+    let fresh = |(then, old): &(Monotonic, Vec<u8>)| *old == shown && at.since(*then) < SHOW_AGAIN_AFTER;
+    // Whoever runs something shows what, and each time anew.
+    if server.busy == 0 && store.shown.lock().get(&server.id).is_some_and(fresh) {
         return Ok(());
     }
-    let (key, index) = (record_key(store, server), store.plain_key("servers"));
-    let mut put = redis::cmd("SET");
-    put.arg(&key).arg(&record).arg("EX").arg(RECORD_SECONDS);
-    store.link.run(&put).await?;
-    let mut add = redis::cmd("ZADD");
-    add.arg(index).arg(now / 1_000_000 + RECORD_SECONDS).arg(&key);
-    store.link.run(&add).await?;
-    store.shown.lock().insert(server.id, (at, record));
+    let (key, until) = (record_key(store, "servers", server), now / 1_000_000 + RECORD_SECONDS);
+    let runs = if server.busy == 0 { Vec::new() } else { runs::records(store, server).await? };
+    let busy = !runs.is_empty();
+    let workers = record_key(store, "workers", server);
+    let mut args = vec![shown.clone(), arg(RECORD_SECONDS), workers.clone().into_bytes()];
+    args.extend(runs);
+    store.link.eval(&scripts::SHOW, &key, &args).await?;
+    for (index, key) in [("servers", &key), ("workers", &workers)].into_iter().take(1 + usize::from(busy)) {
+        let mut add = redis::cmd("ZADD");
+        add.arg(store.plain_key(index)).arg(until).arg(key);
+        store.link.run(&add).await?;
+    }
+    store.shown.lock().insert(server.id, (at, shown));
     Ok(())
 }
 
 /// As Asynq names it.
-fn record_key(store: &Shared, server: &ServerInfo) -> String {
-    store.plain_key(&format!("servers:{{{}:{}:{}}}", server.host, server.pid, server.id))
+fn record_key(store: &Shared, what: &str, server: &ServerInfo) -> String {
+    store.plain_key(&format!("{what}:{{{}:{}:{}}}", server.host, server.pid, server.id))
 }
 
 fn record(server: &ServerInfo) -> ServerRecord {
     let small = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let started = server.started_at.as_micros();
     ServerRecord {
         host: server.host.clone(),
         pid: small(server.pid),
@@ -76,10 +78,7 @@ fn record(server: &ServerInfo) -> ServerRecord {
         queues: server.queues.iter().map(|(queue, weight)| (queue.to_string(), small(*weight))).collect(),
         strict_priority: false,
         status: if server.quiet { "stopped" } else { "active" }.into(),
-        start_time: Some(Moment {
-            seconds: started.div_euclid(1_000_000),
-            nanos: i32::try_from(started.rem_euclid(1_000_000) * 1000).unwrap_or(0),
-        }),
+        start_time: Some(server.started_at.into()),
         active_worker_count: small(server.busy),
     }
 }
@@ -91,11 +90,13 @@ pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<
     forget.arg(format!("{}servers", store.store_key())).arg(server.to_string());
     store.link.run(&forget).await?;
     if let Some(known) = known {
-        let key = record_key(store, &known);
-        let mut index = redis::cmd("ZREM");
-        index.arg(store.plain_key("servers")).arg(&key);
-        store.link.run(&index).await?;
-        store.link.run(redis::cmd("DEL").arg(&key)).await?;
+        for what in ["servers", "workers"] {
+            let key = record_key(store, what, &known);
+            let mut index = redis::cmd("ZREM");
+            index.arg(store.plain_key(what)).arg(&key);
+            store.link.run(&index).await?;
+            store.link.run(redis::cmd("DEL").arg(&key)).await?;
+        }
     }
     // A claim that was delayed on its way has been passed by.
     store.left.lock().insert(server, store.env.monotonic());

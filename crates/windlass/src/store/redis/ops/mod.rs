@@ -17,6 +17,7 @@ pub(super) mod promote;
 pub(super) mod prune;
 pub(super) mod read;
 pub(super) mod report;
+pub(super) mod runs;
 pub(super) mod scan;
 pub(super) mod tallies;
 
