@@ -121,6 +121,8 @@ impl Monitor {
             let words = words(&line);
             match words.first().map(|word| word.to_lowercase()).as_deref() {
                 Some("evalsha") => runs.push(Run { hash: words[1].clone(), ..Run::default() }),
+                // A script that Redis did not know is sent again, whole.
+                Some("eval") => runs.push(Run::default()),
                 Some("echo") if words[1] == "end" => return runs,
                 Some(_) if line.split('"').next().is_some_and(|head| head.contains(" lua]")) => {
                     runs.last_mut().expect("a script").note(&words);
@@ -362,7 +364,7 @@ async fn no_script_touches_more_than_five_hundred_entries() {
         .collect();
     assert!(wide.is_empty(), "{wide:#?}");
     assert!(runs.iter().any(|run| run.jobs.len() >= BOUND), "too little was there to do");
-    let seen: BTreeSet<_> = runs.iter().map(|run| &run.hash).collect();
+    let seen: BTreeSet<_> = runs.iter().map(|run| &run.hash).filter(|hash| !hash.is_empty()).collect();
     assert!(scripts() > 30);
     assert_eq!(seen.len(), scripts(), "each script must be driven here");
 }
