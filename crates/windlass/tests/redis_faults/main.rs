@@ -7,6 +7,7 @@
 
 mod bounds;
 mod checks;
+mod damage;
 mod expiry;
 mod full;
 mod idle;

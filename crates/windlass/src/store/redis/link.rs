@@ -221,6 +221,10 @@ fn store_error(address: &Address, error: &RedisError) -> StoreError {
             "{shown}: {error}; give a user who may do this, and the password, in the URL"
         ));
     }
+    // Asking again would find the same.
+    if error.code() == Some("WRONGTYPE") {
+        return StoreError::Corrupt(format!("{}: {error}; another program uses a key with this prefix", address.shown));
+    }
     match error.kind() {
         _ if is_full(error) => StoreError::Unavailable(format!(
             "{}: the memory of this Redis is full (maxmemory), so it takes nothing new; jobs that are there run and make \

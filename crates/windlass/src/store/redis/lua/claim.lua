@@ -1,12 +1,13 @@
 -- claim.lua: takes pending jobs of one queue for a server.
 -- ARGV[5]: msgpack: the server, its claim's number, pass (1: the first look of this claim at this queue, 2: leftovers,
---   3: further back in the list), the most jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing else, the most jobs of kinds
---   that are not quick, the list of quick kinds, the list of rules, each: `=` (exact) or `^` (prefix), its text, how
---   many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
+--   3: further back in the list), the most jobs (at most 500), lease in microseconds, 1 to take one suspect and nothing
+--   else, the most jobs of kinds that are not quick, the list of quick kinds, the list of rules, each: `=` (exact) or
+--   `^` (prefix), its text, how many jobs of its kinds may be taken (-1: any), 1 if there was room when the claim began
 -- returns: msgpack, one list: now, highest number given, how the claim stands (`new`, `again`: it had been made,
 --   `late`: a later one was), microseconds that the oldest suspect has waited (-1: none) and its place, 1 if jobs of its
---   kinds may stand further back, the slots that are left, how many rules and the room that each has left, then for each job: id, fence, message, created at,
---   waited, and '' or msgpack: options, checkpoint, failures beyond Asynq's, crashes, snoozes
+--   kinds may stand further back, the slots that are left, how many rules and the room that each has left, then for each
+--   job: id, fence, message, created at, waited, and '' or msgpack: options, checkpoint, failures beyond Asynq's,
+--   crashes, snoozes
 -- guarantee: a job goes to one claim only. The claim's number is kept in the same step, so a repeat gets the same jobs,
 --   those that are still held, with their leases renewed.
 -- why: Go pops from the right of the list; kinds that this server does not handle are left where they stand, and no

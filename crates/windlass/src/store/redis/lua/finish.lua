@@ -97,6 +97,8 @@ local function finish()
     local place = rising('place', #followers)
     for at, follower in ipairs(followers) do
       if follower ~= '' then enqueue(cmsgpack.unpack(follower), place + at - 1) end
+      -- At once: what another report cannot do must not cost this one its followers.
+      take_in()
     end
     top = place + #followers - 1
   end
@@ -110,7 +112,6 @@ end
 for number = 1, tonumber(take()) do
   answer[#answer + 1] = finish()
 end
-take_in()
 write_counts()
 answer[2] = int(top)
 answer[#answer + 1] = letters

@@ -12,10 +12,10 @@ for number = 1, many do
   if letter > last then
     -- Blank: another queue holds the job or its key.
     if job ~= '' then enqueue(cmsgpack.unpack(job), place + number - 1) end
+    take_in()
     last = letter
   end
 end
-take_in()
 call('HSET', X .. 'inbox', source, int(last))
 wake()
 return { int(now), int(place + many - 1) }

@@ -66,6 +66,9 @@ impl Turn {
         let calls = std::mem::take(&mut self.calls);
         let jobs: Vec<NewJob> = calls.iter().flat_map(|(jobs, _)| jobs.iter().cloned()).collect();
         let answer = enqueue_at_once(&self.store, &jobs).await;
+        if calls.len() > 1 && answer.as_ref().is_err_and(|error| !error.is_retryable()) {
+            return self.send_alone(calls).await;
+        }
         let mut answers = answer.as_deref().map(<[_]>::iter);
         for (jobs, done) in calls {
             // Whoever gave up waiting needs no answer.
@@ -73,6 +76,20 @@ impl Turn {
                 Ok(answers) => Ok(answers.take(jobs.len()).cloned().collect()),
                 Err(error) => Err((*error).clone()),
             });
+        }
+    }
+
+    /// One after the other, so that what is wrong with one refuses no other. A job that the common script has made is
+    /// as new to its caller as any.
+    async fn send_alone(&self, calls: Vec<Call>) {
+        for (jobs, done) in calls {
+            let mut answer = enqueue_at_once(&self.store, &jobs).await;
+            for (enqueued, job) in std::iter::zip(answer.iter_mut().flatten(), &jobs) {
+                if *enqueued.id() == job.spec.id {
+                    *enqueued = Enqueued::New(job.spec.id.clone());
+                }
+            }
+            let _ = done.send(answer);
         }
     }
 

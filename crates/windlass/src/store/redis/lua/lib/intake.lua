@@ -98,13 +98,14 @@ local function enqueue(job, place)
   return nil
 end
 
--- Writes what the jobs of this script add to the queue. They stand in line behind all that came before.
+-- Writes what the jobs so far add to the queue. They stand in line behind all that came before.
 local function take_in()
   if #lined > 0 then call('LPUSH', P .. 'pending', unpack(lined)) end
   if #indexed > 0 then call('ZADD', X .. 'index', unpack(indexed)) end
   for kind in pairs(kinds) do
     call('SADD', X .. 'kinds', kind)
   end
+  lined, indexed, kinds = {}, {}, {}
 end
 
 -- Leaves a job for another queue in the outbox.

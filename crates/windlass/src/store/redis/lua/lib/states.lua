@@ -37,8 +37,8 @@ end
 
 -- The moment, as text, at which Asynq's field says that a job came into line; nil: it does not say so.
 local function moment_in(since)
-  if since and since:sub(1, 1) ~= '+' and #since > 3 then return since:sub(1, -4) end
-  return nil
+  local text = since and since:sub(1, 1) ~= '+' and since:sub(1, -4)
+  return tonumber(text or nil) and text or nil
 end
 
 -- The moment at which a job came into line, from its fields.

@@ -1,0 +1,90 @@
+//! One thing that cannot be read or written stops nothing else that is asked for with it.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use redis::cmd;
+use windlass::{
+    JobId, JobOptions, NewJob, Verdict,
+    store::{Enqueued, Store, StoreError, redis::RedisStore},
+    testing::job,
+};
+
+use crate::{Place, claim, ended};
+
+impl Place {
+    fn plain(&self) -> NewJob {
+        job("x").options(JobOptions::new().queue("q")).build(&self.env)
+    }
+
+    fn named(&self, id: &str) -> NewJob {
+        job("x").options(JobOptions::new().queue("q").id(id)).build(&self.env)
+    }
+
+    /// Something else stands where the job is to stand.
+    fn spoil(&self, id: &JobId) {
+        cmd("SET").arg(format!("asynq:{{q}}:t:{id}")).arg("no hash").exec(&mut self.direct()).expect("SET");
+    }
+}
+
+async fn claimed(store: &RedisStore, place: &Place, number: u64) -> BTreeSet<JobId> {
+    let server = place.env.new_server_id();
+    let jobs = store.claim(&claim(server, number, &["q"], 100)).await.expect("claim").jobs;
+    jobs.iter().map(|job| job.spec.id.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_moment_that_cannot_be_read_stops_no_claim() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let jobs = vec![place.plain(), place.plain(), place.plain()];
+    let ids: BTreeSet<_> = jobs.iter().map(|job| job.spec.id.clone()).collect();
+    let odd = format!("asynq:{{q}}:t:{}", jobs[1].spec.id);
+    store.enqueue(jobs).await.expect("enqueue");
+    cmd("HSET").arg(odd).arg("pending_since").arg("yesterday").exec(&mut place.direct()).expect("HSET");
+    assert_eq!(claimed(&store, &place, 1).await, ids);
+}
+
+#[tokio::test]
+async fn the_jobs_before_one_that_cannot_be_made_come_in() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let (good, bad) = (place.named("good"), place.named("bad"));
+    place.spoil(&bad.spec.id);
+    let refused = store.enqueue(vec![good.clone(), bad]).await.expect_err("it cannot be made");
+    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
+    assert_eq!(claimed(&store, &place, 1).await, [good.spec.id.clone()].into());
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_made_refuses_none_that_travels_with_it() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let jobs: Vec<_> = (0..9).map(|_| place.plain()).collect();
+    let ids: Vec<_> = jobs.iter().map(|job| job.spec.id.clone()).collect();
+    place.spoil(&ids[6]);
+    let answers = join_all(jobs.into_iter().map(|job| store.enqueue(vec![job]))).await;
+    for (at, (answer, id)) in std::iter::zip(answers, &ids).enumerate() {
+        match answer {
+            Ok(answer) => assert_eq!(answer, [Enqueued::New(id.clone())]),
+            Err(error) => assert!(at == 6 && !error.is_retryable(), "{at}: {error}"),
+        }
+    }
+    let good = ids.iter().enumerate().filter(|(at, _)| *at != 6).map(|(_, id)| id.clone()).collect();
+    assert_eq!(claimed(&store, &place, 1).await, good);
+}
+
+#[tokio::test]
+async fn what_follows_one_job_comes_in_though_what_follows_another_cannot() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    store.enqueue(vec![place.plain(), place.plain()]).await.expect("enqueue");
+    let server = place.env.new_server_id();
+    let jobs = store.claim(&claim(server, 1, &["q"], 2)).await.expect("claim").jobs;
+    let (good, bad) = (place.named("good"), place.named("bad"));
+    place.spoil(&bad.spec.id);
+    let mut batch: Vec<_> = jobs.iter().map(|job| ended(job.lease(), Verdict::Complete)).collect();
+    (batch[0].then, batch[1].then) = (vec![good.clone()], vec![bad]);
+    assert!(store.finish(batch).await.is_err());
+    assert_eq!(claimed(&store, &place, 1).await, [good.spec.id.clone()].into());
+}
