@@ -9,7 +9,7 @@ use tokio::{
 };
 use windlass::{
     Client, EventKind, JobId, RawJob, Router, RunningServer,
-    store::{Cluster, Operate, Prune},
+    store::{Cluster, Inspect, Operate, Prune, Store},
 };
 
 use crate::{Place, SECOND, log::Log, soon};
@@ -55,10 +55,14 @@ async fn serve(place: &Place) -> (RunningServer, Log) {
 /// A survey of the queues sends its script along.
 const SURVEY: &str = "survey.lua";
 
+fn gos_message(id: &str) -> Vec<u8> {
+    let field = |number: u8, text: &str| [&[number << 3 | 2, text.len() as u8], text.as_bytes()].concat();
+    [field(1, "x"), field(2, "{}"), field(3, id), field(4, "default")].concat()
+}
+
 /// Brings a job in as Go does: it tells nobody.
 fn enqueue_as_go(place: &Place, id: &str) -> JobId {
-    let field = |number: u8, text: &str| [&[number << 3 | 2, text.len() as u8], text.as_bytes()].concat();
-    let message = [field(1, "x"), field(2, "{}"), field(3, id), field(4, "default")].concat();
+    let message = gos_message(id);
     let key = format!("asynq:{{default}}:t:{id}");
     redis::pipe()
         .atomic()
@@ -118,5 +122,39 @@ async fn without_hints_polling_finds_what_go_brings_in() {
     soon("it starts", log.wait(&id, EventKind::Started)).await;
     let took = place.env.monotonic().since(brought);
     assert!(took < 8 * SECOND && took > Duration::from_millis(100), "{took:?}");
+    server.shutdown().await;
+}
+
+/// Go knows no wishes: what Go ran when it was cancelled here is ended by a sweep of ours, once Go has let it go.
+#[tokio::test]
+async fn a_wish_for_what_go_runs_is_heeded_by_an_idle_server() {
+    let place = Place::start().await;
+    let (server, _log) = serve(&place).await;
+    let mut monitor = Monitor::of(&place).await;
+    let store = windlass::store::redis::RedisStore::open(&place.server.url(0), place.env.clone()).await.unwrap();
+    // As Go leaves a task that it will try again.
+    redis::pipe()
+        .atomic()
+        .sadd("asynq:queues", "default")
+        .hset("asynq:{default}:t:wished", "msg", gos_message("wished"))
+        .hset_multiple("asynq:{default}:t:wished", &[("state", "retry"), ("x:wish", "no more")])
+        .zadd("asynq:{default}:retry", "wished", 4_000_000_000_u64)
+        .exec(&mut place.direct())
+        .expect("Redis takes it");
+    let seen = monitor.count();
+    monitor.wait(SURVEY, seen).await;
+    redis::cmd("SADD").arg("asynq:{default}:x:wishes").arg("wished").exec(&mut place.direct()).expect("SADD");
+    let (id, mut wakeups) = ("wished".parse().expect("an id"), store.wakeups());
+    soon("it is cancelled", async {
+        loop {
+            wakeups.mark_seen();
+            let job = store.get(&id).await.expect("get").expect("it is there");
+            if job.state == windlass::JobState::Cancelled {
+                break;
+            }
+            wakeups.changed().await;
+        }
+    })
+    .await;
     server.shutdown().await;
 }

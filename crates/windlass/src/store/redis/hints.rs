@@ -113,7 +113,7 @@ pub(super) fn client(address: &Address) -> Result<Client, RedisError> {
 /// Whether keys that changed are such as hold jobs that wait. Leases and what sweeps look after only outdate what is known.
 fn brings_work(keys: &[Value]) -> bool {
     let [Value::Array(keys)] = keys else { return true };
-    let later = [":lease", ":active", ":archived", ":x:outs", ":x:cancelled", ":x:deleted"];
+    let later = [":lease", ":active", ":archived", ":x:outs", ":x:cancelled", ":x:deleted", ":x:wishes"];
     let is_later = |key: &Value| match key {
         Value::BulkString(key) => later.iter().any(|end| key.ends_with(end.as_bytes())),
         _ => false,

@@ -17,7 +17,7 @@ use crate::{
 /// Small enough to be sent along each time.
 const SURVEY: &str = include_str!("../lua/survey.lua");
 /// What it reads, in its order.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "pending",
     "x:lines",
     "x:suspects",
@@ -31,6 +31,7 @@ const KEYS: [&str; 13] = [
     "x:cancelled",
     "x:deleted",
     "archived",
+    "x:wishes",
 ];
 
 pub(in super::super) async fn claim(store: &Arc<Shared>, request: &ClaimRequest) -> Result<Claim> {
