@@ -96,7 +96,7 @@ local function make_room()
   return much > many
 end
 
--- Go has archived marked jobs: among the last that came there. The sweeps of each quarter of a minute go through all.
+-- Go has archived marked jobs: among the last that came there. The slow sweeps (heal.lua) go through all.
 local function put_back()
   if call('ZCARD', X .. 'cancelled') + call('ZCARD', X .. 'deleted') == 0 then return false end
   local any = false

@@ -57,7 +57,8 @@ local function mark(id, code, job, reason)
   call('HSET', task(id), 'msg', splice(message, given_up), 'x:gone', code, 'x:d', int(now), 'x:u', int(now), 'x:p', came,
     'x:c', job.created or came)
   free_key(id, job.key)
-  free_lock(id)
+  -- A dead one keeps it until its time is over, as in Go.
+  if code ~= 7 then free_lock(id) end
   if code == 9 then
     strike(id)
     call('ZADD', X .. 'deleted', now, id)
