@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Three workers on one SQLite file, or on one Redis, with the default lease; every EVERY seconds one is killed (kill -9) and started again,
-# while jobs keep coming in. Then everything is drained, and what happened is checked from the workers' event files
+# Three workers on one SQLite file, or on one Redis, with the default lease; every EVERY seconds one is killed (kill -9)
+# and started again, while jobs keep coming in. Then everything is drained, and what happened is checked from the workers' event files
 # and from the store:
 #   I1 every acknowledged job ends completed     I4 no outcome is accepted from an older claim than the newest
 #   I2 one accepted outcome a job                I5 a second claim comes only after the first one's lease is over
@@ -13,15 +13,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/redis.sh
+. bench/results.sh
 
 kills_wanted=${KILLS:-10} minutes=${MINUTES:-0} concurrency=${CONCURRENCY:-20} ms=${MS:-50} every=${EVERY:-2}
 chunk=2000 low=2000
 RANDOM=${SEED:-1}
 
-if [ -z "${WINDLASS:-}" ]; then
-    cargo build --locked --release -p windlass-cli
-    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
-fi
+binary
 windlass=$WINDLASS
 place=$(mktemp -d)
 case ${STORE:-sqlite} in

@@ -6,13 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/redis.sh
+. bench/results.sh
 
 jobs=${JOBS:-60000} concurrency=${CONCURRENCY:-50} ms=${MS:-20} every=${EVERY:-2}
 
-if [ -z "${WINDLASS:-}" ]; then
-    cargo build --locked --release -p windlass-cli
-    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
-fi
+binary
 windlass=$WINDLASS
 place=$(mktemp -d)
 declare -A workers=()

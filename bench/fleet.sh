@@ -8,39 +8,31 @@
 # WINDLASS=path: another binary than the release build.  KEEP=1: leaves the event files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. bench/redis.sh
+. bench/results.sh
 
 minutes=${MINUTES:-1} every=${EVERY:-2} concurrency=${CONCURRENCY:-5} ms=${MS:-100}
 chunk=500 low=500
 RANDOM=${SEED:-1}
 
-if [ -z "${WINDLASS:-}" ]; then
-    cargo build --locked --release -p windlass-cli
-    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
-fi
+binary
 windlass=$WINDLASS
 place=$(mktemp -d)
 go=$place/go
 (cd interop && go build -o "$go" .)
 declare -A workers=() files=()
-starts=0 kills=0 jobs=0 redis=
+starts=0 kills=0 jobs=0
 
 finish() {
-    for worker in "${workers[@]}" $redis; do kill -9 "$worker" 2>/dev/null || true; done
+    for worker in "${workers[@]}"; do kill -9 "$worker" 2>/dev/null || true; done
+    stop_redis
     wait
     [ -n "${KEEP:-}" ] && echo "event files: $place" >&2 || rm -rf "$place"
 }
 trap finish EXIT
 
-for port in $(seq $((20000 + RANDOM % 20000)) 65535); do
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly yes --dir "$place" --loglevel warning >/dev/null 2>&1 &
-    redis=$!
-    for _ in $(seq 50); do
-        kill -0 "$redis" 2>/dev/null || continue 2
-        if redis-cli -p "$port" ping >/dev/null 2>&1; then break 2; fi
-        sleep 0.1
-    done
-done
-url=redis://127.0.0.1:$port/0
+start_redis "$place" --appendonly yes
+url=$redis_url/0
 export WINDLASS_STORE=$url
 
 # The first field of this name on stdin.
@@ -107,7 +99,7 @@ stats=$("$windlass" stats --json | tr -d ' \n')
 by_state=${stats#*\"by_state\":\{}
 states=$(tr ',' '\n' <<<"${by_state%%\}*}" | awk -F: '{ sum += $2 } END { print sum + 0 }')
 completed=$(number completed <<<"${by_state%%\}*}") removed=$(number removed <<<"$stats")
-of_go=$(redis-cli -p "$port" zcard 'asynq:{default}:completed')
+of_go=$(redis-cli -u "$url" zcard 'asynq:{default}:completed')
 echo "$jobs jobs in $(($(date +%s) - began)) s, $kills kills: $completed completed ($of_go as Go counts), $((states - completed)) in other states, $removed removed"
 if [ "$completed $states $removed $of_go" != "$jobs $jobs 0 $jobs" ]; then
     echo "I1, I6: the store should hold $jobs completed jobs and nothing else: $stats" >&2

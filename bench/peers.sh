@@ -46,7 +46,7 @@ place=$(mktemp -d)
 trap 'stop_redis; rm -rf "$place"' EXIT
 start_redis "$place"
 
-jobs_of() { # phase: as many as ours takes by itself, where a hundred thousand would take long
+jobs_of() { # phase: fewer where a hundred thousand would take long
     case $1 in
         enqueue) echo "$((jobs < 20000 ? jobs : 20000))" ;;
         latency) echo "$((jobs < 500 ? jobs : 500))" ;;

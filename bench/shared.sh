@@ -6,49 +6,41 @@
 # JOBS=20000 CONCURRENCY=10 ROUNDS=3 ASKS=20 bench/shared.sh      (WINDLASS=path: another binary than the release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. bench/redis.sh
+. bench/results.sh
 
 jobs=${JOBS:-20000} concurrency=${CONCURRENCY:-10} rounds=${ROUNDS:-3} asks=${ASKS:-20}
 
-if [ -z "${WINDLASS:-}" ]; then
-    cargo build --locked --release -p windlass-cli
-    WINDLASS=${CARGO_TARGET_DIR:-target}/release/windlass
-fi
+binary
 place=$(mktemp -d)
 go=$place/go
 (cd interop && go build -o "$go" .)
-redis= worker= helper=
+worker= helper=
 
 finish() {
-    for process in $worker $helper $redis; do kill -9 "$process" 2>/dev/null || true; done
+    for process in $worker $helper; do kill -9 "$process" 2>/dev/null || true; done
+    stop_redis
     wait
     rm -rf "$place"
 }
 trap finish EXIT
 
-for port in $(seq $((20000 + RANDOM % 20000)) 65535); do
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly yes --appendfsync no --dir "$place" --loglevel warning >/dev/null 2>&1 &
-    redis=$!
-    for _ in $(seq 50); do
-        kill -0 "$redis" 2>/dev/null || continue 2
-        if redis-cli -p "$port" ping >/dev/null 2>&1; then break 2; fi
-        sleep 0.1
-    done
-done
-url=redis://127.0.0.1:$port/0
+start_redis "$place" --appendonly yes --appendfsync no
+url=$redis_url/0
 printf 'concurrency = %s\n[kinds.ours]\nbuiltin = "noop"\n' "$concurrency" >"$place/config.toml"
 
-asked() { redis-cli -p "$port" info commandstats | tr -d '\r' | awk -F'[=,]' '/^cmdstat_evalsha:/ { print $2 }'; }
-count() { redis-cli -p "$port" "$1" "asynq:{default}:$2"; }
+asked() { redis-cli -u "$url" info commandstats | tr -d '\r' | awk -F'[=,]' '/^cmdstat_evalsha:/ { print $2 }'; }
+count() { redis-cli -u "$url" "$1" "asynq:{default}:$2"; }
 
 run() { # alone | beside: seconds in took
-    redis-cli -p "$port" flushall >/dev/null
+    redis-cli -u "$url" flushall >/dev/null
     "$go" "$url" fill default theirs "$jobs" 0
     if [ "$1" = beside ]; then
         "$go" "$url" fill default ours 100 0
         "$WINDLASS" work --store "$url" --config "$place/config.toml" --log-level error >/dev/null &
         helper=$!
         # All that is there for Rust stands behind what is Go's; it has looked when its server is registered.
-        until [ "$(redis-cli -p "$port" zcard asynq:servers)" = 1 ]; do sleep 0.1; done
+        until [ "$(redis-cli -u "$url" zcard asynq:servers)" = 1 ]; do sleep 0.1; done
     fi
     local total=$jobs before before_at
     [ "$1" = beside ] && total=$((jobs + 100))
@@ -59,7 +51,7 @@ run() { # alone | beside: seconds in took
     took=$((($(date +%s%N) - before_at) / 1000000))
     kill "$worker" && wait "$worker" || true
     if [ "$(count zcard archived) $(count zcard retry) $(count llen active)" != "0 0 0" ] ||
-        [ "$(redis-cli -p "$port" --raw get 'asynq:{default}:failed')" != "" ]; then
+        [ "$(redis-cli -u "$url" --raw get 'asynq:{default}:failed')" != "" ]; then
         echo "a job was archived, failed or is left" >&2
         exit 1
     fi

@@ -4,7 +4,7 @@ use windlass::{Client, Error, StoreError, store::Create};
 
 use crate::{args::Global, config::Config, exit::Failure, output::Out};
 
-/// The URL for people to see: without user and password.
+/// The URL for people to see, as it was given but without user and password. (An open store's `place` may be a path.)
 pub(crate) fn shown(url: &str) -> String {
     match (url.find("//"), url.rfind('@')) {
         (Some(from), Some(to)) if from + 2 <= to => format!("{}***{}", &url[..from + 2], &url[to..]),

@@ -14,6 +14,7 @@ Checks:
   reachable  the store answers              servers  somebody works on what waits
   writable   it takes a write               queues   no paused queue has jobs in line
   clock      this host's and the store's    handled  every job that waits has a live server for its kind
+  ledger     what came in is there or gone  groups   no group stays as it is
   and of the store itself, on SQLite: version, wal, disk, durability, integrity;
   on Redis: version, role, cluster, eviction, memory, durability
 

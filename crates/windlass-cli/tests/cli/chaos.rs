@@ -1,8 +1,6 @@
 //! The judge of `bench/chaos.sh`: it passes a good history and finds each kind of bad one.
 
-use std::process::Command;
-
-use crate::support::{Answer, Place, feed};
+use crate::support::{self, Answer, changed};
 
 /// Worker `a` claims the job at second 100 and is killed at 105; `b` runs it.
 const GOOD: [&str; 6] = [
@@ -19,23 +17,11 @@ fn judge(events: &[&str]) -> Answer {
 }
 
 fn judge_with(kills: &str, events: &[&str]) -> Answer {
-    let place = Place::new();
-    let kills = place.file("kills", kills);
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/judge.awk");
-    let mut command = Command::new("awk");
-    command.args(["-v", "lease=10", "-v", "within=15", "-v", &format!("kills={kills}"), "-f", program]);
-    feed(command, (events.join("\n") + "\n").as_bytes())
+    support::judge("judge.awk", ["lease=10", "within=15"], kills, events)
 }
 
-/// The good history with one event replaced, or one more.
 fn with(change: usize, event: &'static str) -> Vec<&'static str> {
-    let mut events = GOOD.to_vec();
-    if change < events.len() {
-        events[change] = event
-    } else {
-        events.push(event)
-    }
-    events
+    changed(&GOOD, change, event)
 }
 
 #[test]

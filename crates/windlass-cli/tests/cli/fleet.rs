@@ -1,8 +1,6 @@
 //! The judge of `bench/fleet.sh`, a fleet of Go and Rust workers: it passes a good history and finds each kind of bad one.
 
-use std::process::Command;
-
-use crate::support::{Answer, Place, feed};
+use crate::support::{self, Answer, changed};
 
 /// Worker `a` of Rust claims the job at second 100 and is killed at 105; a worker of Go runs it and is killed at 114; `b`
 /// of Rust ends it.
@@ -15,23 +13,11 @@ const GOOD: [&str; 5] = [
 ];
 
 fn judge(events: &[&str]) -> Answer {
-    let place = Place::new();
-    let kills = place.file("kills", "105.0 a\n114.0 g\n");
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/fleet.awk");
-    let mut command = Command::new("awk");
-    command.args(["-v", "lease=10", "-v", "go_lease=30", "-v", &format!("kills={kills}"), "-f", program]);
-    feed(command, (events.join("\n") + "\n").as_bytes())
+    support::judge("fleet.awk", ["lease=10", "go_lease=30"], "105.0 a\n114.0 g\n", events)
 }
 
-/// The good history with one event replaced, or one more.
 fn with(change: usize, event: &'static str) -> Vec<&'static str> {
-    let mut events = GOOD.to_vec();
-    if change < events.len() {
-        events[change] = event
-    } else {
-        events.push(event)
-    }
-    events
+    changed(&GOOD, change, event)
 }
 
 #[test]

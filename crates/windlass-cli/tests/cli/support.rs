@@ -265,3 +265,26 @@ pub(crate) fn has_fields(document: &Value, wanted: &str) {
         assert!(document.get(field).is_some(), "`{field}` is missing in {document}");
     }
 }
+
+/// What a judge of `bench/` (an awk program with its settings) says of a history of kills and events.
+pub(crate) fn judge(program: &str, settings: [&str; 2], kills: &str, events: &[&str]) -> Answer {
+    let place = Place::new();
+    let kills = format!("kills={}", place.file("kills", kills));
+    let mut command = Command::new("awk");
+    for setting in settings.into_iter().chain([&*kills]) {
+        command.args(["-v", setting]);
+    }
+    command.args(["-f", &format!("{}/../../bench/{program}", env!("CARGO_MANIFEST_DIR"))]);
+    feed(command, (events.join("\n") + "\n").as_bytes())
+}
+
+/// A history with one event replaced, or one more.
+pub(crate) fn changed(history: &[&'static str], change: usize, event: &'static str) -> Vec<&'static str> {
+    let mut events = history.to_vec();
+    if change < events.len() {
+        events[change] = event
+    } else {
+        events.push(event)
+    }
+    events
+}
