@@ -2,7 +2,8 @@
 // by line.
 //
 // It reads one JSON command a line and answers one JSON document a line. The Rust tests start it; see
-// crates/windlass/tests/interop. Each part is a file: client.go, server.go, inspector.go, scheduler.go.
+// crates/windlass/tests/interop. Each part is a file: client.go, server.go, inspector.go, scheduler.go. With `work` or `fill`
+// behind the URL it is a part of the scripts under bench/ (load.go).
 package main
 
 import (
