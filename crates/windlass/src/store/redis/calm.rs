@@ -8,6 +8,7 @@
 //! Knows no more than the numbers; `ops/calm.rs` asks.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +31,8 @@ const RENEWED_AFTER: Duration = Duration::from_secs(4);
 /// What a survey found in one queue.
 pub(super) struct Surveyed {
     pub(super) queue: QueueName,
+    /// It is among the queues that there are, and not only one that a claim has named.
+    pub(super) registered: bool,
     /// Something stands in line.
     pub(super) waiting: bool,
     pub(super) next_due: Option<Duration>,
@@ -56,8 +59,12 @@ pub(super) struct Calm {
     surveying: AtomicBool,
     /// Servers whose last claim has had no answer: what it took may be theirs, so they must ask.
     unanswered: Mutex<FxHashSet<ServerId>>,
+    /// The queues that claims have named. Go may put jobs into one that is not registered any more.
+    named: Mutex<BTreeSet<QueueName>>,
     /// The last stamp of an idle sweep.
     stamped: Mutex<Option<Monotonic>>,
+    /// Nobody may rescue for a while, as the last stamp has said.
+    pausing: AtomicBool,
     /// The connection for hints, while Redis remembers what is read over it.
     hearing: Mutex<Option<MultiplexedConnection>>,
 }
@@ -71,7 +78,9 @@ impl Calm {
             survey: Mutex::default(),
             surveying: AtomicBool::new(false),
             unanswered: Mutex::default(),
+            named: Mutex::default(),
             stamped: Mutex::default(),
+            pausing: AtomicBool::new(false),
             hearing: Mutex::default(),
         }
     }
@@ -111,7 +120,10 @@ impl Calm {
         now: Monotonic,
     ) -> bool {
         let Some(survey) = self.survey(now) else { return false };
-        let waits = |queue: &QueueName| survey.queues.iter().any(|there| there.waiting && there.queue == *queue);
+        // One that the survey does not know may hold anything.
+        let waits = |queue: &QueueName| {
+            survey.queues.iter().find(|there| there.queue == *queue).is_none_or(|there| there.waiting)
+        };
         !queues.any(waits) && !self.unanswered.lock().contains(&server)
     }
 
@@ -123,8 +135,12 @@ impl Calm {
         left.is_none_or(|left| !left.is_zero()).then_some(left)
     }
 
-    /// Whether a sweep would find nothing to do.
+    /// Whether a sweep would find nothing to do. While nobody may rescue, each sweep stamps the store: one that comes
+    /// rarely looks like an outage, and would prolong the pause each time.
     pub(super) fn nothing_lapsed(&self, now: Monotonic) -> bool {
+        if self.pausing.load(Ordering::Acquire) {
+            return false;
+        }
         let idle = |survey: Arc<Survey>| {
             let lapsed = |lapse: Duration| survey.at.after(lapse) <= now;
             !survey.queues.iter().any(|queue| queue.mend || queue.next_lapse.is_some_and(lapsed))
@@ -134,12 +150,29 @@ impl Calm {
 
     /// The queues that there are.
     pub(super) fn queues(&self, now: Monotonic) -> Option<Vec<QueueName>> {
-        Some(self.survey(now)?.queues.iter().map(|there| there.queue.clone()).collect())
+        let survey = self.survey(now)?;
+        Some(survey.queues.iter().filter(|there| there.registered).map(|there| there.queue.clone()).collect())
     }
 
-    /// A claim of this server is under way; until it is answered, the server must ask.
-    pub(super) fn asks(&self, server: ServerId) {
+    /// A claim of this server on these queues is under way; until it is answered, the server must ask.
+    pub(super) fn asks<'q>(&self, server: ServerId, queues: impl Iterator<Item = &'q QueueName>) {
         self.unanswered.lock().insert(server);
+        let mut named = self.named.lock();
+        for queue in queues {
+            if !named.contains(queue) {
+                named.insert(queue.clone());
+            }
+        }
+    }
+
+    /// The queues that claims have named.
+    pub(super) fn named(&self) -> BTreeSet<QueueName> {
+        self.named.lock().clone()
+    }
+
+    /// Whether lapsed leases may be taken, as a stamp has said.
+    pub(super) fn may_rescue(&self, may: bool) {
+        self.pausing.store(!may, Ordering::Release);
     }
 
     pub(super) fn answered(&self, server: ServerId) {
@@ -208,7 +241,7 @@ mod tests {
     fn found(waiting: bool, next_due: Option<u64>) -> Option<Vec<Surveyed>> {
         let queue = QueueName::new("q").unwrap();
         let next_due = next_due.map(Duration::from_secs);
-        Some(vec![Surveyed { queue, waiting, next_due, next_lapse: None, mend: false }])
+        Some(vec![Surveyed { queue, registered: true, waiting, next_due, next_lapse: None, mend: false }])
     }
 
     fn nobody_waits(calm: &Calm, now: Monotonic) -> bool {
@@ -242,7 +275,7 @@ mod tests {
     fn a_server_whose_claim_had_no_answer_must_ask() {
         let calm = Calm::new(true);
         calm.surveyed(second(10), calm.moves(), found(false, None));
-        calm.asks(ServerId(uuid::Uuid::nil()));
+        calm.asks(ServerId(uuid::Uuid::nil()), [].iter());
         assert!(!nobody_waits(&calm, second(10)));
         calm.answered(ServerId(uuid::Uuid::nil()));
         assert!(nobody_waits(&calm, second(10)));
@@ -254,6 +287,26 @@ mod tests {
         assert!(!calm.surveyed(second(10), calm.moves(), found(false, None)));
         assert!(calm.surveyed(second(14), calm.moves(), found(true, None)));
         assert!(!nobody_waits(&calm, second(14)));
+    }
+
+    #[test]
+    fn a_queue_that_the_survey_does_not_know_must_be_asked_for() {
+        let calm = Calm::new(true);
+        calm.surveyed(second(10), calm.moves(), found(false, None));
+        let other = QueueName::new("other").unwrap();
+        assert!(!calm.nobody_waits(ServerId(uuid::Uuid::nil()), [other.clone()].iter(), second(10)));
+        calm.asks(ServerId(uuid::Uuid::nil()), [other.clone()].iter());
+        assert_eq!(calm.named(), [other].into(), "the next survey looks at it");
+    }
+
+    #[test]
+    fn while_nobody_may_rescue_each_sweep_is_made() {
+        let calm = Calm::new(true);
+        calm.surveyed(second(10), calm.moves(), found(false, None));
+        calm.may_rescue(false);
+        assert!(!calm.nothing_lapsed(second(11)));
+        calm.may_rescue(true);
+        assert!(calm.nothing_lapsed(second(11)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Answers what an idle server asks from what is known of a calm store, and sees to it that something is known.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use redis::{Value, aio::MultiplexedConnection};
 use tracing::debug;
@@ -41,7 +41,7 @@ pub(in super::super) async fn claim(store: &Arc<Shared>, request: &ClaimRequest)
         renew(store);
         return Ok(Claim::default());
     }
-    store.calm.asks(request.server);
+    store.calm.asks(request.server, request.shares.iter().map(|share| &share.queue));
     let claim = super::claim::claim(store, request).await?;
     store.calm.answered(request.server);
     if claim.jobs.is_empty() && claim.suspect_waiting.is_none() {
@@ -106,23 +106,27 @@ async fn look(store: &Shared, mut connection: MultiplexedConnection) -> Result<V
     names.arg(store.plain_key("queues"));
     let (Value::Array(names) | Value::Set(names)) = ask(names).await? else { return Err(odd("queues")) };
     let [_, expected, offset] = store.clock.moment();
-    let mut surveyed = Vec::with_capacity(names.len());
-    for name in names {
-        let queue = QueueName::trusted(text(name)?);
+    let registered: BTreeSet<_> =
+        names.into_iter().map(|name| text(name).map(QueueName::trusted)).collect::<Result<_>>()?;
+    let queues: BTreeSet<_> = registered.iter().cloned().chain(store.calm.named()).collect();
+    let mut surveyed = Vec::with_capacity(queues.len());
+    for queue in queues {
         let mut one = redis::cmd("EVAL");
         one.arg(SURVEY).arg(KEYS.len());
         one.arg(KEYS.map(|key| format!("{}{key}", store.queue_key(&queue))).as_slice());
         one.arg(&expected).arg(&offset);
-        surveyed.push(read(queue, &list(ask(one).await?)?)?);
+        let registered = registered.contains(&queue);
+        surveyed.push(read(queue, registered, &list(ask(one).await?)?)?);
     }
     Ok(surveyed)
 }
 
-fn read(queue: QueueName, answer: &[Value]) -> Result<Surveyed> {
+fn read(queue: QueueName, registered: bool, answer: &[Value]) -> Result<Surveyed> {
     let [waiting, due, lapse, mend] = answer else { return Err(odd("a survey")) };
     let span = |value: &Value| Ok::<_, StoreError>(u64::try_from(number(value)?).ok().map(Duration::from_micros));
     Ok(Surveyed {
         queue,
+        registered,
         waiting: number(waiting)? == 1,
         next_due: span(due)?,
         next_lapse: span(lapse)?,

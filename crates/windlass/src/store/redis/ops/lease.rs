@@ -31,7 +31,9 @@ pub(super) async fn pulse(store: &Shared, lease: Duration, ran_late: bool) -> Re
     let answer = list(store.on_store(&scripts::PULSE, args).await?)?;
     let [wall, offset, may_rescue] = answer.as_slice() else { return Err(odd("a pulse")) };
     store.clock.learn(at, number(wall)?, number(offset)?, start);
-    Ok(number(may_rescue)? == 1)
+    let may_rescue = number(may_rescue)? == 1;
+    store.calm.may_rescue(may_rescue);
+    Ok(may_rescue)
 }
 
 /// Sees to it that this process knows the steady clock of this start of Redis.
@@ -143,7 +145,14 @@ async fn rescue_from(store: &Shared, queue: &QueueName, rules: &RescueRules, res
         }
         let answers = list(store.on(queue, &scripts::RESCUE, [arg(left), arg(rules.poison_after)]).await?)?;
         // What is taken later had been claimed before, and goes before the others.
-        let taken = answers.into_iter().map(|answer| rescued_job(queue, answer)).collect::<Result<Vec<_>>>()?;
+        let taken = answers.into_iter().filter_map(|answer| match rescued_job(queue, answer) {
+            Ok(job) => Some(job),
+            Err(error) => {
+                // It is back in line all the same.
+                debug!(%error, queue = queue.as_str(), "a rescued job cannot be told of");
+                None
+            }
+        });
         rescued.jobs.splice(first..first, taken);
     }
     Ok(())
