@@ -171,6 +171,20 @@ pub async fn follow_ups_come_in_with_the_finish(bench: Bench) {
     assert_eq!(bench.census().await.enqueued, 3);
 }
 
+/// More than one statement, script or batch of a store holds, behind one report and behind several of one batch.
+pub async fn many_follow_ups_come_in_with_their_jobs(bench: Bench) {
+    let mut finishes = Vec::new();
+    for many in [4500, 300, 300] {
+        let (_, lease) = bench.start(JobOptions::new()).await;
+        let then = (0..many).map(|_| bench.job_of("next", JobOptions::new())).collect();
+        finishes.push(Finish { then, ..report(lease, Verdict::Complete) });
+    }
+    let done = Finished::Applied(State::Completed);
+    assert_eq!(bench.store.finish(finishes).await.expect("finish"), [done; 3]);
+    let census = bench.census().await;
+    assert_eq!((census.enqueued, census.removed), (5103, 3));
+}
+
 pub async fn follow_ups_of_a_stale_report_do_not_come_in(bench: Bench) {
     let (_, lease) = bench.start(JobOptions::new()).await;
     bench.finish(lease.clone(), Verdict::Complete).await;

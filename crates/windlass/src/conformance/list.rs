@@ -172,6 +172,7 @@ macro_rules! __conformance_facts {
                 a_long_error_is_cut,
                 a_run_without_an_error_adds_none,
                 follow_ups_come_in_with_the_finish,
+                many_follow_ups_come_in_with_their_jobs,
                 follow_ups_of_a_stale_report_do_not_come_in,
                 a_follow_up_that_is_already_there_is_left_as_it_is,
                 a_job_can_follow_itself_under_its_own_key,

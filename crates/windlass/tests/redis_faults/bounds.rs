@@ -202,6 +202,7 @@ impl Load {
         self.add("mail", |_| JobOptions::new().retention(SECOND * 60)).await;
         self.add("urgent", |_| JobOptions::new().priority(5)).await;
         self.make_old("asynq:{q}:x:due");
+        self.make_old("asynq:{q}:scheduled");
         self.store.promote(1000).await.expect("promote");
         self.store.promote(5000).await.expect("promote");
         let mut held = Vec::new();
@@ -228,12 +229,15 @@ impl Load {
         let (first, rest) = over.split_at(over.len() / 2);
         self.finish(first, Verdict::Complete).await;
         self.finish(rest, Verdict::Bury(DeadReason::Poison)).await;
-        let mut follows = ended(running[0].clone(), Verdict::Complete);
-        follows.then.push(job("next").options(JobOptions::new().queue("other")).build(&self.env));
-        follows.then.push(self.job("next", JobOptions::new()));
-        self.store.finish(vec![follows]).await.expect("finish");
+        // Three reports with what follows them are more than one script takes.
+        let mut follows: Vec<_> = running[..3].iter().map(|lease| ended(lease.clone(), Verdict::Complete)).collect();
+        follows[0].then.push(job("next").options(JobOptions::new().queue("other")).build(&self.env));
+        for report in &mut follows {
+            report.then.extend((0..200).map(|_| self.job("next", JobOptions::new())));
+        }
+        self.store.finish(follows).await.expect("finish");
         // Go's workers are told to stop one of ours.
-        self.tell_go_to_stop(&running[1].id).await;
+        self.tell_go_to_stop(&running[3].id).await;
         self.make_old("asynq:{q}:x:lease");
         let rules = RescueRules { poison_after: 2, lease: LEASE, limit: 1000, ran_late: false };
         self.store.rescue(&rules).await.expect("rescue");

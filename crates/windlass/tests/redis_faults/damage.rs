@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use redis::cmd;
 use windlass::{
     JobId, JobOptions, NewJob, Verdict,
-    store::{Enqueued, Store, StoreError, redis::RedisStore},
+    store::{Enqueued, Inspect, Store, StoreError, redis::RedisStore},
     testing::job,
 };
 
-use crate::{Place, claim, ended};
+use crate::{Place, SECOND, claim, ended};
 
 impl Place {
     fn plain(&self) -> NewJob {
@@ -87,4 +87,52 @@ async fn what_follows_one_job_comes_in_though_what_follows_another_cannot() {
     (batch[0].then, batch[1].then) = (vec![good.clone()], vec![bad]);
     assert!(store.finish(batch).await.is_err());
     assert_eq!(claimed(&store, &place, 1).await, [good.spec.id.clone()].into());
+}
+
+#[tokio::test]
+async fn an_id_that_cannot_be_ours_is_dead_and_costs_its_neighbours_nothing() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let jobs = vec![place.plain(), place.plain()];
+    let ids: BTreeSet<_> = jobs.iter().map(|job| job.spec.id.clone()).collect();
+    store.enqueue(jobs).await.expect("enqueue");
+    // Go lets an id be any text.
+    let (odd, message) = ("not\none of ours", b"\x0a\x01x".as_slice());
+    redis::pipe()
+        .atomic()
+        .hset_multiple(
+            format!("asynq:{{q}}:t:{odd}"),
+            &[("msg", message), ("state", b"pending"), ("pending_since", b"1")],
+        )
+        .lpush("asynq:{q}:pending", odd)
+        .exec(&mut place.direct())
+        .expect("Redis takes it");
+    assert_eq!(claimed(&store, &place, 1).await, ids);
+    let state: String = redis::Commands::hget(&mut place.direct(), format!("asynq:{{q}}:t:{odd}"), "state").unwrap();
+    assert_eq!(state, "archived");
+    let held: Vec<String> = redis::Commands::lrange(&mut place.direct(), "asynq:{q}:active", 0, -1).unwrap();
+    assert_eq!(held.len(), 2, "{held:?}");
+}
+
+#[tokio::test]
+async fn a_time_of_ours_counts_no_more_once_go_has_put_the_job_off() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let later = job("x").options(JobOptions::new().queue("q").process_in(3600 * SECOND)).build(&place.env);
+    let id = later.spec.id.clone();
+    store.enqueue(vec![later]).await.expect("enqueue");
+    // Go ran it early, and it failed: Asynq's set says when it is due, and our note is of an hour that is over.
+    let (key, text) = (format!("asynq:{{q}}:t:{id}"), id.to_string());
+    redis::pipe()
+        .atomic()
+        .zrem("asynq:{q}:scheduled", &text)
+        .zadd("asynq:{q}:retry", &text, 4_000_000_000_u64)
+        .zadd("asynq:{q}:x:due", &text, 1_000_000_u64)
+        .hset_multiple(key, &[("state", "retry"), ("x:at", "1000000")])
+        .exec(&mut place.direct())
+        .expect("Redis takes it");
+    assert_eq!(store.promote(10).await.expect("promote").moved, 0);
+    let record = store.get(&id).await.expect("get").expect("it is there");
+    assert_eq!(record.state, windlass::JobState::Retrying);
+    assert_eq!(record.run_at, Some(windlass::Timestamp::from_micros(4_000_000_000_000_000)));
 }

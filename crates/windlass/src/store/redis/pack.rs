@@ -73,10 +73,6 @@ impl Unpack {
         Ok(self.0.split_to(length))
     }
 
-    pub(super) fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?.into()).map_err(|_| odd("text"))
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

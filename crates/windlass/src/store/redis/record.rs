@@ -89,7 +89,7 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
     record.started_at = noted.started;
     record.server = noted.server.and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
     match state {
-        State::Scheduled | State::Retrying => record.run_at = row.at("x:at").or(row.score("score")),
+        State::Scheduled | State::Retrying => record.run_at = run_at(&row),
         State::Running => {
             let until = row.number("until").map(|until| Timestamp::from_micros(now.as_micros() + until - steady));
             record.lease_until = until.or(row.score("go_until"));
@@ -106,6 +106,13 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
         _ => {}
     }
     Ok((record, row.number("place").unwrap_or(i64::MAX)))
+}
+
+/// When it is due: by our note, as long as Asynq's score is the whole second after it. Go may have put it off since.
+fn run_at(row: &Row) -> Option<Timestamp> {
+    let score = row.score("score");
+    let whole = |at: &Timestamp| Timestamp::from_micros(at.as_micros().saturating_add(999_999) / 1_000_000 * 1_000_000);
+    row.at("x:at").filter(|at| score.is_none_or(|score| score == whole(at).max(Timestamp::default()))).or(score)
 }
 
 fn same_second(one: Timestamp, other: Timestamp) -> bool {
@@ -141,16 +148,38 @@ fn log_line(text: &str) -> Option<LogLine> {
     Some(LogLine { number, at, attempt, line: parts.next()?.into() })
 }
 
-/// One job of a claim's answer (see `lua/claim.lua`), and whether it holds a key of Asynq's.
-pub(super) fn claimed(answer: &mut Unpack) -> Result<(Claimed, bool)> {
-    let (id, fence, message) = (answer.text()?, answer.text()?, answer.bytes()?);
-    let (created, waited, more) = (answer.bytes()?, answer.number()?, More::read(answer.bytes()?)?);
-    let message = TaskMessage::decode(message).map_err(|_| odd("a message"))?;
+/// One job of a claim's answer as it stands there: see `lua/claim.lua`.
+pub(super) struct ClaimRow {
+    pub(super) id: Bytes,
+    pub(super) fence: Bytes,
+    message: Bytes,
+    created: Bytes,
+    waited: i64,
+    more: Bytes,
+}
+
+impl ClaimRow {
+    pub(super) fn read(answer: &mut Unpack) -> Result<Self> {
+        let (id, fence, message) = (answer.bytes()?, answer.bytes()?, answer.bytes()?);
+        let (created, waited, more) = (answer.bytes()?, answer.number()?, answer.bytes()?);
+        Ok(Self { id, fence, message, created, waited, more })
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| odd("text"))
+}
+
+/// The job, and whether it holds a key of Asynq's.
+pub(super) fn claimed(row: ClaimRow) -> Result<(Claimed, bool)> {
+    let (created, waited, more) = (row.created, row.waited, More::read(row.more)?);
+    let (id, fence) = (utf8(&row.id)?, utf8(&row.fence)?);
+    let message = TaskMessage::decode(row.message).map_err(|_| odd("a message"))?;
     let keyed = !message.unique_key.is_empty();
     let failures = u32::try_from(message.retried).unwrap_or(0).saturating_add(more.failures);
     let mut spec = encode::spec(message, &more.options)?;
     // The key says the id; what the message says of it is Go's affair.
-    spec.id = encode::id(&id)?;
+    spec.id = encode::id(id)?;
     let claimed = Claimed {
         spec: Arc::new(spec),
         fence: Fence(fence.parse().map_err(|_| odd("a fence"))?),

@@ -169,7 +169,10 @@ impl RustSide {
     }
 
     async fn promote(&mut self, id: &str) {
-        self.score("asynq:{q}:x:due", id);
+        // Asynq's score is the whole second after our time; one that is not is Go's.
+        for set in ["x:due", "scheduled", "retry"] {
+            self.score(&format!("asynq:{{q}}:{set}"), id);
+        }
         assert_eq!(self.both.store.promote(10).await.expect("promote").moved, 1);
     }
 

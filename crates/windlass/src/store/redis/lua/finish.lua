@@ -1,9 +1,9 @@
 -- finish.lua: applies reports on runs of one queue's jobs, each fenced by its lease. The plainest go to complete.lua.
--- ARGV: how many (at most 500), then for each: id, fence, verdict (complete, retry, snooze, release, bury, cancel),
---   its number (microseconds to wait; bury: 1 counts as a failure) and text (reason), error class and message ('' and
---   '': none), 1 and the result or 0 and '', microseconds it ran, how many news and those (see
---   report.lua), how many jobs follow in this queue and those (see intake.lua; '': another queue holds it or its key),
---   how many letters to other queues and those (target, letter)
+-- ARGV: how many (with their followers at most 500, or a single one), then for each: id, fence, verdict (complete,
+--   retry, snooze, release, bury, cancel), its number (microseconds to wait; bury: 1 counts as a failure) and text
+--   (reason), error class and message ('' and '': none), 1 and the result or 0 and '', microseconds it ran, how many
+--   news and those (see report.lua), how many jobs follow in this queue and those (see intake.lua; '': another queue
+--   holds it or its key), how many letters to other queues and those (target, letter)
 -- returns: now, highest number given, for each the code of the job's new state or -1 (stale), then how many letters
 --   stand in the outbox
 -- guarantee: a report is applied only if the job's newest claim is the one it names and Go has not taken the job; its
@@ -29,7 +29,7 @@ local function as_go(id, job, verdict, value, text)
   end
   local retried = retried_in(job.message)
   if retried >= retry_in(job.message) then return 'bury', '1', 'exhausted' end
-  return 'retry', (retried ^ 4 + 15 + 15 * (retried + 1)) * 1000000, ''
+  return 'retry', gos_pause(retried), ''
 end
 
 local function apply(id, job, verdict, value, text, failure, ran)

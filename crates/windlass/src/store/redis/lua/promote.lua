@@ -16,8 +16,23 @@ local function due_of(set, unit, seen)
   end
 end
 
+-- A time of ours counts as long as Asynq's score is the whole second after it: Go may have run the job since, and put it
+-- off to another one.
+local function still_counts(id, at)
+  local word = call('HGET', task(id), 'state')
+  if word ~= 'scheduled' and word ~= 'retry' then return true end
+  local score = call('ZSCORE', P .. word, id)
+  return not score or tonumber(score) == math.max(0, math.ceil(at / 1000000))
+end
+
 local seen, due = {}, {}
 due_of(X .. 'due', 1, seen)
+for id, at in pairs(seen) do
+  if not still_counts(id, at) then
+    seen[id] = nil
+    call('ZREM', X .. 'due', id)
+  end
+end
 -- What a Go client or worker put there has whole seconds and no time of ours.
 due_of(P .. 'scheduled', 1000000, seen)
 due_of(P .. 'retry', 1000000, seen)

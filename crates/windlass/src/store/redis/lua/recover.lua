@@ -47,9 +47,8 @@ local function recover(id)
   if retried >= retry_in(job.message) then
     settle(id, 7, job, 'exhausted', nil, failure)
   else
-    local wait = retried ^ 4 + 15 + 15 * (retried + 1)
     blame(id, job.message, retried + 1, failure)
-    wait_until(id, 'retry', int(now + wait * 1000000))
+    wait_until(id, 'retry', int(now + gos_pause(retried)))
     count(job.kind, job.tenant, 5)
   end
   taken = taken + 1

@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tracing::warn;
+
 use super::{
-    Held, Shared, arg, lease,
+    Held, Shared, arg,
+    finish::bury_unreadable,
+    lease,
     pack::{Pack, Unpack},
-    record::claimed,
+    record::{ClaimRow, claimed},
     reply::bytes,
     scripts,
 };
@@ -61,6 +66,8 @@ struct Claiming<'c> {
     /// How many jobs of kinds that are not quick may still be taken.
     slots: i64,
     jobs: Vec<Claimed>,
+    /// Ids and fences of taken jobs that cannot be read here.
+    unreadable: Vec<(Bytes, Bytes)>,
     /// Whether this claim has not been made before.
     fresh: bool,
     /// Whether this very claim has been made before.
@@ -82,6 +89,7 @@ impl<'c> Claiming<'c> {
             rooms: request.kinds.rules.iter().map(|rule| room(rule.room)).collect(),
             slots: i64::from(request.slots),
             jobs: Vec::new(),
+            unreadable: Vec::new(),
             fresh: true,
             again: false,
             full: vec![false; request.shares.len()],
@@ -123,6 +131,9 @@ impl<'c> Claiming<'c> {
         let asked = self.asked(pass, limit, suspect);
         let answer = bytes(self.store.on(&queue, &scripts::CLAIM, [asked]).await?)?;
         let taken = self.read(place, &queue, Unpack::new(answer))?;
+        for (id, fence) in std::mem::take(&mut self.unreadable) {
+            bury_unreadable(self.store, &queue, &id, &fence).await?;
+        }
         self.full[place] = taken >= limit;
         Ok(taken)
     }
@@ -174,13 +185,23 @@ impl<'c> Claiming<'c> {
         let mut taken = 0;
         let mut held = self.store.held.lock();
         while !answer.is_empty() {
-            let (job, keyed) = claimed(&mut answer)?;
+            let row = ClaimRow::read(&mut answer)?;
+            let lease = (row.id.clone(), row.fence.clone());
+            taken += 1;
+            let (job, keyed) = match claimed(row) {
+                Ok(read) => read,
+                Err(error) => {
+                    let id = String::from_utf8_lossy(&lease.0);
+                    warn!(%error, job.id = %id, queue = queue.as_str(), "a job that cannot be read here is dead");
+                    self.unreadable.push(lease);
+                    continue;
+                }
+            };
             let plain = !keyed && job.spec.retention.is_zero() && job.spec.unique.is_none();
             let (queue, spec) = (queue.clone(), job.spec.clone());
             let (fence, created, waited) = (job.fence, job.created_at, job.waited);
             held.insert(spec.id.clone(), Held { queue, spec, fence, created, waited, plain });
             self.jobs.push(job);
-            taken += 1;
         }
         Ok(taken)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Value;
 
 use super::{
@@ -33,6 +33,9 @@ pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> 
     gather::enqueue(store, queue, jobs).await
 }
 
+/// How many scripts of one call are under way: one is made or read here while Redis runs the other.
+const UNDER_WAY: usize = 2;
+
 /// Brings jobs of one queue in that nobody can be in the way of: the scripts travel one behind the other.
 pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut chunks = Vec::new();
@@ -42,7 +45,7 @@ pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<V
         chunks.push(enqueue_chunk(store, &chunk[0].spec.queue, chunk));
         left = rest;
     }
-    let answers = try_join_all(chunks).await?;
+    let answers: Vec<_> = stream::iter(chunks).buffered(UNDER_WAY).try_collect().await?;
     store.waker.wake();
     Ok(answers.into_iter().flatten().collect())
 }

@@ -17,10 +17,11 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{ErrorEntry, QueueName, State, Verdict, micros},
+    job::{DeadReason, ErrorClass, ErrorEntry, QueueName, State, Verdict, micros},
     store::{Finish, Finished, Result, stats::slot_of},
 };
 
+/// The most reports and followers of one script. Those of one report come in with it or not at all, however many.
 const MOST: usize = 500;
 /// The most letters that are carried at once.
 const LETTERS: usize = 100;
@@ -30,8 +31,12 @@ pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Resu
     let mut answers = Vec::with_capacity(batch.len());
     let mut at = 0;
     while at < batch.len() {
-        let same = |other: &&Option<QueueName>| **other == queues[at];
-        let end = at + queues[at..].iter().take(MOST).take_while(same).count();
+        let mut entries = 0;
+        let fits = |here: &usize| {
+            entries += 1 + batch[*here].then.len();
+            queues[*here] == queues[at] && (*here == at || entries <= MOST)
+        };
+        let end = at + (at..batch.len()).take_while(fits).count();
         match &queues[at] {
             Some(queue) => answers.extend(finish_chunk(store, queue, &batch[at..end]).await?),
             None => answers.extend(std::iter::repeat_n(Finished::Stale, end - at)),
@@ -120,6 +125,19 @@ async fn finish_others(store: &Shared, queue: &QueueName, batch: &[&Finish]) -> 
         debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
     }
     answers
+}
+
+/// Ends a claimed job whose id or message cannot be read here, so that it fails no claim again. Go lets an id be any
+/// text, and may still run it.
+pub(super) async fn bury_unreadable(store: &Shared, queue: &QueueName, id: &[u8], fence: &[u8]) -> Result<()> {
+    let class = serde_json::to_value(ErrorClass::Undecodable).ok();
+    let class = class.as_ref().and_then(|class| class.as_str()).unwrap_or("error").as_bytes().to_vec();
+    let words = "its id or message cannot be read by windlass".as_bytes().to_vec();
+    let reason = DeadReason::Undecodable.as_str().into();
+    let args = [arg(1), id.into(), fence.into(), "bury".into(), arg(0), reason, class, words, arg(0), Vec::new()];
+    // It ran for no time, says nothing, and nothing follows.
+    let nothing = [arg(0), arg(0), arg(0), arg(0)];
+    store.on(queue, &scripts::FINISH, args.into_iter().chain(nothing)).await.map(drop)
 }
 
 fn finished(code: &Value) -> Result<Finished> {

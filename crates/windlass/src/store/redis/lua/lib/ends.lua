@@ -23,8 +23,7 @@ local function settle(id, code, job, reason, run, failure)
   local lifetime = math.max(0, now - tonumber(job.created or now))
   count(job.kind, job.tenant, code, run and run.waited, run and run.ran, lifetime)
   if code == 6 then
-    local key = call('HGET', task(id), 'unique_key')
-    if key and call('GET', key) == id then call('DEL', key) end
+    free_lock(id)
     if tonumber(job.retention) == 0 then
       call('DEL', task(id))
       call('ZREM', X .. 'index', id)

@@ -29,12 +29,6 @@ local function unmarked(id, message)
   return splice(message, put)
 end
 
--- Frees Asynq's lock of a job whose life is over, if it holds it.
-local function free_lock(id)
-  local key = call('HGET', task(id), 'unique_key')
-  if key and call('GET', key) == id then call('DEL', key) end
-end
-
 -- What all our sets say of a marked job that is removed.
 local function strike(id)
   for code = 7, 8 do

@@ -129,3 +129,7 @@ local function blame(id, message, retried, failure)
   call('HSET', task(id), 'msg', rewrite(message, retried, failure, at, nil), 'x:em', at)
 end
 
+-- Asynq's own pause before the next attempt, in microseconds: its `DefaultRetryDelayFunc` without the chance.
+local function gos_pause(retried)
+  return (retried ^ 4 + 15 + 15 * (retried + 1)) * 1000000
+end

@@ -123,6 +123,12 @@ local function free_key(id, key)
   if key and call('HGET', X .. 'unique', key) == id then call('HDEL', X .. 'unique', key) end
 end
 
+-- Frees Asynq's lock of a job whose life is over, if it holds it.
+local function free_lock(id)
+  local key = call('HGET', task(id), 'unique_key')
+  if key and call('GET', key) == id then call('DEL', key) end
+end
+
 -- Takes a job out of what its state keeps it in. False: it is not there.
 local function leave(id, word, kind, suspect)
   if word == 'pending' or word == 'queued' then
@@ -165,9 +171,8 @@ local function leave(id, word, kind, suspect)
 end
 
 local function remove(id)
-  local keys = call('HMGET', task(id), 'x:uk', 'unique_key')
-  free_key(id, keys[1])
-  if keys[2] and call('GET', keys[2]) == id then call('DEL', keys[2]) end
+  free_key(id, call('HGET', task(id), 'x:uk'))
+  free_lock(id)
   call('DEL', task(id))
   call('ZREM', X .. 'index', id)
   call('HINCRBY', X .. 'q', 'removed', 1)
