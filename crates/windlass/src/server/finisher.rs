@@ -64,7 +64,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         let batch = core.reports.take();
         if !batch.is_empty() {
             core.note_pace(&batch);
-            core.deliver(batch).await;
+            core.deliver(batch, false).await;
             core.reports.emptied.notify_one();
             continue;
         }
@@ -86,10 +86,10 @@ impl Core {
 
     /// Tries until the store answers. A report that the store refuses for good is tried alone, and then as a plain
     /// failure without what it could not take, so that one bad job fails nobody else's report.
-    async fn deliver(&self, batch: Vec<(Arc<Run>, Finish)>) {
+    /// `repeated`: a report may have been applied before.
+    async fn deliver(&self, batch: Vec<(Arc<Run>, Finish)>, mut repeated: bool) {
         let (runs, mut finishes): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let mut wait = Duration::from_millis(50);
-        let mut repeated = false;
         loop {
             match self.store().finish(finishes.clone()).await {
                 Ok(mut answers) => {
@@ -113,7 +113,7 @@ impl Core {
                 Err(error) if runs.len() > 1 => {
                     warn!(%error, "the store refused a batch of reports; each goes alone");
                     for (run, finish) in runs.into_iter().zip(finishes) {
-                        Box::pin(self.deliver(vec![(run, finish)])).await;
+                        Box::pin(self.deliver(vec![(run, finish)], true)).await;
                     }
                     return;
                 }
