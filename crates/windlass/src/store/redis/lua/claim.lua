@@ -136,11 +136,11 @@ local function oldest_suspect()
   return oldest
 end
 
--- What was picked: ids, the message of each, and whether there is more to it than to a plain job.
-local picked, messages, richer = {}, {}, {}
-local function pick(id, message, kind, rule, more)
+-- What was picked: ids, the message of each, and of a plain job what Asynq says of when it came into line.
+local picked, messages, plain = {}, {}, {}
+local function pick(id, message, kind, rule, since)
   picked[#picked + 1] = id
-  messages[id], richer[id] = message, more
+  messages[id], plain[id] = message, since
   rule.room = rule.room - 1
   if not quick[kind] then slots = slots - 1 end
 end
@@ -158,7 +158,7 @@ local function take_lines(front)
     if not best then return end
     leave_line(best.kind, false, best.id)
     local f = call('HMGET', task(best.id), 'state', 'msg')
-    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule, true) end
+    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -168,14 +168,19 @@ local function take_lines(front)
   end
 end
 
--- The message of what stands in the list, and whether there is more to it than to a plain job. It must be pending, have
--- a message and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out.
+-- The message of what stands in the list, and of a plain job when it came into line. It must be pending, have a message
+-- and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out. Whatever
+-- else a hash of three fields holds, `pending_since` without our `+` among them says that it is in line.
 local dropped = 0
 local function pending_message(id, key)
   local known_fields = call('HLEN', key)
   local marked = known_fields > 3 and call('HEXISTS', key, 'x:gone') == 1
   local message = not marked and not messages[id] and call('HGET', key, 'msg')
-  if message and call('HGET', key, 'state') == 'pending' then return message, known_fields > 3 end
+  if message then
+    local since = known_fields == 3 and call('HGET', key, 'pending_since')
+    if since and since:byte() ~= 43 then return message, since end
+    if call('HGET', key, 'state') == 'pending' then return message end
+  end
   dropped = dropped + 1
   if marked then put_away(id) elseif not message and not messages[id] then call('DEL', key) end
   return nil
@@ -193,11 +198,11 @@ local function take_list()
       looked = looked + 1
       local id = ids[at]
       local key = task(id)
-      local message, more = pending_message(id, key)
+      local message, since = pending_message(id, key)
       local kind = message and kind_in(message)
       local rule = kind and rule_of(kind)
       if rule and has_room(kind, rule) then
-        pick(id, message, kind, rule, more)
+        pick(id, message, kind, rule, since)
         through, left = looked, #kept
       elseif kind then
         kept[#kept + 1] = id
@@ -232,11 +237,11 @@ local function take_far()
   local gone, passed = 0, 0
   for at = #ids, 1, -1 do
     if #picked >= limit then break end
-    local message, more = pending_message(ids[at], task(ids[at]))
+    local message, since = pending_message(ids[at], task(ids[at]))
     local kind = message and kind_in(message)
     local rule = kind and rule_of(kind)
     local taking = rule and has_room(kind, rule)
-    if taking then pick(ids[at], message, kind, rule, more) end
+    if taking then pick(ids[at], message, kind, rule, since) end
     if taking or not kind then
       call('LSET', P .. 'pending', -from - passed - 1, TAKEN)
       gone = gone + 1
@@ -270,10 +275,10 @@ local function start(answer)
   local go_leases, leases = {}, {}
   answer[2] = micros
   for place, id in ipairs(picked) do
-    local key = task(id)
-    local pending = moment_in(call('HGET', key, 'pending_since'))
+    local key, since = task(id), plain[id]
+    local pending = moment_in(since or call('HGET', key, 'pending_since'))
     local more, kept, created = '', nil, nil
-    if richer[id] then
+    if not since then
       more, kept, created = more_of(key)
     end
     pending = pending or kept or created or started
@@ -300,7 +305,7 @@ if call('EXISTS', P .. 'paused') == 0 then
     local message = oldest and limit > 0 and call('HGET', task(oldest.id), 'msg')
     if message then
       leave_line(oldest.kind, true, oldest.id)
-      picked, messages[oldest.id], richer[oldest.id] = { oldest.id }, message, true
+      picked, messages[oldest.id] = { oldest.id }, message
     end
   elseif limit > 0 and pass == 3 then
     further = take_far()
