@@ -10,7 +10,7 @@ use super::{
     Shared, arg, encode,
     enqueue::look,
     finish::carry,
-    reply::{list, number, odd, text},
+    reply::{bytes, list, number, odd, text},
     scripts,
 };
 use crate::{
@@ -20,9 +20,9 @@ use crate::{
 
 const MOST: usize = 500;
 /// The most jobs that one script rescues: Redis serves nobody else meanwhile.
-const STEP: usize = 100;
+const STEP: usize = 50;
 /// The most steps of one recovery of a queue; the next recovery goes on.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 80;
 
 /// Stamps the store (or, with a lease of zero, only looks at its clock); says whether lapsed leases may be taken.
 pub(super) async fn pulse(store: &Shared, lease: Duration, ran_late: bool) -> Result<bool> {
@@ -132,30 +132,64 @@ async fn recover(store: &Shared, queue: &QueueName) -> Result<()> {
 
 /// Takes what has lapsed in one queue, a step at a time, up to the rules' limit over all queues.
 async fn rescue_from(store: &Shared, queue: &QueueName, rules: &RescueRules, rescued: &mut Rescued) -> Result<()> {
-    let first = rescued.jobs.len();
     loop {
-        let looked = list(store.on(queue, &scripts::RESCUE, [arg(0), arg(0)]).await?)?;
+        let left = (rules.limit as usize).saturating_sub(rescued.jobs.len()).min(MOST);
+        let looked = list(store.on(queue, &scripts::RESCUE, [arg(0), arg(0), arg(0)]).await?)?;
         if number(looked.first().ok_or_else(|| odd("a rescue"))?)? == 0 {
             break;
         }
-        let left = (rules.limit as usize).saturating_sub(rescued.jobs.len()).min(STEP);
         if left == 0 {
             rescued.more = true;
             break;
         }
-        let answers = list(store.on(queue, &scripts::RESCUE, [arg(left), arg(rules.poison_after)]).await?)?;
-        // What is taken later had been claimed before, and goes before the others.
-        let taken = answers.into_iter().filter_map(|answer| match rescued_job(queue, answer) {
-            Ok(job) => Some(job),
-            Err(error) => {
-                // It is back in line all the same.
-                debug!(%error, queue = queue.as_str(), "a rescued job cannot be told of");
-                None
+        let first = rescued.jobs.len();
+        let mut named = match rescue_step(store, queue, rules, left, &[]).await? {
+            Step::Taken(jobs) => {
+                rescued.jobs.extend(jobs);
+                Vec::new()
             }
-        });
-        rescued.jobs.splice(first..first, taken);
+            Step::Named(ids) => ids,
+        };
+        // The last of them go first to the front of the line, so that the first end up before them.
+        while !named.is_empty() {
+            let ids = named.split_off(named.len().saturating_sub(STEP));
+            match rescue_step(store, queue, rules, left, &ids).await? {
+                Step::Taken(jobs) => drop(rescued.jobs.splice(first..first, jobs)),
+                Step::Named(_) => return Err(odd("a rescue")),
+            }
+        }
     }
     Ok(())
+}
+
+/// What `lua/rescue.lua` answers.
+enum Step {
+    Taken(Vec<RescuedJob>),
+    /// So many have lapsed that they are only named; to be handed back a few at a time.
+    Named(Vec<Vec<u8>>),
+}
+
+async fn rescue_step(
+    store: &Shared,
+    queue: &QueueName,
+    rules: &RescueRules,
+    window: usize,
+    ids: &[Vec<u8>],
+) -> Result<Step> {
+    let args = [arg(window), arg(STEP), arg(rules.poison_after)].into_iter().chain(ids.iter().cloned());
+    let mut answer = list(store.on(queue, &scripts::RESCUE, args).await?)?.into_iter();
+    if number(&answer.next().ok_or_else(|| odd("a rescue"))?)? == 0 {
+        return Ok(Step::Named(answer.map(bytes).collect::<Result<_>>()?));
+    }
+    let taken = answer.filter_map(|job| match rescued_job(queue, job) {
+        Ok(job) => Some(job),
+        Err(error) => {
+            // It is back in line all the same.
+            debug!(%error, queue = queue.as_str(), "a rescued job cannot be told of");
+            None
+        }
+    });
+    Ok(Step::Taken(taken.collect()))
 }
 
 fn rescued_job(queue: &QueueName, answer: Value) -> Result<RescuedJob> {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most jobs of one script: Redis serves nobody else meanwhile, and each costs it about ten microseconds.
-const MOST: u64 = 100;
+const MOST: u64 = 50;
 /// How long a server's last claim is remembered, and that it left: longer than any call of it is under way.
 const KEEP_CLAIMS: Duration = Duration::from_secs(24 * 3600);
 const KEEP_LEFT: Duration = Duration::from_secs(60);

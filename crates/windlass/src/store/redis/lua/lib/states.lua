@@ -143,7 +143,8 @@ local function leave(id, word, kind, suspect)
     return true
   end
   if word == 'active' then
-    local there = call('LREM', P .. 'active', 1, id)
+    -- What was claimed first stands at the end, and lapses first.
+    local there = call('LREM', P .. 'active', -1, id)
     call('ZREM', P .. 'lease', id)
     call('ZREM', X .. 'lease', id)
     return there > 0
