@@ -15,6 +15,7 @@ mod idle;
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;
 mod lost;
+mod order;
 mod outage;
 mod proxy;
 #[path = "../servers/mod.rs"]

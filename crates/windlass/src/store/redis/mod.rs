@@ -28,7 +28,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Weak,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -69,6 +69,8 @@ struct Shared {
     held: Mutex<FxHashMap<JobId, Held>>,
     /// What comes in while other jobs of its queue are on their way.
     gathered: Mutex<ops::gather::Gathered>,
+    /// Somebody looks at what is over.
+    tidying: AtomicBool,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
     /// When claims and servers of long ago were last forgotten.
@@ -126,6 +128,7 @@ impl RedisStore {
             queues: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),
+            tidying: AtomicBool::new(false),
             left: Mutex::default(),
             forgot: Mutex::default(),
             shown: Mutex::default(),

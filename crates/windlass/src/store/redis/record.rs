@@ -105,7 +105,7 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
         }
         _ => {}
     }
-    Ok((record, row.number("place").unwrap_or(i64::MAX)))
+    Ok((record, row.number("x:n").unwrap_or(i64::MAX)))
 }
 
 /// When it is due: by our note, as long as Asynq's score is the whole second after it. Go may have put it off since.

@@ -11,15 +11,14 @@ for at, job in ipairs(jobs) do
 end
 if call('EXISTS', unpack(keys)) > 0 then return 0 end
 local place = rising('place', #jobs)
-local since, ids, index, kinds = int(now) .. '000', {}, {}, {}
+local since, ids, kinds = int(now) .. '000', {}, {}
 for at, job in ipairs(jobs) do
-  call('HSET', keys[at], 'msg', job[2], 'state', 'pending', 'pending_since', since)
+  call('HSET', keys[at], 'msg', job[2], 'state', 'pending', 'pending_since', since, 'x:n', int(place + at - 1))
   ids[at] = job[1]
-  index[2 * at - 1], index[2 * at] = place + at - 1, job[1]
   kinds[job[3]] = true
 end
 local before = call('LPUSH', P .. 'pending', unpack(ids)) - #ids
-call('ZADD', X .. 'index', unpack(index))
+note_order(place, ids)
 for kind in pairs(kinds) do
   call('SADD', X .. 'kinds', kind)
 end

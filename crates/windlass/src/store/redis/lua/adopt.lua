@@ -12,13 +12,14 @@ else
 end
 local fresh = {}
 for at = #ids, 1, -1 do
-  if not call('ZSCORE', X .. 'index', ids[at]) and state_of(ids[at]) then
+  if call('HEXISTS', task(ids[at]), 'x:n') == 0 and state_of(ids[at]) then
     fresh[#fresh + 1] = ids[at]
   end
 end
 if #fresh == 0 then return { ARGV[4], #ids } end
 local place = rising('place', #fresh)
 for at, id in ipairs(fresh) do
-  call('ZADD', X .. 'index', place + at - 1, id)
+  call('HSET', task(id), 'x:n', int(place + at - 1))
 end
+note_order(place, fresh)
 return { int(place + #fresh - 1), #ids }

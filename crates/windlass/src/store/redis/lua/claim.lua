@@ -127,7 +127,7 @@ local function oldest_suspect()
     if not is_there(head.id) then
       leave_line(kind, true, head.id)
     else
-      local since, place = came_at(head.id), tonumber(call('ZSCORE', X .. 'index', head.id) or 0)
+      local since, place = came_at(head.id), tonumber(call('HGET', task(head.id), 'x:n') or 0)
       if not oldest or since < oldest.since or (since == oldest.since and place < oldest.place) then
         oldest = { since = since, place = place, id = head.id, kind = kind }
       end
@@ -169,15 +169,16 @@ local function take_lines(front)
 end
 
 -- The message of what stands in the list, and of a plain job when it came into line. It must be pending, have a message
--- and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out. Whatever
--- else a hash of three fields holds, `pending_since` without our `+` among them says that it is in line.
+-- and stand there once; anything else is a ghost and falls out, and so does what was only marked as taken out. If a hash
+-- of three fields and perhaps its place holds `pending_since` without our `+`, it is in line.
 local dropped = 0
 local function pending_message(id, key)
   local known_fields = call('HLEN', key)
-  local marked = known_fields > 3 and call('HEXISTS', key, 'x:gone') == 1
+  local marked = known_fields > 4 and call('HEXISTS', key, 'x:gone') == 1
   local message = not marked and not messages[id] and call('HGET', key, 'msg')
   if message then
-    local since = known_fields == 3 and call('HGET', key, 'pending_since')
+    local few = known_fields == 3 or known_fields == 4 and call('HEXISTS', key, 'x:n') == 1
+    local since = few and call('HGET', key, 'pending_since')
     if since and since:byte() ~= 43 then return message, since end
     if call('HGET', key, 'state') == 'pending' then return message end
   end

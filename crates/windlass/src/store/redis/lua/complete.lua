@@ -62,7 +62,6 @@ if #ended > 0 then
   processed = #ended
   call('ZREM', P .. 'lease', unpack(ended))
   call('ZREM', X .. 'lease', unpack(ended))
-  call('ZREM', X .. 'index', unpack(ended))
   call('DEL', unpack(gone))
   call('HINCRBY', X .. 'q', 'removed', #ended)
   write_counts()

@@ -1,7 +1,6 @@
 -- fetch.lua: jobs as they stand. Reads only.
 -- ARGV: how many (at most 100), then their ids
--- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'place', its place,
---   'until', the end of its lease, 'code', its state's code, 'score', Asynq's own score where it waits}
+-- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'until', the end of its lease, 'code', its state's code, 'score', Asynq's own score where it waits}
 local answer = { int(now), int(mono) }
 for number = 1, tonumber(take()) do
   local id = take()
@@ -18,7 +17,6 @@ for number = 1, tonumber(take()) do
     put('code', tostring(code))
     local marked = call('HEXISTS', task(id), 'x:gone') == 1
     if marked then put('msg', unmarked(id, call('HGET', task(id), 'msg'))) end
-    put('place', call('ZSCORE', X .. 'index', id))
     if code == 4 then
       put('until', call('ZSCORE', X .. 'lease', id))
       put('go_until', call('ZSCORE', P .. 'lease', id))

@@ -17,15 +17,24 @@ for _, group in ipairs(call('SRANDMEMBER', P .. 'groups', room - 1)) do
 end
 if call('EXISTS', P .. 'groups') == 1 then return 1 end
 -- What these still hold are completed jobs, and jobs that Go has deleted.
-for _, set in ipairs({ P .. 'completed', X .. 'index' }) do
-  local ids = call('ZRANGE', set, 0, room - 1)
-  for _, id in ipairs(ids) do
-    call('DEL', task(id))
-    call('ZREM', set, id)
-  end
-  room = room - #ids
-  if room <= 0 then return 1 end
+local completed = call('ZRANGE', P .. 'completed', 0, room - 1)
+for _, id in ipairs(completed) do
+  call('DEL', task(id))
+  call('ZREM', P .. 'completed', id)
 end
+room = room - #completed
+while room > 0 do
+  local first, page = next_page('-1', '+inf')
+  if not first then break end
+  local ids = cmsgpack.unpack(page)
+  if #ids > room then return 1 end
+  for at, id in ipairs(ids) do
+    if id and stands_at(id, tonumber(first) + at - 1) then call('DEL', task(id)) end
+  end
+  call('ZREM', X .. 'order', page)
+  room = room - math.max(1, #ids)
+end
+if room <= 0 then return 1 end
 for _, minute in ipairs(call('ZRANGE', X .. 'minutes', 0, room - 1)) do
   call('DEL', X .. 'tally:' .. minute, X .. 'tenants:' .. minute)
   call('ZREM', X .. 'minutes', minute)

@@ -16,13 +16,12 @@ end
 
 local function forget(id)
   call('DEL', task(id))
-  call('ZREM', X .. 'index', id)
   fixed()
 end
 
 -- What Go brought in gets a place in listings, a few at a time: most are gone before anybody lists them.
 local function place(id)
-  if #fresh < 60 and not call('ZSCORE', X .. 'index', id) then fresh[#fresh + 1] = id end
+  if #fresh < 60 and call('HEXISTS', task(id), 'x:n') == 0 then fresh[#fresh + 1] = id end
 end
 
 local seen = {}
@@ -129,12 +128,8 @@ end
 local SETS = { scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, active = true }
 local function known(id)
   local f = call('HMGET', task(id), 'state', 'x:gone', 'x:at', 'x:d')
-  if call('HEXISTS', task(id), 'msg') == 0 then
-    call('ZREM', X .. 'index', id)
-    fixed()
-  elseif not f[2] and SETS[f[1]] then
-    stray(id, f[1], f[3], f[4])
-  end
+  if f[2] or not SETS[f[1]] or call('HEXISTS', task(id), 'msg') == 0 then return end
+  stray(id, f[1], f[3], f[4])
 end
 
 local theirs = {
@@ -143,7 +138,7 @@ local theirs = {
 }
 local ours = {
   { X, 'ended:6', noted }, { X, 'ended:7', noted }, { X, 'ended:8', noted }, { X, 'expire', noted },
-  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due }, { X, 'index', known },
+  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due },
 }
 
 -- Looks at the next `many` entries of a set, and begins again behind its end.
@@ -186,6 +181,14 @@ local function walk_line(many)
   if to ~= from then call('HSET', X .. 'q', 'heal:pending', int(to)) end
 end
 
+-- Jobs that stand nowhere are found by the order in which they came in.
+local function walk_known(many)
+  local from = tonumber(call('HGET', X .. 'q', 'heal:order') or -1)
+  local to, ended = walk_order(from, many, known)
+  if ended then to = -1 end
+  if to ~= from then call('HSET', X .. 'q', 'heal:order', int(to)) end
+end
+
 -- Keys whose holders are gone or have ended hold nobody up; they only take room.
 local function walk_keys(many)
   local scanned = call('HSCAN', X .. 'unique', call('HGET', X .. 'q', 'heal:unique') or '0', 'COUNT', many)
@@ -202,13 +205,15 @@ end
 walk_line(math.floor(room / 8))
 walk_all(theirs, math.floor(room / 4))
 if call('EXISTS', X .. 'unique') == 1 then walk_keys(math.floor(room / 8)) end
-walk_all(ours, math.floor(room / 2))
+walk_all(ours, math.floor(room * 3 / 8))
+walk_known(math.floor(room / 8))
 local top = ARGV[4]
 if #fresh > 0 then
   local first = rising('place', #fresh)
   for at, id in ipairs(fresh) do
-    if call('EXISTS', task(id)) == 1 then call('ZADD', X .. 'index', first + at - 1, id) end
+    if call('EXISTS', task(id)) == 1 then call('HSET', task(id), 'x:n', int(first + at - 1)) else fresh[at] = false end
   end
+  note_order(first, fresh)
   top = int(first + #fresh - 1)
 end
 return { top, healed }

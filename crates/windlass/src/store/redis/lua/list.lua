@@ -1,16 +1,11 @@
--- list.lua: ids of one queue's jobs in the order in which they came in.
--- ARGV: the place after which to go on, how many (at most 500)
--- returns: how many were looked at, then pairs of id and place
--- guarantee: what is no longer there is dropped from the index on the way.
-local after, limit = take(), tonumber(take())
-local found = call('ZRANGEBYSCORE', X .. 'index', '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
-local answer = { #found / 2 }
-for at = 1, #found, 2 do
-  if call('HEXISTS', task(found[at]), 'msg') == 1 then
-    answer[#answer + 1] = found[at]
-    answer[#answer + 1] = found[at + 1]
-  else
-    call('ZREM', X .. 'index', found[at])
-  end
-end
+-- list.lua: ids of one queue's jobs in the order in which they came in. Reads only.
+-- ARGV: the place after which to go on, how many to look at (at most 500)
+-- returns: 1 if that was the end, the place up to which it has looked, then pairs of id and place
+local answer = { 0, '' }
+local upto, ended = walk_order(tonumber(take()), tonumber(take()), function(id, place)
+  if call('HEXISTS', task(id), 'msg') == 0 then return end
+  answer[#answer + 1] = id
+  answer[#answer + 1] = int(place)
+end)
+answer[1], answer[2] = ended and 1 or 0, int(upto)
 return answer

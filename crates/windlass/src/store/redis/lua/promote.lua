@@ -39,7 +39,7 @@ due_of(P .. 'retry', 1000000, seen)
 for id, at in pairs(seen) do
   local word = call('HGET', task(id), 'state')
   if word == 'scheduled' or word == 'retry' then
-    due[#due + 1] = { id = id, at = at, word = word, place = tonumber(call('ZSCORE', X .. 'index', id) or 0) }
+    due[#due + 1] = { id = id, at = at, word = word, place = tonumber(call('HGET', task(id), 'x:n') or 0) }
   else
     for _, set in ipairs({ X .. 'due', P .. 'scheduled', P .. 'retry' }) do
       call('ZREM', set, id)

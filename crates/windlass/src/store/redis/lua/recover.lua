@@ -38,7 +38,6 @@ local function recover(id)
   -- A ghost: its hash has no message, so nobody could ever run or end it.
   if not job then
     call('DEL', task(id))
-    call('ZREM', X .. 'index', id)
     return
   end
   local retried, failure = retried_in(job.message), 'asynq: task lease expired'

@@ -7,6 +7,7 @@ use redis::Value;
 
 use super::{
     Shared, arg, encode, gather,
+    heal::tidy_at_times,
     pack::Pack,
     record::holder,
     reply::{list, number, odd},
@@ -37,7 +38,7 @@ pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> 
 const UNDER_WAY: usize = 2;
 
 /// Brings jobs of one queue in that nobody can be in the way of: the scripts travel one behind the other.
-pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+pub(super) async fn enqueue_at_once(store: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut chunks = Vec::new();
     let mut left = jobs;
     while !left.is_empty() {
@@ -50,7 +51,7 @@ pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<V
     Ok(answers.into_iter().flatten().collect())
 }
 
-async fn enqueue_in_turn(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+async fn enqueue_in_turn(store: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut answers = Vec::with_capacity(jobs.len());
     let mut left = jobs;
     while let Some(first) = left.first() {
@@ -81,7 +82,7 @@ fn stretch(jobs: &[NewJob]) -> usize {
     jobs.len().min(MOST)
 }
 
-async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+async fn enqueue_chunk(store: &Arc<Shared>, queue: &QueueName, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let elsewhere = in_the_way_elsewhere(store, queue, jobs).await?;
     let fresh: Vec<_> = std::iter::zip(jobs, &elsewhere).filter(|(_, other)| other.is_none()).collect();
     // A queue comes to be by its first job, not by one that is elsewhere already.
@@ -99,13 +100,16 @@ async fn enqueue_chunk(store: &Shared, queue: &QueueName, jobs: &[NewJob]) -> Re
         let top = number(&store.on(queue, &scripts::ADD, [bytes.clone()]).await?)?;
         if top > 0 {
             store.note_top(top);
+            tidy_at_times(store, queue, top, jobs.len());
             return Ok(jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect());
         }
     }
     let mut answers = list(store.on(queue, &scripts::ENQUEUE, [bytes]).await?)?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("an enqueue"));
     next()?;
-    store.note_top(number(&next()?)?);
+    let top = number(&next()?)?;
+    store.note_top(top);
+    tidy_at_times(store, queue, top, fresh.len());
     let mut enqueued = Vec::with_capacity(jobs.len());
     for (job, other) in std::iter::zip(jobs, elsewhere) {
         enqueued.push(match other {

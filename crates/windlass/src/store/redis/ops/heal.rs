@@ -1,7 +1,10 @@
 //! Puts right what stands where it should not, a stretch at a time, and clears what is left of queues that Go has
 //! deleted. Part of each sweep for what has expired.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tracing::debug;
 
@@ -17,13 +20,54 @@ use crate::{job::QueueName, store::Result};
 const MOST: u32 = 500;
 const STEPS: u32 = 20;
 
-/// Puts the next stretch of each set of a queue right.
+/// The most looks of one sweep at what is over, of a server, and of a client that has brought in jobs.
+const LOOKS: usize = 400;
+const LOOKS_OF_CLIENT: usize = 4;
+
+/// Looks through the order in which jobs came in, as far as nobody has yet, and drops what is gone.
+pub(super) async fn tidy(store: &Shared, queue: &QueueName) -> Result<()> {
+    tidy_up_to(store, queue, LOOKS).await
+}
+
+/// The same by a client, for a store in which only Go runs jobs: about once for each [`MOST`] jobs that it brings in, since
+/// places are moments in microseconds. Each look is at as many that no look has reached yet, so that it catches up.
+pub(super) fn tidy_at_times(store: &Arc<Shared>, queue: &QueueName, last_place: i64, jobs: usize) {
+    let turn = last_place.rem_euclid(i64::from(MOST)) < i64::try_from(jobs).unwrap_or(i64::MAX);
+    if !turn || store.tidying.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (store, queue) = (store.clone(), queue.clone());
+    store.env.clone().spawn(async move {
+        if let Err(error) = tidy_up_to(&store, &queue, LOOKS_OF_CLIENT).await {
+            debug!(%error, queue = queue.as_str(), "what is over was not looked for");
+        }
+        store.tidying.store(false, Ordering::Release);
+    });
+}
+
+async fn tidy_up_to(store: &Shared, queue: &QueueName, looks: usize) -> Result<()> {
+    for _ in 0..looks {
+        let more = number(&store.on(queue, &scripts::TIDY, [b"young".to_vec()]).await?)?;
+        store.on(queue, &scripts::TIDY, [b"old".to_vec()]).await?;
+        if more == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the next stretch of each set of a queue right, and goes on while there is much to put right.
 pub(super) async fn heal(store: &Shared, queue: &QueueName) -> Result<()> {
-    let answer = list(store.on(queue, &scripts::HEAL, [arg(MOST)]).await?)?;
-    let [top, healed] = answer.as_slice() else { return Err(odd("a healing")) };
-    store.note_top(number(top)?);
-    if number(healed)? > 0 {
-        debug!(queue = queue.as_str(), entries = number(healed)?, "what stood where it should not was put right");
+    for _ in 0..LOOKS {
+        let answer = list(store.on(queue, &scripts::HEAL, [arg(MOST)]).await?)?;
+        let [top, healed] = answer.as_slice() else { return Err(odd("a healing")) };
+        store.note_top(number(top)?);
+        if number(healed)? > 0 {
+            debug!(queue = queue.as_str(), entries = number(healed)?, "what stood where it should not was put right");
+        }
+        if number(healed)? < i64::from(MOST / 10) {
+            break;
+        }
     }
     Ok(())
 }

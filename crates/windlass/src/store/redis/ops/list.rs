@@ -6,7 +6,7 @@ use super::{
     Shared, arg,
     groups::group_names,
     lease,
-    read::{FETCHED, census_of, fetch},
+    read::{FETCHED, fetch},
     reply::{list as values, number, odd, text},
     scripts,
 };
@@ -55,12 +55,6 @@ pub(in super::super) async fn list(
 
 /// Gives places to the jobs of a queue that have none, since Go brought them in: they come after those that are known.
 async fn adopt(store: &Shared, queue: &QueueName) -> Result<()> {
-    let there: u64 = census_of(store, queue).await?.by_state.iter().sum();
-    let mut count = redis::cmd("ZCARD");
-    count.arg(format!("{}x:index", store.queue_key(queue)));
-    if there <= u64::try_from(number(&store.link.run(&count).await?)?).unwrap_or(0) {
-        return Ok(());
-    }
     let containers = ["pending", "active", "scheduled", "retry", "archived", "x:dead", "completed"].map(str::to_owned);
     let groups = group_names(store, queue).await?.into_iter().map(|name| format!("g:{name}"));
     for container in containers.into_iter().chain(groups) {
@@ -138,13 +132,13 @@ impl Lane {
 
     async fn read_stretch(&mut self, store: &Shared) -> Result<()> {
         let mut answer = values(store.on(&self.queue, &scripts::LIST, [arg(self.at), arg(MOST)]).await?)?.into_iter();
-        let looked = number(&answer.next().ok_or_else(|| odd("a listing"))?)?;
+        let mut next = || answer.next().ok_or_else(|| odd("a listing"));
+        self.ended = number(&next()?)? == 1;
+        self.at = number(&next()?)?;
         while let Some(id) = answer.next() {
             let place = number(&answer.next().ok_or_else(|| odd("a listing"))?)?;
             self.ids.push_back((place, text(id)?));
-            self.at = place;
         }
-        self.ended = looked < MOST as i64;
         Ok(())
     }
 }

@@ -44,6 +44,7 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
             }
         }
         if healing {
+            heal::tidy(store, &queue).await?;
             heal::heal(store, &queue).await?;
         }
         if forgetting {

@@ -26,7 +26,6 @@ local function settle(id, code, job, reason, run, failure)
     free_lock(id)
     if tonumber(job.retention) == 0 then
       call('DEL', task(id))
-      call('ZREM', X .. 'index', id)
       call('HINCRBY', X .. 'q', 'removed', 1)
       return
     end

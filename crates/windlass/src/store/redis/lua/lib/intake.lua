@@ -1,4 +1,4 @@
--- intake.lua: how jobs come in. Needs core.lua and states.lua.
+-- intake.lua: how jobs come in. Needs core.lua, states.lua and order.lua.
 --
 -- A new job is a list in msgpack: id, message, kind, and, if there is more to it, a map of texts: start (`a`: at a
 -- moment, `i`: after a wait), at, priority, mode (`u`: unique, `i`: once within ttl), key, ttl, options, tenant,
@@ -23,8 +23,8 @@ local function in_the_way(id, mode, key)
   return nil
 end
 
--- What this script's jobs add to the queue's list, index and kinds, all at once: see `take_in`.
-local lined, indexed, kinds = {}, {}, {}
+-- What this script's jobs add to the queue's list, order and kinds, all at once: see `take_in`.
+local lined, first_place, ordered, kinds = {}, nil, {}, {}
 local PENDING_SINCE = int(now) .. '000'
 
 -- What a job has beyond a plain one's message.
@@ -89,11 +89,15 @@ local function enqueue(job, place)
       take_off(id)
     end
   end
-  call('HSET', key, 'msg', job[2], 'state', 'pending', 'pending_since', PENDING_SINCE)
+  call('HSET', key, 'msg', job[2], 'state', 'pending', 'pending_since', PENDING_SINCE, 'x:n', int(place))
   if job[4] then keep_more(id, more) end
   if not stand_elsewhere(id, kind, more) then lined[#lined + 1] = id end
-  indexed[#indexed + 1] = place
-  indexed[#indexed + 1] = id
+  first_place = first_place or place
+  -- The places of those that did not come in stay empty.
+  for at = #ordered + 1, place - first_place do
+    ordered[at] = false
+  end
+  ordered[place - first_place + 1] = id
   kinds[kind] = true
   return nil
 end
@@ -101,11 +105,11 @@ end
 -- Writes what the jobs so far add to the queue. They stand in line behind all that came before.
 local function take_in()
   if #lined > 0 then call('LPUSH', P .. 'pending', unpack(lined)) end
-  if #indexed > 0 then call('ZADD', X .. 'index', unpack(indexed)) end
+  if first_place then note_order(first_place, ordered) end
   for kind in pairs(kinds) do
     call('SADD', X .. 'kinds', kind)
   end
-  lined, indexed, kinds = {}, {}, {}
+  lined, first_place, ordered, kinds = {}, nil, {}, {}
 end
 
 -- Leaves a job for another queue in the outbox.

@@ -35,7 +35,6 @@ local function strike(id)
     call('ZREM', X .. 'ended:' .. code, id)
   end
   call('ZREM', X .. 'cancelled', id)
-  call('ZREM', X .. 'index', id)
   call('HINCRBY', X .. 'q', 'removed', 1)
 end
 

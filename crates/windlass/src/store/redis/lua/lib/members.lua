@@ -13,7 +13,7 @@ local function oldest_members(group, limit)
   local first = call('ZRANGE', P .. 'g:' .. group, 0, 499, 'WITHSCORES')
   for at = 1, #first, 2 do
     local id = first[at]
-    local place = tonumber(call('ZSCORE', X .. 'index', id) or 0)
+    local place = tonumber(call('HGET', task(id), 'x:n') or 0)
     found[#found + 1] = { id = id, at = came_in(id, tonumber(first[at + 1])), place = place }
   end
   table.sort(found, function(a, b)

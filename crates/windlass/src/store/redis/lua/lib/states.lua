@@ -1,7 +1,8 @@
 -- states.lua: what state a job is in, and what it means to come into one and to leave it. Needs core.lua and message.lua.
 --
 -- The fields of a task's hash that Go knows: msg, state, pending_since, result, unique_key, group. A job that is in line
--- for the first time has nothing else. Ours, all of them optional:
+-- for the first time has nothing else but `x:n`. Ours, all of them optional:
+--   x:n its place in the order in which jobs came in (see order.lua)
 --   x:c created (where `pending_since` does not say it)   x:p came into line   x:u last change   x:at due
 --   x:r the newest run: started, came into line, created, its place in its claim, server
 --   x:a number of the last run that ended here   x:f its fence   x:fx, x:cr, x:sn failures beyond Asynq's, crashes, snoozes
@@ -175,7 +176,6 @@ local function remove(id)
   free_key(id, call('HGET', task(id), 'x:uk'))
   free_lock(id)
   call('DEL', task(id))
-  call('ZREM', X .. 'index', id)
   call('HINCRBY', X .. 'q', 'removed', 1)
 end
 
