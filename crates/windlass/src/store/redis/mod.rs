@@ -24,11 +24,11 @@ mod wire;
 
 use std::{
     any::Any,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -69,8 +69,8 @@ struct Shared {
     held: Mutex<FxHashMap<JobId, Held>>,
     /// What comes in while other jobs of its queue are on their way.
     gathered: Mutex<ops::gather::Gathered>,
-    /// Somebody looks at what is over.
-    tidying: AtomicBool,
+    /// Of each queue, how often a look at what is over is wished for, while one is under way.
+    tidying: Mutex<BTreeMap<QueueName, usize>>,
     /// When servers of this process left. Queues that are made later do not know of it.
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
     /// When claims and servers of long ago were last forgotten.
@@ -128,7 +128,7 @@ impl RedisStore {
             queues: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),
-            tidying: AtomicBool::new(false),
+            tidying: Mutex::default(),
             left: Mutex::default(),
             forgot: Mutex::default(),
             shown: Mutex::default(),

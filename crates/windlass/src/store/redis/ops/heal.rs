@@ -1,10 +1,7 @@
 //! Puts right what stands where it should not, a stretch at a time, and clears what is left of queues that Go has
 //! deleted. Part of each sweep for what has expired.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::debug;
 
@@ -22,7 +19,7 @@ const STEPS: u32 = 20;
 
 /// The most looks of one sweep at what is over, of a server, and of a client that has brought in jobs.
 const LOOKS: usize = 400;
-const LOOKS_OF_CLIENT: usize = 4;
+const LOOKS_OF_CLIENT: usize = 2;
 
 /// Looks through the order in which jobs came in, as far as nobody has yet, and drops what is gone.
 pub(super) async fn tidy(store: &Shared, queue: &QueueName) -> Result<()> {
@@ -30,18 +27,32 @@ pub(super) async fn tidy(store: &Shared, queue: &QueueName) -> Result<()> {
 }
 
 /// The same by a client, for a store in which only Go runs jobs: about once for each [`MOST`] jobs that it brings in, since
-/// places are moments in microseconds. Each look is at as many that no look has reached yet, so that it catches up.
+/// places are moments in microseconds. Each time it looks at as many that no look has reached yet, and more.
 pub(super) fn tidy_at_times(store: &Arc<Shared>, queue: &QueueName, last_place: i64, jobs: usize) {
-    let turn = last_place.rem_euclid(i64::from(MOST)) < i64::try_from(jobs).unwrap_or(i64::MAX);
-    if !turn || store.tidying.swap(true, Ordering::AcqRel) {
+    if last_place.rem_euclid(i64::from(MOST)) >= i64::try_from(jobs).unwrap_or(i64::MAX) {
+        return;
+    }
+    let mut wishes = store.tidying.lock();
+    let wishes = wishes.entry(queue.clone()).or_default();
+    *wishes += 1;
+    if *wishes > 1 {
         return;
     }
     let (store, queue) = (store.clone(), queue.clone());
     store.env.clone().spawn(async move {
-        if let Err(error) = tidy_up_to(&store, &queue, LOOKS_OF_CLIENT).await {
-            debug!(%error, queue = queue.as_str(), "what is over was not looked for");
+        loop {
+            let wished = store.tidying.lock().get(&queue).copied().unwrap_or_default();
+            if let Err(error) = tidy_up_to(&store, &queue, LOOKS_OF_CLIENT * wished).await {
+                debug!(%error, queue = queue.as_str(), "what is over was not looked for");
+            }
+            let mut wishes = store.tidying.lock();
+            let left = wishes.get(&queue).map_or(0, |now| now - wished);
+            if left == 0 {
+                wishes.remove(&queue);
+                return;
+            }
+            wishes.insert(queue.clone(), left);
         }
-        store.tidying.store(false, Ordering::Release);
     });
 }
 
