@@ -98,7 +98,7 @@ async fn an_id_that_comes_in_again_is_listed_once_and_last() {
     let named = |order: &Order, id: &str| job("x").options(JobOptions::new().id(id)).build(&order.env);
     order.store.enqueue(vec![named(&order, "a"), named(&order, "b")]).await.expect("enqueue");
     let [a, b]: [JobId; 2] = ["a", "b"].map(|id| id.parse().expect("an id"));
-    order.complete_as_go(&[a.clone()]);
+    order.complete_as_go(std::slice::from_ref(&a));
     let c = order.add(1).await.remove(0);
     order.store.enqueue(vec![named(&order, "a")]).await.expect("enqueue");
     assert_eq!(order.listed().await, [b, c, a]);
