@@ -291,6 +291,21 @@ pub async fn tallies_go_by_tenant_too(bench: Bench) {
     assert_eq!(counts, [("acme", 1, 1), ("bolt", 1, 0)]);
 }
 
+/// More counters in each minute than a store reads at once.
+pub async fn tallies_of_many_kinds_in_several_minutes_add_up(bench: Bench) {
+    let since = bench.env.wall();
+    for _ in 0..3 {
+        let jobs = (0..700).map(|kind| bench.job_of(&format!("kind-{kind}"), JobOptions::new())).collect();
+        bench.store.enqueue(jobs).await.expect("enqueue");
+        let claimed = bench.claim(700).await;
+        let finishes = claimed.iter().map(|job| super::bench::report(job.lease(), Verdict::Complete)).collect();
+        bench.store.finish(finishes).await.expect("finish");
+        bench.clock.advance(MINUTE);
+    }
+    let lines = tallies(&bench, since).await.lines;
+    assert_eq!((lines.len(), lines.iter().filter(|line| line.bucket.completed == 3).count()), (700, 700));
+}
+
 pub async fn tallies_begin_with_the_minute_asked_for(bench: Bench) {
     for _ in 0..3 {
         bench.run(JobOptions::new(), Verdict::Complete).await;

@@ -309,6 +309,7 @@ macro_rules! __conformance_facts {
                 what_operators_and_rescuers_end_is_counted,
                 tallies_go_by_queue_and_kind,
                 tallies_go_by_tenant_too,
+                tallies_of_many_kinds_in_several_minutes_add_up,
                 tallies_begin_with_the_minute_asked_for,
                 histograms_count_runs_waits_and_lifetimes,
             }
