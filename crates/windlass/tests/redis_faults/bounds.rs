@@ -35,6 +35,10 @@ struct Run {
     /// The most entries that it asked for at once, and how.
     widest: (usize, String),
     commands: usize,
+    /// The first key that it was given, with the slot's name in it.
+    first: String,
+    /// What it touched in other slots.
+    elsewhere: BTreeSet<String>,
 }
 
 /// The words of a line of `MONITOR`.
@@ -66,11 +70,19 @@ impl Run {
         if key.contains(":t:") {
             self.jobs.insert(key.clone());
         }
+        let foreign = |word: &&String| word.starts_with("asynq:") && slot_of(word) != slot_of(&self.first);
+        let foreign: Vec<_> = words.iter().skip(1).filter(foreign).cloned().collect();
+        self.elsewhere.extend(foreign);
         let entries = asked_for(words);
         if entries > self.widest.0 {
             self.widest = (entries, words.join(" ").chars().take(120).collect());
         }
     }
+}
+
+/// What a cluster places a key by.
+fn slot_of(key: &str) -> Option<&str> {
+    key.split_once('{')?.1.split_once('}').map(|(slot, _)| slot).filter(|slot| !slot.is_empty())
 }
 
 /// How many entries a command asks for. Sets of names (kinds, lines) are as many as there are names.
@@ -120,9 +132,12 @@ impl Monitor {
             let line = self.line();
             let words = words(&line);
             match words.first().map(|word| word.to_lowercase()).as_deref() {
-                Some("evalsha") => runs.push(Run { hash: words[1].clone(), ..Run::default() }),
+                Some("evalsha") => {
+                    let (hash, first) = (words[1].clone(), words[3].clone());
+                    runs.push(Run { hash, first, ..Run::default() });
+                }
                 // A script that Redis did not know is sent again, whole.
-                Some("eval") => runs.push(Run::default()),
+                Some("eval") => runs.push(Run { first: words[3].clone(), ..Run::default() }),
                 Some("echo") if words[1] == "end" => return runs,
                 Some(_) if line.split('"').next().is_some_and(|head| head.contains(" lua]")) => {
                     runs.last_mut().expect("a script").note(&words);
@@ -349,7 +364,7 @@ fn scripts() -> usize {
 }
 
 #[tokio::test]
-async fn no_script_touches_more_than_five_hundred_entries() {
+async fn no_script_touches_more_than_five_hundred_entries_or_another_slot() {
     let server = Server::start();
     let monitor = Monitor::of(&server);
     let mut load = Load::open(&server).await;
@@ -367,6 +382,9 @@ async fn no_script_touches_more_than_five_hundred_entries() {
         .map(|run| (&run.hash, format!("{} jobs, {:?}, {} commands", run.jobs.len(), run.widest, run.commands)))
         .collect();
     assert!(wide.is_empty(), "{wide:#?}");
+    let elsewhere: BTreeSet<_> = runs.iter().flat_map(|run| &run.elsewhere).collect();
+    assert!(elsewhere.is_empty(), "in other slots than the script's: {elsewhere:?}");
+    assert!(runs.iter().all(|run| slot_of(&run.first).is_some()), "a key without a slot");
     assert!(runs.iter().any(|run| run.jobs.len() >= BOUND), "too little was there to do");
     let seen: BTreeSet<_> = runs.iter().map(|run| &run.hash).filter(|hash| !hash.is_empty()).collect();
     assert!(scripts() > 30);
@@ -381,5 +399,12 @@ fn a_range_without_an_end_is_noticed() {
     assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "-1""#), usize::MAX);
     assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7" "LIMIT" "0" "160""#), 160);
     assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7""#), usize::MAX);
-    assert_eq!(asked(r#"1.0 [0 lua] "smembers" "asynq:{q}:x:index""#), usize::MAX);
+    assert_eq!(asked(r#"1.0 [0 lua] "smembers" "asynq:{q}:x:order""#), usize::MAX);
+}
+
+#[test]
+fn a_key_in_another_slot_is_noticed() {
+    let mut run = Run { first: "asynq:{q}:".into(), ..Run::default() };
+    run.note(&words(r#"1.0 [0 lua] "DEL" "asynq:{q}:t:1" "asynq:{r}:t:1""#));
+    assert_eq!(run.elsewhere, ["asynq:{r}:t:1".to_owned()].into());
 }
