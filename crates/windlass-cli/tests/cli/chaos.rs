@@ -64,6 +64,21 @@ fn what_was_given_back_may_be_claimed_at_once() {
     judge(&events).expect(0);
 }
 
+/// `b` takes the job and is killed at 113, before it has told of that; `c` runs it.
+fn killed_untold(second_kill: &str, started: &'static str) -> Answer {
+    let untold = "job 1000000000000000002 rescued 124.0 c";
+    let events = [&GOOD[..3], &[untold, "job 1000000000000000003 claimed 124.1 c", started]].concat();
+    judge_with(&format!("105.0 a\n{second_kill} b\n"), &events)
+}
+
+#[test]
+fn a_holder_that_was_killed_before_it_could_tell_is_seen_by_its_rescue() {
+    let answer = killed_untold("113.0", "job 1000000000000000003 started 124.2 c").expect(0);
+    assert!(answer.stdout.contains("1 runs of killed workers ran again, after 11.2 s"), "{answer:?}");
+    let late = killed_untold("113.0", "job 1000000000000000003 started 129.0 c").expect(1);
+    assert!(late.stderr.contains("it ran again only 16 s"), "{late:?}");
+}
+
 /// Killed with `a` at 105 and with `b` at 113: the third run is a suspect's.
 fn twice_killed(back: &'static str, alone: &'static str) -> Answer {
     let events = [&GOOD[..5], &[back, "job 1000000000000000003 claimed 127.0 c", alone]].concat();
