@@ -158,3 +158,24 @@ async fn a_wish_for_what_go_runs_is_heeded_by_an_idle_server() {
     .await;
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_store_has_one_connection_for_work_and_one_for_hints() {
+    let place = Place::start().await;
+    let (server, _log) = serve(&place).await;
+    let mut redis = place.direct();
+    let own: u64 = redis::cmd("CLIENT").arg("ID").query(&mut redis).expect("an id");
+    let listening = |line: &&str| !line.contains(" sub=0 psub=0 ");
+    let mut clients = String::new();
+    // The second one comes up beside the first.
+    for _ in 0..500 {
+        clients = redis::cmd("CLIENT").arg("LIST").query(&mut redis).expect("a list");
+        if clients.lines().any(|line| listening(&line)) {
+            break;
+        }
+        place.env.sleep(Duration::from_millis(10)).await;
+    }
+    let others: Vec<_> = clients.lines().filter(|line| !line.starts_with(&format!("id={own} "))).collect();
+    assert_eq!((others.len(), others.iter().filter(|line| listening(line)).count()), (2, 1), "{clients}");
+    server.shutdown().await;
+}
