@@ -110,6 +110,27 @@ async fn a_task_that_go_ended_by_halves_is_taken_over() {
     assert_eq!(both.record(&id("a")).await.state, State::Retrying);
 }
 
+/// What we took over from a Go worker may be done and gone when that worker wakes and writes its result.
+#[tokio::test]
+async fn what_a_zombie_of_go_writes_of_a_job_that_is_gone_goes_too() {
+    let mut both = both!();
+    both.go.tell(json!({"do": "enqueue", "queue": "q", "id": "a", "kind": "hold", "payload": ""}));
+    both.go.tell(json!({"do": "serve", "queue": "q"}));
+    both.until(&id("a"), State::Running).await;
+    both.let_gos_lease_lapse("a");
+    both.sweep().await;
+    both.store.operate(&id("a"), &Action::RunNow).await.expect("run now");
+    let claimed = both.claim_one().await;
+    both.finish(claimed.lease(), Verdict::Complete).await;
+    cmd("HSET").arg("asynq:{q}:t:a").arg("result").arg("done by go").exec(&mut both.redis()).expect("HSET");
+    both.prune().await;
+    assert_eq!(both.names("asynq:{q}:t:*"), [""; 0]);
+    let enqueued = both.go.ask(json!({"do": "enqueue", "queue": "q", "id": "a", "kind": "mail", "payload": ""}));
+    assert!(enqueued.get("error").is_none(), "the id is free: {enqueued}");
+    both.go.tell(json!({"do": "let_go", "id": "a"}));
+    both.go.tell(json!({"do": "stop"}));
+}
+
 /// Asynq's archiving stops half-way when thousands are too old at once (`defects.rs` shows it on Go).
 #[tokio::test]
 async fn a_task_left_active_among_the_archived_is_dead() {

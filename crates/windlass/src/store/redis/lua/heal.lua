@@ -98,6 +98,14 @@ local function due(id, _, name)
   fixed()
 end
 
+-- A job that Go's worker lost may be gone when that worker wakes and writes its result into nothing: then the id would be
+-- taken for ever. Who sleeps longer than a day is not waited for.
+local function zombie(id, score, name)
+  local key = task(id)
+  if call('HEXISTS', key, 'msg') == 0 and call('DEL', key) == 1 then fixed() end
+  if now - tonumber(score) > 86400000000 then call('ZREM', X .. name, id) end
+end
+
 -- Seconds of a moment of ours, or now.
 local function second(micros)
   return micros and int(math.max(0, math.ceil(tonumber(micros) / 1000000))) or seconds
@@ -138,7 +146,7 @@ local theirs = {
 }
 local ours = {
   { X, 'ended:6', noted }, { X, 'ended:7', noted }, { X, 'ended:8', noted }, { X, 'expire', noted },
-  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due },
+  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due }, { X, 'zombies', zombie },
 }
 
 -- Looks at the next `many` entries of a set, and begins again behind its end.

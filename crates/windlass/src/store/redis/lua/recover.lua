@@ -40,6 +40,8 @@ local function recover(id)
     call('DEL', task(id))
     return
   end
+  -- Its worker may only sleep, and write a result when all is over: see heal.lua.
+  call('ZADD', X .. 'zombies', now, id)
   local retried, failure = retried_in(job.message), 'asynq: task lease expired'
   processed, failures = processed + 1, failures + 1
   note(id, call('HGET', task(id), 'x:e'), int(retried + 1), 'error', failure)
