@@ -74,7 +74,8 @@ demo: ## See it run
 soak: ## Long simulation and comparison of the stores, fights with Go, a million rows, kill -9 of real workers (SEEDS, HISTORIES, STEPS, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite,redis --test differential
-	WINDLASS_OUTAGE_SECONDS=60 WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults
+	WINDLASS_OUTAGE_SECONDS=60 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults
+	WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults -- --test-threads=1 expiry
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
