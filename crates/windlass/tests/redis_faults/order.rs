@@ -104,6 +104,19 @@ async fn an_id_that_comes_in_again_is_listed_once_and_last() {
     assert_eq!(order.listed().await, [b, c, a]);
 }
 
+/// As after a way back to Asynq, and forth again.
+#[tokio::test]
+async fn jobs_whose_pages_were_lost_are_listed_again() {
+    let mut order = Order::open().await;
+    let ids = order.add(5).await;
+    cmd("DEL").arg("asynq:{default}:x:order").arg("asynq:{default}:x:q").exec(&mut order.redis).expect("DEL");
+    let last = order.add(1).await;
+    let listed = order.listed().await;
+    assert_eq!(listed[0], last[0], "the others come after what has a page");
+    let set = |ids: Vec<JobId>| ids.into_iter().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!((listed.len(), set(listed)), (6, set([ids, last].concat())));
+}
+
 /// Clients of ours enqueue, Go's workers run, and no server of ours is there to sweep.
 #[tokio::test]
 async fn clients_drop_what_go_has_completed() {

@@ -1,4 +1,5 @@
--- adopt.lua: gives places in the order of enqueueing to jobs that Go brought in, so that listings show them.
+-- adopt.lua: gives places in the order of enqueueing to jobs that Go brought in, and to those whose pages were lost, so
+-- that listings show them.
 -- ARGV: the container as Asynq names it (pending, active, scheduled, .., x:dead, or g: and a group), from which rank, how many
 --   (at most 500)
 -- returns: the highest number given, how many ids were looked at
@@ -12,7 +13,7 @@ else
 end
 local fresh = {}
 for at = #ids, 1, -1 do
-  if call('HEXISTS', task(ids[at]), 'x:n') == 0 and state_of(ids[at]) then
+  if not is_listed(ids[at]) and state_of(ids[at]) then
     fresh[#fresh + 1] = ids[at]
   end
 end

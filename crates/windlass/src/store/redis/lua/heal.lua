@@ -21,7 +21,7 @@ end
 
 -- What Go brought in gets a place in listings, a few at a time: most are gone before anybody lists them.
 local function place(id)
-  if #fresh < 60 and call('HEXISTS', task(id), 'x:n') == 0 then fresh[#fresh + 1] = id end
+  if #fresh < 60 and not is_listed(id) then fresh[#fresh + 1] = id end
 end
 
 local seen = {}

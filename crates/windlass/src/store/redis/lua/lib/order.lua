@@ -22,6 +22,17 @@ local function stands_at(id, place)
   return tonumber(call('HGET', task(id), 'x:n') or -1) == place
 end
 
+-- Whether a page names a job. One that Go brought in has no place yet, and if the pages were lost, those that there are
+-- begin behind the places of older jobs.
+local first_place
+local function is_listed(id)
+  if not first_place then
+    local first = call('ZRANGE', X .. 'order', 0, 0, 'WITHSCORES')
+    first_place = tonumber(first[2] or math.huge)
+  end
+  return tonumber(call('HGET', task(id), 'x:n') or -1) >= first_place
+end
+
 -- Visits the jobs behind a place that are still there, `limit` of the ids that stand there at most. Gives the place up to
 -- which it looked, and whether that was the end.
 local function walk_order(after, limit, visit)
