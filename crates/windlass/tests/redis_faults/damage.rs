@@ -136,3 +136,23 @@ async fn a_time_of_ours_counts_no_more_once_go_has_put_the_job_off() {
     assert_eq!(record.state, windlass::JobState::Retrying);
     assert_eq!(record.run_at, Some(windlass::Timestamp::from_micros(4_000_000_000_000_000)));
 }
+
+/// Whoever rolls back is told to delete our notes, and an eviction may.
+#[tokio::test]
+async fn follow_ups_arrive_though_the_notes_of_the_queue_that_sends_them_were_lost() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let server = place.env.new_server_id();
+    for number in 1..=3 {
+        store.enqueue(vec![place.plain()]).await.expect("enqueue");
+        let run = store.claim(&claim(server, number, &["q"], 1)).await.expect("claim").jobs.remove(0);
+        let next = job("next").options(JobOptions::new().queue("b")).build(&place.env);
+        let id = next.spec.id.clone();
+        let mut end = ended(run.lease(), Verdict::Complete);
+        end.then = vec![next];
+        store.finish(vec![end]).await.expect("finish");
+        let arrived = store.claim(&claim(server, number, &["b"], 1)).await.expect("claim").jobs;
+        assert_eq!(arrived.iter().map(|job| job.spec.id.clone()).collect::<Vec<_>>(), [id], "after {number}");
+        cmd("DEL").arg("asynq:{q}:x:q").exec(&mut place.direct()).expect("DEL");
+    }
+}

@@ -100,10 +100,10 @@ local function finish()
       -- At once: what another report cannot do must not cost this one its followers.
       take_in()
     end
-    top = place + #followers - 1
+    top = math.max(top, place + #followers - 1)
   end
   for _, letter in ipairs(outgoing) do
-    post(letter[1], letter[2])
+    top = math.max(top, post(letter[1], letter[2]))
     letters = letters + 1
   end
   return code
