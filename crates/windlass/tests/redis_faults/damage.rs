@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use redis::cmd;
 use windlass::{
-    JobId, JobOptions, NewJob, Verdict,
-    store::{Enqueued, Inspect, Store, StoreError, redis::RedisStore},
+    JobId, JobOptions, JobState as State, NewJob, Verdict,
+    store::{Enqueued, Finished, Inspect, Operate, Prune, RescueRules, Store, StoreError, redis::RedisStore},
     testing::job,
 };
 
-use crate::{Place, SECOND, claim, ended};
+use crate::{LEASE, Place, SECOND, claim, ended};
+
+const RULES: RescueRules = RescueRules { poison_after: 3, lease: LEASE, limit: 10, ran_late: false };
 
 impl Place {
     fn plain(&self) -> NewJob {
@@ -154,5 +156,52 @@ async fn follow_ups_arrive_though_the_notes_of_the_queue_that_sends_them_were_lo
         let arrived = store.claim(&claim(server, number, &["b"], 1)).await.expect("claim").jobs;
         assert_eq!(arrived.iter().map(|job| job.spec.id.clone()).collect::<Vec<_>>(), [id], "after {number}");
         cmd("DEL").arg("asynq:{q}:x:q").exec(&mut place.direct()).expect("DEL");
+    }
+}
+
+/// As a restore of a part or another program may leave it.
+#[tokio::test]
+async fn a_task_that_is_no_hash_stops_no_claim_and_no_sweep() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let urgent = || job("x").options(JobOptions::new().queue("q").priority(1)).build(&place.env);
+    let (odd, odd_urgent, good, good_urgent) = (place.plain(), urgent(), place.plain(), urgent());
+    let expected: BTreeSet<_> = [&good, &good_urgent].map(|job| job.spec.id.clone()).into();
+    let spoilt = [&odd, &odd_urgent].map(|job| job.spec.id.clone());
+    store.enqueue(vec![odd, odd_urgent, good, good_urgent]).await.expect("enqueue");
+    spoilt.iter().for_each(|id| place.spoil(id));
+    assert_eq!(claimed(&store, &place, 1).await, expected);
+    for list in ["asynq:{q}:pending", "asynq:{q}:x:lines"] {
+        assert!(!cmd("EXISTS").arg(list).query::<bool>(&mut place.direct()).unwrap(), "{list}: they fell out");
+    }
+    store.rescue(&RULES).await.expect("rescue");
+    store.prune(&Prune::Expired, 10).await.expect("prune");
+}
+
+#[tokio::test]
+async fn a_run_whose_task_is_no_hash_any_more_stops_no_other_end() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    for number in 0..2 {
+        store.enqueue(vec![place.plain(), place.plain()]).await.expect("enqueue");
+        let jobs = store.claim(&claim(place.env.new_server_id(), 1, &["q"], 2)).await.expect("claim").jobs;
+        place.spoil(&jobs[0].spec.id);
+        let mut ends: Vec<_> = jobs.iter().map(|job| ended(job.lease(), Verdict::Complete)).collect();
+        // By the short way and by the long one.
+        ends.iter_mut().for_each(|end| end.result = (number == 1).then(|| "done".into()));
+        let ends = store.finish(ends).await.expect("finish");
+        assert_eq!(ends, [Finished::Stale, Finished::Applied(State::Completed)], "{number}");
+    }
+    // Nobody holds what is left of them.
+    let mut redis = place.direct();
+    for set in ["asynq:{q}:lease", "asynq:{q}:x:lease"] {
+        let ids: Vec<String> = cmd("ZRANGE").arg(set).arg(0).arg(-1).query(&mut redis).expect("ZRANGE");
+        for id in ids {
+            cmd("ZADD").arg(set).arg(1).arg(id).exec(&mut redis).expect("ZADD");
+        }
+    }
+    store.rescue(&RULES).await.expect("rescue");
+    for set in ["asynq:{q}:lease", "asynq:{q}:x:lease", "asynq:{q}:active"] {
+        assert!(!cmd("EXISTS").arg(set).query::<bool>(&mut redis).unwrap(), "{set}");
     }
 }

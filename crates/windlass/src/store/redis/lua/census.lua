@@ -4,7 +4,7 @@
 local NAMES, looks = 100, 200
 local oldest
 local function look(id)
-  if not id or looks == 0 or call('HEXISTS', task(id), 'x:gone') == 1 then return end
+  if not id or looks == 0 or redis.pcall('HEXISTS', task(id), 'x:gone') ~= 0 then return end
   looks = looks - 1
   local since = came_at(id)
   if not oldest or since < oldest then oldest = since end

@@ -72,7 +72,7 @@ local function renew(fences, answer)
   for fence in fences:gmatch('%d+') do
     local ids = call('GET', X .. 'claim:' .. fence)
     for _, id in ipairs(ids and cmsgpack.unpack(ids) or {}) do
-      local f = call('HMGET', task(id), 'pending_since', 'msg', 'x:r')
+      local f = redis.pcall('HMGET', task(id), 'pending_since', 'msg', 'x:r')
       if f[1] == '+' .. fence and f[2] and call('ZSCORE', P .. 'lease', id) then
         local run = run_in(f[3])
         local waited = math.max(0, tonumber(run.started) - tonumber(run.pending))
@@ -102,9 +102,10 @@ if record then
   end
 end
 
--- A hash without a message is no job: its task was evicted, or Go wrote into one that had gone.
+-- A hash without a message is no job: its task was evicted, or Go wrote into one that had gone. What is no hash at all is
+-- none either, and stops nobody: here and below it fails the one command, and has no fields.
 local function is_there(id)
-  return call('HEXISTS', task(id), 'msg') == 1
+  return redis.pcall('HEXISTS', task(id), 'msg') == 1
 end
 
 -- The first of each of our lines whose kind is handled here.
@@ -157,7 +158,7 @@ local function take_lines(front)
     end
     if not best then return end
     leave_line(best.kind, false, best.id)
-    local f = call('HMGET', task(best.id), 'state', 'msg')
+    local f = redis.pcall('HMGET', task(best.id), 'state', 'msg')
     if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
@@ -173,7 +174,11 @@ end
 -- of three fields and perhaps its place holds `pending_since` without our `+`, it is in line.
 local dropped = 0
 local function pending_message(id, key)
-  local known_fields = call('HLEN', key)
+  local known_fields = redis.pcall('HLEN', key)
+  if type(known_fields) ~= 'number' then
+    dropped = dropped + 1
+    return nil
+  end
   local marked = known_fields > 4 and call('HEXISTS', key, 'x:gone') == 1
   local message = not marked and not messages[id] and call('HGET', key, 'msg')
   if message then

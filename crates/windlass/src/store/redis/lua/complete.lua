@@ -4,7 +4,8 @@
 --   and ran (`w..` and `n..`, see stats.rs)
 -- returns: for each 6, or -1: stale
 -- guarantee: a report is applied only if the job's newest claim is the one it names and Go has not taken the job.
--- why: the holder says what its claim was told, so that nothing but the fence must be read.
+-- why: the holder says what its claim was told, so that nothing but the fence must be read. A task that is no hash any
+-- more has none, and costs the others nothing.
 local FEW, AROUND, MOST = 8, 50, 500
 local runs, ids = cmsgpack.unpack(ARGV[5]), {}
 for at, run in ipairs(runs) do
@@ -15,7 +16,7 @@ local held, keys, many = {}, {}, 0
 for at, run in ipairs(runs) do
   local id = run[1]
   local key = leases[at] and not held[id] and task(id)
-  if key and call('HGET', key, 'pending_since') == '+' .. run[2] then
+  if key and redis.pcall('HGET', key, 'pending_since') == '+' .. run[2] then
     held[id], keys[id] = at, key
     many = many + 1
   end

@@ -7,7 +7,7 @@
 local lease, answer = tonumber(take()), {}
 for number = 1, tonumber(take()) do
   local id, fence = take(), take()
-  local held = call('HGET', task(id), 'pending_since') == '+' .. fence and call('ZSCORE', P .. 'lease', id)
+  local held = redis.pcall('HGET', task(id), 'pending_since') == '+' .. fence and call('ZSCORE', P .. 'lease', id)
   if held then
     call('ZADD', X .. 'lease', int(mono + lease), id)
     call('ZADD', P .. 'lease', seconds + 30, id)

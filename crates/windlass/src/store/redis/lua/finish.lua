@@ -13,7 +13,8 @@ local short = call('LLEN', P .. 'pending') < 64
 local top = tonumber(ARGV[4])
 
 local function held(id, fence)
-  if call('HGET', task(id), 'pending_since') ~= '+' .. fence then return nil end
+  -- A task that is no hash any more has no fence, and costs the others nothing.
+  if redis.pcall('HGET', task(id), 'pending_since') ~= '+' .. fence then return nil end
   if not call('ZSCORE', P .. 'lease', id) then return nil end
   -- Go's zombie may have taken it out of the list alone.
   if call('LREM', P .. 'active', 1, id) == 0 then return nil end

@@ -24,8 +24,17 @@ local function place(id)
   if #fresh < 60 and not is_listed(id) then fresh[#fresh + 1] = id end
 end
 
+-- Something else than a hash: it is nobody's to read or delete, and its id falls out.
+local function is_foreign(id)
+  return type(redis.pcall('HLEN', task(id))) == 'table'
+end
+
 local seen = {}
 local function in_line(id)
+  if is_foreign(id) then
+    call('LREM', P .. 'pending', -1, id)
+    return fixed()
+  end
   local f = call('HMGET', task(id), 'state', 'msg')
   if f[1] ~= 'pending' or not f[2] or seen[id] then
     call('LREM', P .. 'pending', -1, id)
@@ -156,7 +165,12 @@ local function walk(set, many)
   local found = call('ZRANGE', name, from, from + many - 1, 'WITHSCORES')
   local before = set.size
   for at = 1, #found, 2 do
-    set[3](found[at], found[at + 1], set[2])
+    if is_foreign(found[at]) then
+      call('ZREM', name, found[at])
+      fixed()
+    else
+      set[3](found[at], found[at + 1], set[2])
+    end
   end
   -- What is no longer there has made the others move up.
   local gone = math.max(0, before - call('ZCARD', name))
@@ -201,7 +215,8 @@ end
 local function walk_keys(many)
   local scanned = call('HSCAN', X .. 'unique', call('HGET', X .. 'q', 'heal:unique') or '0', 'COUNT', many)
   for at = 1, #scanned[2], 2 do
-    local code = state_of(scanned[2][at + 1])
+    local holder = scanned[2][at + 1]
+    local code = not is_foreign(holder) and state_of(holder)
     if not code or code >= 6 then
       call('HDEL', X .. 'unique', scanned[2][at])
       fixed()

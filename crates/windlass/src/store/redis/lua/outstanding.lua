@@ -32,7 +32,7 @@ for _, place in ipairs({ 'pending', 'active', 'scheduled', 'retry' }) do
   if many > 0 then
     local ids = listed and call('LRANGE', P .. place, -many, -1) or call('ZRANGE', P .. place, 0, many - 1)
     for _, id in ipairs(ids) do
-      local f = call('HMGET', task(id), 'msg', 'x:gone')
+      local f = redis.pcall('HMGET', task(id), 'msg', 'x:gone')
       -- One that was taken out of the list and is only marked there is of no kind.
       local kind = f[2] and '' or kind_in(f[1] or '')
       if kind ~= '' and is_ours(kind) then return 1 end

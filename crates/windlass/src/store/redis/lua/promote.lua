@@ -19,7 +19,7 @@ end
 -- A time of ours counts as long as Asynq's score is the whole second after it: Go may have run the job since, and put it
 -- off to another one.
 local function still_counts(id, at)
-  local word = call('HGET', task(id), 'state')
+  local word = redis.pcall('HGET', task(id), 'state')
   if word ~= 'scheduled' and word ~= 'retry' then return true end
   local score = call('ZSCORE', P .. word, id)
   return not score or tonumber(score) == math.max(0, math.ceil(at / 1000000))
@@ -37,7 +37,7 @@ end
 due_of(P .. 'scheduled', 1000000, seen)
 due_of(P .. 'retry', 1000000, seen)
 for id, at in pairs(seen) do
-  local word = call('HGET', task(id), 'state')
+  local word = redis.pcall('HGET', task(id), 'state')
   if word == 'scheduled' or word == 'retry' then
     due[#due + 1] = { id = id, at = at, word = word, place = tonumber(call('HGET', task(id), 'x:n') or 0) }
   else

@@ -38,7 +38,7 @@ end
 
 -- What Go ended.
 local function by_theirs(word, due)
-  sweep(P .. word, due, function(id) return call('HGET', task(id), 'state') == word and word end)
+  sweep(P .. word, due, function(id) return redis.pcall('HGET', task(id), 'state') == word and word end)
 end
 
 if what == 'expired' then

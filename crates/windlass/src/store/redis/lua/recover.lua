@@ -57,7 +57,7 @@ end
 
 -- A job that we were told to cancel while Go ran it ends once Go has let it go, unless Go has ended it.
 local function heed_wish(id)
-  local f = call('HMGET', task(id), 'pending_since', 'x:wish', 'x:gone')
+  local f = redis.pcall('HMGET', task(id), 'pending_since', 'x:wish', 'x:gone')
   local job = f[2] and not f[3] and load(id)
   local ours = f[1] and f[1]:sub(1, 1) == '+'
   if job and job.word == 'active' and not ours then return end
@@ -85,7 +85,7 @@ local function make_room()
     local id = found[at]
     call('ZREM', P .. 'archived', id)
     -- An id without a task, or one whose task is elsewhere, is dropped.
-    local f = call('HMGET', task(id), 'state', 'msg', 'x:gone')
+    local f = redis.pcall('HMGET', task(id), 'state', 'msg', 'x:gone')
     if f[3] and f[1] == 'archived' then
       put_away(id)
     elseif f[2] and is_archived(id, f[1]) then
@@ -102,7 +102,7 @@ local function put_back()
   local any = false
   local late = call('ZREVRANGEBYSCORE', P .. 'archived', '+inf', seconds - 10, 'LIMIT', 0, math.floor(room / 2))
   for _, id in ipairs(late) do
-    if call('HGET', task(id), 'x:gone') then
+    if type(redis.pcall('HGET', task(id), 'x:gone')) == 'string' then
       put_away(id)
       any = true
     end
@@ -114,8 +114,13 @@ end
 if call('LLEN', P .. 'active') ~= call('ZCARD', P .. 'lease') then heal() end
 local lapsed = call('ZRANGEBYSCORE', P .. 'lease', '-inf', seconds - 30, 'LIMIT', 0, math.floor(room / 2))
 for _, id in ipairs(lapsed) do
-  local since = call('HGET', task(id), 'pending_since')
-  if not (since and since:sub(1, 1) == '+' and call('ZSCORE', X .. 'lease', id)) then recover(id) end
+  local since = redis.pcall('HGET', task(id), 'pending_since')
+  if type(since) == 'table' then
+    -- No hash: nobody can run or end it, and it is nobody's to delete.
+    leave(id, 'active')
+  elseif not (since and since:sub(1, 1) == '+' and call('ZSCORE', X .. 'lease', id)) then
+    recover(id)
+  end
 end
 local wishes = call('SRANDMEMBER', X .. 'wishes', 50)
 for _, id in ipairs(wishes) do

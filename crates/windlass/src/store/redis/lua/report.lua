@@ -6,7 +6,7 @@
 local answer = {}
 for at = 1, tonumber(take()) do
   local id, fence, news = take(), take(), take_news()
-  local held = call('HGET', task(id), 'pending_since') == '+' .. fence and call('ZSCORE', P .. 'lease', id)
+  local held = redis.pcall('HGET', task(id), 'pending_since') == '+' .. fence and call('ZSCORE', P .. 'lease', id)
   if held then note_news(id, fence, news) end
   answer[at] = held and 1 or 0
 end

@@ -12,7 +12,8 @@ if window == 0 then return { call('ZCOUNT', X .. 'lease', '-inf', int(mono)) } e
 local named = #ARGV > cursor
 local lapsed = {}
 local function find(id)
-  local f = call('HMGET', task(id), 'pending_since', 'state', 'x:r')
+  -- What is no hash has no fields.
+  local f = redis.pcall('HMGET', task(id), 'pending_since', 'state', 'x:r')
   if f[2] == 'active' and f[1] and f[1]:sub(1, 1) == '+' then
     lapsed[#lapsed + 1] = { id = id, fence = f[1]:sub(2), place = run_in(f[3]).place or 0 }
   else

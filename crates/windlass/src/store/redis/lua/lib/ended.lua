@@ -10,7 +10,7 @@ end
 -- Whether a set of Asynq's still holds a job by the end that a set of ours noted with this score, and under which word
 -- (`marked`: see marks.lua). Go may have run the job since, and ended it anew.
 local function ended_in(id, ours, score)
-  local f = call('HMGET', task(id), 'state', 'x:gone')
+  local f = redis.pcall('HMGET', task(id), 'state', 'x:gone')
   if f[2] then return f[2] ~= '9' and 'ended:' .. f[2] == ours and 'marked' end
   local word = f[1]
   if word ~= 'completed' and word ~= 'archived' and word ~= 'x:dead' then return nil end

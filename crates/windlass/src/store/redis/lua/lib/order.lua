@@ -17,9 +17,9 @@ local function next_page(after, till)
   return found[2], found[1]
 end
 
--- Whether this id still is the job of this place.
+-- Whether this id still is the job of this place. What is no hash is none.
 local function stands_at(id, place)
-  return tonumber(call('HGET', task(id), 'x:n') or -1) == place
+  return tonumber(redis.pcall('HGET', task(id), 'x:n') or -1) == place
 end
 
 -- Whether a page names a job. One that Go brought in has no place yet, and if the pages were lost, those that there are
