@@ -10,6 +10,7 @@ mod ghosts;
 mod groups;
 mod jobs;
 mod keys;
+mod kinds;
 mod mixed;
 mod monitor;
 mod operators;

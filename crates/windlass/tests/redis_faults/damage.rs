@@ -205,3 +205,69 @@ async fn a_run_whose_task_is_no_hash_any_more_stops_no_other_end() {
         assert!(!cmd("EXISTS").arg(set).query::<bool>(&mut redis).unwrap(), "{set}");
     }
 }
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_swept_stops_no_sweep_of_the_others() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    let in_queue = |name: &str, options: JobOptions| job("x").options(options.queue(name)).build(&place.env);
+    for name in ["a", "b"] {
+        let kept = JobOptions::new().retention(SECOND);
+        store.enqueue(vec![in_queue(name, kept), in_queue(name, JobOptions::new())]).await.expect("enqueue");
+        let later = JobOptions::new().process_in(LEASE);
+        store.enqueue(vec![in_queue(name, later)]).await.expect("enqueue");
+    }
+    let jobs = store.claim(&claim(place.env.new_server_id(), 1, &["b"], 2)).await.expect("claim").jobs;
+    store.finish(vec![ended(jobs[0].lease(), Verdict::Complete)]).await.expect("finish");
+    let mut redis = place.direct();
+    for key in ["x:lease", "x:expire", "x:due"] {
+        let (bad, good) = (format!("asynq:{{a}}:{key}"), format!("asynq:{{b}}:{key}"));
+        cmd("DEL").arg(&bad).exec(&mut redis).expect("DEL");
+        cmd("SET").arg(&bad).arg("no set").exec(&mut redis).expect("SET");
+        let ids: Vec<String> = cmd("ZRANGE").arg(&good).arg(0).arg(-1).query(&mut redis).expect("ZRANGE");
+        assert_eq!(ids.len(), 1, "{key}");
+        cmd("ZADD").arg(&good).arg(1).arg(&ids[0]).exec(&mut redis).expect("ZADD");
+    }
+    let completed = format!("asynq:{{b}}:t:{}", jobs[0].spec.id);
+    cmd("ZADD").arg("asynq:{b}:completed").arg(1).arg(jobs[0].spec.id.to_string()).exec(&mut redis).expect("ZADD");
+    assert_eq!(store.rescue(&RULES).await.expect("rescue").jobs.len(), 1);
+    store.prune(&Prune::Expired, 10).await.expect("prune");
+    assert!(!cmd("EXISTS").arg(completed).query::<bool>(&mut redis).unwrap());
+    store.promote(10).await.expect("promote");
+}
+
+/// Go takes any name that is not blank.
+#[tokio::test]
+async fn a_queue_whose_name_is_no_text_is_passed_over() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    cmd("SADD").arg("asynq:queues").arg(b"\xff\xfe").exec(&mut place.direct()).expect("SADD");
+    let named = place.named("own");
+    store.enqueue(vec![named.clone()]).await.expect("enqueue");
+    assert_eq!(store.census().await.expect("census").queues.len(), 1);
+    assert!(store.get(&named.spec.id).await.expect("get").is_some());
+    store.rescue(&RULES).await.expect("rescue");
+    store.prune(&Prune::Expired, 10).await.expect("prune");
+}
+
+/// Go's deletion of a queue takes what Asynq knows of it, as soon as nothing of it waits.
+#[tokio::test]
+async fn nothing_is_left_of_a_queue_that_go_deleted_before_any_sweep() {
+    let place = Place::start().await;
+    let store = place.open("").await;
+    store.enqueue(vec![place.plain()]).await.expect("enqueue");
+    let jobs = store.claim(&claim(place.env.new_server_id(), 1, &["q"], 1)).await.expect("claim").jobs;
+    store.finish(vec![ended(jobs[0].lease(), Verdict::Complete)]).await.expect("finish");
+    let mut redis = place.direct();
+    let names = |redis: &mut redis::Connection| {
+        let names: BTreeSet<String> = cmd("KEYS").arg("asynq:{q}:*").query(redis).expect("KEYS");
+        names.into_iter().filter(|name| name.contains(":x:") && !name.contains("x:claim:")).collect::<Vec<_>>()
+    };
+    assert!(names(&mut redis).len() > 1, "the control: {:?}", names(&mut redis));
+    for key in ["pending", "active", "lease", "scheduled", "retry", "archived"] {
+        cmd("DEL").arg(format!("asynq:{{q}}:{key}")).exec(&mut redis).expect("DEL");
+    }
+    cmd("SREM").arg("asynq:queues").arg("q").exec(&mut redis).expect("SREM");
+    store.prune(&Prune::Expired, 10).await.expect("prune");
+    assert_eq!(names(&mut redis), ["asynq:{q}:x:q"]);
+}

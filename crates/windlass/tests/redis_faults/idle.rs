@@ -46,10 +46,15 @@ impl Monitor {
 }
 
 async fn serve(place: &Place) -> (RunningServer, Log) {
+    serve_queues(place, &["default".into()]).await
+}
+
+async fn serve_queues(place: &Place, names: &[String]) -> (RunningServer, Log) {
     let client = Client::builder().env(place.env.clone()).on(Arc::new(place.open("").await));
     let log = Log::new();
     let router = Router::new().at("x", |_: RawJob| async { Ok::<_, windlass::JobError>(()) });
-    (windlass::Server::new(&client, router).on_event(log.listener()).start().await.expect("start"), log)
+    let server = windlass::Server::new(&client, router).queues(names.iter().map(|name| (name.as_str(), 1)));
+    (server.on_event(log.listener()).start().await.expect("start"), log)
 }
 
 /// A survey of the queues sends its script along.
@@ -103,6 +108,33 @@ async fn an_idle_server_makes_at_most_two_round_trips_a_second_and_sees_at_once_
         assert!(took < SECOND, "{took:?}");
         monitor.wait(SURVEY, seen).await;
     }
+    server.shutdown().await;
+}
+
+/// Each queue is looked at, those too that the server does not serve, since it promotes and rescues in all.
+#[tokio::test]
+async fn an_idle_server_makes_no_more_round_trips_for_thirty_queues() {
+    let place = Place::start().await;
+    let other = windlass::store::redis::RedisStore::open(&place.server.url(0), place.env.clone()).await.unwrap();
+    let names: Vec<String> = (0..30).map(|number| format!("q{number}")).collect();
+    let later = |name: &String| {
+        let options = windlass::JobOptions::new().queue(name.as_str()).process_in(3600 * SECOND);
+        windlass::testing::job("x").options(options).build(&place.env)
+    };
+    other.enqueue(names.iter().map(later).collect()).await.unwrap();
+    other.prune(&Prune::Expired, 10).await.unwrap();
+    let (server, _log) = serve_queues(&place, &names[..20]).await;
+    other.sweep_unknown(60 * SECOND, 10).await.unwrap();
+    let mut monitor = Monitor::of(&place).await;
+    monitor.wait(SURVEY, 0).await;
+
+    let (before, seen) = (place.proxy.round_trips(), monitor.count());
+    // A sweep for what has expired is among it.
+    place.env.sleep(40 * SECOND).await;
+    let made = place.proxy.round_trips() - before;
+    let asked = monitor.0.borrow()[seen..].to_vec();
+    assert!(made <= 80, "{made} in forty seconds: {asked:#?}");
+    assert!(made >= 6, "the control: it is there, and looks: {made}");
     server.shutdown().await;
 }
 

@@ -11,6 +11,7 @@ mod damage;
 mod expiry;
 mod full;
 mod idle;
+mod kinds;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;

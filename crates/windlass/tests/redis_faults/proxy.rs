@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,7 @@ struct Shared {
     rules: Mutex<Rules>,
     /// How many requests or replies were lost.
     lost: watch::Sender<u32>,
+    round_trips: AtomicU32,
 }
 
 /// One connection through the proxy.
@@ -64,6 +65,8 @@ struct Passage {
     half_open: AtomicBool,
     /// It only hears what is published.
     hears: AtomicBool,
+    /// Something was asked, and nothing has come back yet.
+    asking: AtomicBool,
     generation: CancellationToken,
 }
 
@@ -79,7 +82,12 @@ impl Proxy {
     pub async fn before(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let rules = Rules { generation: CancellationToken::new(), away: false, delay: Duration::ZERO, lose: None };
-        let shared = Shared { target: target.into(), rules: Mutex::new(rules), lost: watch::Sender::new(0) };
+        let shared = Shared {
+            target: target.into(),
+            rules: Mutex::new(rules),
+            lost: watch::Sender::new(0),
+            round_trips: AtomicU32::new(0),
+        };
         let proxy = Self {
             port: listener.local_addr().expect("its address").port(),
             shared: Arc::new(shared),
@@ -142,6 +150,11 @@ impl Proxy {
         self.rules(|rules| rules.lose.take()).is_some()
     }
 
+    /// How often something was asked, over all connections; what is asked before anything has come back counts once.
+    pub fn round_trips(&self) -> u32 {
+        self.shared.round_trips.load(Ordering::Relaxed)
+    }
+
     /// How many requests and replies were lost so far, and what changes it.
     pub fn lost(&self) -> watch::Receiver<u32> {
         self.shared.lost.subscribe()
@@ -169,6 +182,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, passages: Arc<Mutex<
             cut: generation.child_token(),
             half_open: AtomicBool::new(false),
             hears: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
             generation,
         });
         let mut known = passages.lock().unwrap();
@@ -202,6 +216,9 @@ async fn pump(way: Way, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, passage
 }
 
 fn judge(way: Way, bytes: &[u8], passage: &Passage, shared: &Shared) -> Judged {
+    if !passage.asking.swap(way == Way::There, Ordering::Relaxed) && way == Way::There {
+        shared.round_trips.fetch_add(1, Ordering::Relaxed);
+    }
     if way == Way::There && bytes.windows(9).any(|word| word == b"SUBSCRIBE") {
         passage.hears.store(true, Ordering::Relaxed);
     }

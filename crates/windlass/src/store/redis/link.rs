@@ -93,6 +93,33 @@ impl Link {
         }
     }
 
+    /// Runs a script on several keys, each with arguments of its own, in one round trip. Each has its own answer.
+    pub(super) async fn eval_each(
+        &self,
+        script: &Script,
+        calls: &[(String, Vec<Vec<u8>>)],
+    ) -> Result<Vec<Result<Value>>> {
+        let by_hash = calls.iter().map(|(key, args)| {
+            let mut by_hash = redis::cmd("EVALSHA");
+            by_hash.arg(&script.hash).arg(1).arg(key).arg(args);
+            by_hash
+        });
+        let mut answers = Vec::with_capacity(calls.len());
+        for (answer, (key, args)) in std::iter::zip(self.send_all(by_hash).await?, calls) {
+            answers.push(match answer {
+                Err(Failed::Unknown) => self.eval(script, key, args).await,
+                other => other.map_err(|failed| failed.into_error()),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Runs plain commands in one round trip. Each has its own answer.
+    pub(super) async fn run_all(&self, commands: impl Iterator<Item = redis::Cmd>) -> Result<Vec<Result<Value>>> {
+        let answers = self.send_all(commands).await?;
+        Ok(answers.into_iter().map(|answer| answer.map_err(|failed| failed.into_error())).collect())
+    }
+
     /// Runs a plain command.
     pub(super) async fn run(&self, command: &redis::Cmd) -> Result<Value> {
         self.send(command).await.map_err(|failed| failed.into_error())
@@ -101,18 +128,35 @@ impl Link {
     async fn send(&self, command: &redis::Cmd) -> Result<Value, Failed> {
         let mut open = self.open().await.map_err(Failed::Store)?;
         let sent = open.connection.send_packed_command(command).await;
-        match sent.and_then(|value| value.extract_error()) {
-            Ok(value) => Ok(value),
-            Err(error) if error.code() == Some("NOSCRIPT") => Err(Failed::Unknown),
-            Err(error) => {
-                if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || moved(&error) {
-                    let mut current = self.current.lock();
-                    // Only this one: another call may have made a new one meanwhile.
-                    current.take_if(|there| there.number == open.number);
-                }
-                Err(Failed::Store(store_error(&self.address, &error)))
-            }
+        sent.and_then(|value| value.extract_error()).map_err(|error| self.failed(&open, &error))
+    }
+
+    async fn send_all(&self, commands: impl Iterator<Item = redis::Cmd>) -> Result<Vec<Result<Value, Failed>>> {
+        let mut pipe = redis::pipe();
+        for command in commands {
+            pipe.add_command(command);
         }
+        if pipe.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut open = self.open().await?;
+        let sent: Result<Vec<Value>, _> = open.connection.send_packed_commands(&pipe, 0, pipe.len()).await;
+        let answers = sent.map_err(|error| self.failed(&open, &error).into_error())?;
+        let read = |answer: Value| answer.extract_error().map_err(|error| self.failed(&open, &error));
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    /// What an error means; a connection that broke is given up.
+    fn failed(&self, open: &Open, error: &RedisError) -> Failed {
+        if error.code() == Some("NOSCRIPT") {
+            return Failed::Unknown;
+        }
+        if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || moved(error) {
+            let mut current = self.current.lock();
+            // Only this one: another call may have made a new one meanwhile.
+            current.take_if(|there| there.number == open.number);
+        }
+        Failed::Store(store_error(&self.address, error))
     }
 }
 
@@ -214,9 +258,24 @@ fn is_full(error: &RedisError) -> bool {
     error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed")
 }
 
+/// What a user of ours must be let do (`docs/asynq.md` of the guide).
+pub(super) const RIGHTS: &str = "~asynq:* &asynq:* +@all -@admin -@dangerous +info";
+
+/// Whether the user may not do this. Within a script some versions say so in words alone.
+fn is_refused(error: &RedisError) -> bool {
+    let words = error.to_string();
+    let in_script = ["The user executing the script can't", "ACL failure in script"];
+    error.code() == Some("NOPERM") || in_script.iter().any(|refusal| words.contains(refusal))
+}
+
 fn store_error(address: &Address, error: &RedisError) -> StoreError {
-    if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) {
-        let shown = &address.shown;
+    let shown = &address.shown;
+    if is_refused(error) {
+        return StoreError::Invalid(format!(
+            "{shown}: {error}; the ACL of this user does not let it do this: it needs {RIGHTS}"
+        ));
+    }
+    if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) {
         return StoreError::Invalid(format!(
             "{shown}: {error}; give a user who may do this, and the password, in the URL"
         ));

@@ -3,7 +3,7 @@
 //!
 //! - `address.rs`: the URL. `link.rs`, `hints.rs`: the connections. `calm.rs`: what an idle server need not ask.
 //!   `clock.rs`: whose time it is. `scripts.rs` and `lua/`: every change is one script on one queue's slot. `wire.rs`,
-//!   `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`: messages and answers.
+//!   `encode.rs`, `record.rs`, `pack.rs`, `reply.rs`: messages and answers. `queues.rs`: all queues, each for itself.
 //! - `checkup.rs`: what the server says of itself. `ops/`: the contract's calls, put together from scripts.
 //!
 //! Atomic per queue: a call that touches several queues is a step in each, in order, and may be repeated as a whole.
@@ -17,6 +17,7 @@ mod hints;
 mod link;
 mod ops;
 mod pack;
+mod queues;
 mod record;
 mod reply;
 mod scripts;
@@ -32,7 +33,7 @@ use std::{
     },
 };
 
-use ::redis::{Value, cmd};
+use ::redis::Value;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -63,8 +64,13 @@ struct Shared {
     calm: Arc<Calm>,
     /// The highest place or fence that any queue has given: a script gives higher ones.
     top: AtomicI64,
-    /// The queues that are known to be registered.
+    /// The queues that are known to be registered; those of them whose names we have noted beside Asynq.
     queues: Mutex<BTreeSet<QueueName>>,
+    noted: Mutex<BTreeSet<QueueName>>,
+    /// Troubles with single queues that were told of.
+    told: Mutex<BTreeSet<String>>,
+    /// How far this process has looked through queues for kinds that nobody handles.
+    rounds: Mutex<FxHashMap<QueueName, ops::unknown::Round>>,
     /// The jobs that this process holds.
     held: Mutex<FxHashMap<JobId, Held>>,
     /// What comes in while other jobs of its queue are on their way.
@@ -126,6 +132,9 @@ impl RedisStore {
             calm,
             top: AtomicI64::new(0),
             queues: Mutex::default(),
+            noted: Mutex::default(),
+            told: Mutex::default(),
+            rounds: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),
             tidying: Mutex::default(),
@@ -195,10 +204,15 @@ impl Shared {
 
     /// Runs a script on a queue.
     async fn on(&self, queue: &QueueName, script: &Script, args: impl IntoIterator<Item = Vec<u8>>) -> Result<Value> {
+        self.link.eval(script, &self.queue_key(queue), &self.call_args(args)).await
+    }
+
+    /// What scripts on a queue take before their own arguments: see `lua/lib/core.lua`.
+    fn call_args(&self, args: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
         let mut all: Vec<Vec<u8>> = self.clock.moment().map(String::into_bytes).to_vec();
         all.push(self.top.load(Ordering::Relaxed).to_string().into_bytes());
         all.extend(args);
-        self.link.eval(script, &self.queue_key(queue), &all).await
+        all
     }
 
     /// Runs a script on the few keys that are the whole store's.
@@ -208,23 +222,6 @@ impl Shared {
 
     fn note_top(&self, top: i64) {
         self.top.fetch_max(top, Ordering::Relaxed);
-    }
-
-    /// All queues that are registered, by name.
-    async fn all_queues(&self) -> Result<Vec<QueueName>> {
-        if let Some(queues) = self.calm.queues(self.env.monotonic()) {
-            return Ok(queues);
-        }
-        let mut ask = cmd("SMEMBERS");
-        ask.arg(self.plain_key("queues"));
-        let names = match self.link.run(&ask).await? {
-            Value::Array(names) | Value::Set(names) => names,
-            _ => return Err(reply::odd("queues")),
-        };
-        let queues: BTreeSet<_> =
-            names.into_iter().map(|name| reply::text(name).map(QueueName::trusted)).collect::<Result<_>>()?;
-        *self.queues.lock() = queues.clone();
-        Ok(queues.into_iter().collect())
     }
 }
 
@@ -343,7 +340,7 @@ impl Cluster for RedisStore {
     }
 
     async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
-        self.whole(async move |store| ops::scan::sweep_unknown(&store, after, limit).await).await
+        self.whole(async move |store| ops::unknown::sweep_unknown(&store, after, limit).await).await
     }
 }
 

@@ -1,15 +1,19 @@
--- bury.lua: buries pending jobs of a kind that no live server has handled for long.
--- ARGV: the kind, microseconds that they must have waited, the most to bury, how many ids (at most 500), the ids
+-- bury.lua: buries pending jobs of kinds that no live server has handled for long.
+-- ARGV: microseconds that they must have waited, the most to bury, how many kinds and those, how many ids (at most 500)
+--   and those
 -- returns: how many were buried
--- guarantee: each is buried only if it still is pending, of that kind, and has waited as long.
-local kind, after, limit, buried = take(), tonumber(take()), tonumber(take()), 0
+-- guarantee: each is buried only if it still is pending, of one of the kinds, and has waited as long.
+local after, limit, buried, kinds = tonumber(take()), tonumber(take()), 0, {}
+for _ = 1, tonumber(take()) do
+  kinds[take()] = true
+end
 for _ = 1, tonumber(take()) do
   local id = take()
   local job = buried < limit and state_of(id) == 0 and load(id)
-  if job and job.kind == kind then
+  if job and kinds[job.kind] then
     local f = call('HMGET', task(id), 'x:e', 'x:a')
     if now - came_at(id) >= after then
-      leave(id, job.word, kind, job.suspect)
+      leave(id, job.word, job.kind, job.suspect)
       local message = 'no live server has handled its kind for long'
       note(id, f[1], f[2] or '0', 'unknown_kind', message)
       settle(id, 7, job, 'unknown_kind', nil, message)

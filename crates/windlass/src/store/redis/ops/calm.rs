@@ -1,19 +1,25 @@
 //! Answers what an idle server asks from what is known of a calm store, and sees to it that something is known.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use redis::{Value, aio::MultiplexedConnection};
 use tracing::debug;
 
 use super::{
     Shared, lease,
-    reply::{list, number, odd, text},
+    reply::{list, number, odd},
 };
 use crate::{
     job::QueueName,
     store::{Claim, ClaimRequest, Promoted, RescueRules, Rescued, Result, StoreError, redis::calm::Surveyed},
 };
 
+/// How many queues are surveyed in one round trip.
+const TOGETHER: usize = 100;
 /// Small enough to be sent along each time.
 const SURVEY: &str = include_str!("../lua/survey.lua");
 /// What it reads, in its order.
@@ -96,29 +102,67 @@ async fn survey(store: &Shared) {
     }
 }
 
-/// Reads all queues over the connection whose reads Redis remembers.
+/// Reads all queues over the connection whose reads Redis remembers: in one round trip, as long as none is new and there
+/// are not hundreds.
 async fn look(store: &Shared, mut connection: MultiplexedConnection) -> Result<Vec<Surveyed>> {
-    let mut ask = async |command: redis::Cmd| -> Result<Value> {
-        let answer = command.query_async(&mut connection).await;
-        answer.map_err(|error| StoreError::Unavailable(error.to_string()))
-    };
     let mut names = redis::cmd("SMEMBERS");
     names.arg(store.plain_key("queues"));
-    let (Value::Array(names) | Value::Set(names)) = ask(names).await? else { return Err(odd("queues")) };
-    let [_, expected, offset] = store.clock.moment();
-    let registered: BTreeSet<_> =
-        names.into_iter().map(|name| text(name).map(QueueName::trusted)).collect::<Result<_>>()?;
-    let queues: BTreeSet<_> = registered.iter().cloned().chain(store.calm.named()).collect();
-    let mut surveyed = Vec::with_capacity(queues.len());
-    for queue in queues {
-        let mut one = redis::cmd("EVAL");
-        one.arg(SURVEY).arg(KEYS.len());
-        one.arg(KEYS.map(|key| format!("{}{key}", store.queue_key(&queue))).as_slice());
-        one.arg(&expected).arg(&offset);
-        let registered = registered.contains(&queue);
-        surveyed.push(read(queue, registered, &list(ask(one).await?)?)?);
+    let mut known: BTreeSet<QueueName> = store.calm.named();
+    known.extend(store.queues.lock().iter().cloned());
+    let mut known: Vec<_> = known.into_iter().collect();
+    let later = known.split_off(known.len().min(TOGETHER));
+    let (listed, mut answers) = ask(store, &mut connection, Some(names), &known).await?;
+    let registered = store.readable(listed.ok_or_else(|| odd("queues"))?)?;
+    store.learn(&registered);
+    let new = registered.iter().filter(|queue| !answers.contains_key(*queue) && !later.contains(queue)).cloned();
+    let later: Vec<_> = later.iter().cloned().chain(new).collect();
+    for some in later.chunks(TOGETHER) {
+        answers.extend(ask(store, &mut connection, None, some).await?.1);
     }
-    Ok(surveyed)
+    let read = |(queue, answer): (QueueName, Value)| {
+        let registered = registered.contains(&queue);
+        match answer.extract_error() {
+            Ok(answer) => read(queue, registered, &list(answer)?),
+            Err(_) => Ok(unknown(queue, registered)),
+        }
+    };
+    answers.into_iter().map(read).collect()
+}
+
+/// Asks for these queues in one round trip, and before them for something else.
+async fn ask(
+    store: &Shared,
+    connection: &mut MultiplexedConnection,
+    before: Option<redis::Cmd>,
+    queues: &[QueueName],
+) -> Result<(Option<Value>, BTreeMap<QueueName, Value>)> {
+    let others = usize::from(before.is_some());
+    let mut pipe = redis::pipe();
+    for command in
+        before.into_iter().chain(queues.iter().enumerate().map(|(at, queue)| survey_of(store, queue, at == 0)))
+    {
+        pipe.add_command(command);
+    }
+    let sent = connection.send_packed_commands(&pipe, 0, pipe.len()).await;
+    let mut answers = sent.map_err(|error| StoreError::Unavailable(error.to_string()))?.into_iter();
+    let other = answers.by_ref().take(others).next();
+    Ok((other, std::iter::zip(queues.iter().cloned(), answers).collect()))
+}
+
+/// One queue's survey. The first of those that go together brings the script along.
+fn survey_of(store: &Shared, queue: &QueueName, first: bool) -> redis::Cmd {
+    static HASH: LazyLock<String> = LazyLock::new(|| redis::Script::new(SURVEY).get_hash().to_owned());
+    let [_, expected, offset] = store.clock.moment();
+    let mut ask = if first { redis::cmd("EVAL") } else { redis::cmd("EVALSHA") };
+    ask.arg(if first { SURVEY } else { &HASH }).arg(KEYS.len());
+    ask.arg(KEYS.map(|key| format!("{}{key}", store.queue_key(queue))).as_slice());
+    ask.arg(&expected).arg(&offset);
+    ask
+}
+
+/// What is taken for granted of a queue that cannot be surveyed: there may be anything to do.
+fn unknown(queue: QueueName, registered: bool) -> Surveyed {
+    Surveyed { queue, registered, waiting: true, next_due: Some(Duration::ZERO), next_lapse: None, mend: true }
 }
 
 fn read(queue: QueueName, registered: bool, answer: &[Value]) -> Result<Surveyed> {

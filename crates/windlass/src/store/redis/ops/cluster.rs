@@ -1,13 +1,14 @@
 //! What servers tell each other, and what they tell Asynq's tools.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use prost::Message;
+use redis::Value;
 use tracing::debug;
 
 use super::{
     Shared, arg,
-    reply::{list, number, odd, text},
+    reply::{bytes, list, number, odd, text},
     runs, scripts,
 };
 use crate::{
@@ -20,9 +21,11 @@ const RECORD_SECONDS: i64 = 30;
 /// How old a record may be that says what is still so.
 const SHOW_AGAIN_AFTER: Duration = Duration::from_secs(12);
 
+/// The most of Asynq's records that are read for what servers of Go's serve.
+const MOST_RECORDS: i64 = 1_000;
+
 /// The live servers.
 pub(in super::super) struct Seen {
-    pub(super) now: i64,
     /// The time since the last sweep.
     pub(super) elapsed: Duration,
     pub(in super::super) live: Vec<ServerInfo>,
@@ -101,9 +104,35 @@ pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<
     // A claim that was delayed on its way has been passed by.
     store.left.lock().insert(server, store.env.monotonic());
     for queue in store.all_queues().await? {
-        store.on(&queue, &scripts::LEAVE, [arg(server)]).await?;
+        if let Err(error) = store.on(&queue, &scripts::LEAVE, [arg(server)]).await {
+            store.pass_over(&queue, error)?;
+        }
     }
     Ok(())
+}
+
+/// Asks which servers Asynq's tools list, and which of ours were heard of within the last day.
+pub(super) fn ask_listed(store: &Shared) -> [redis::Cmd; 2] {
+    let (mut index, mut ours) = (redis::cmd("ZREVRANGE"), redis::cmd("HKEYS"));
+    index.arg(store.plain_key("servers")).arg(0).arg(MOST_RECORDS - 1);
+    ours.arg(format!("{}servers", store.store_key()));
+    [index, ours]
+}
+
+/// The queues that live servers of Go's serve, by the answers. They do not say which kinds they handle.
+pub(super) async fn served_by_go(store: &Shared, listed: Value, ours: Value) -> Result<BTreeSet<String>> {
+    let ours = list(ours)?.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
+    // A name ends with the server's id, in braces.
+    let is_ours = |name: &Vec<u8>| ours.iter().any(|id| name.strip_suffix(b"}").is_some_and(|name| name.ends_with(id)));
+    let mut gos = list(listed)?.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
+    gos.retain(|name| !is_ours(name));
+    if gos.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    // What stands in the index may be gone; a record goes with its server, or some seconds later.
+    let records = list(store.link.run(redis::cmd("MGET").arg(gos)).await?)?;
+    let records = records.into_iter().filter_map(|record| ServerRecord::decode(&*bytes(record).ok()?).ok());
+    Ok(records.flat_map(|record| record.queues.into_keys()).collect())
 }
 
 pub(in super::super) async fn servers(store: &Shared, sweeping: bool) -> Result<Seen> {
@@ -111,12 +140,14 @@ pub(in super::super) async fn servers(store: &Shared, sweeping: bool) -> Result<
     let args = vec![store.clock.pinned().into_bytes(), span, arg(u8::from(sweeping))];
     let mut answer = list(store.on_store(&scripts::SERVERS, args).await?)?.into_iter();
     let mut next = || answer.next().ok_or_else(|| odd("servers"));
-    let (now, elapsed) = (number(&next()?)?, number(&next()?)?);
+    // Now, which the answer begins with, is of no use here.
+    next()?;
+    let elapsed = number(&next()?)?;
     let mut live = Vec::new();
     while let (Some(seen), Some(body)) = (answer.next(), answer.next()) {
         let server: ServerInfo = serde_json::from_str(&text(body)?).map_err(|_| odd("a server"))?;
         live.push(ServerInfo { seen_at: Timestamp::from_micros(number(&seen)?), ..server });
     }
     live.sort_by_key(|server| server.id);
-    Ok(Seen { now, elapsed: Duration::from_micros(u64::try_from(elapsed).unwrap_or(0)), live })
+    Ok(Seen { elapsed: Duration::from_micros(u64::try_from(elapsed).unwrap_or(0)), live })
 }

@@ -4,10 +4,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Value;
+use tracing::debug;
 
 use super::{
     Shared, arg, encode, gather,
-    heal::tidy_at_times,
+    heal::{note, tidy_at_times},
     pack::Pack,
     record::holder,
     reply::{list, number, odd},
@@ -125,13 +126,22 @@ async fn enqueue_chunk(store: &Arc<Shared>, queue: &QueueName, jobs: &[NewJob]) 
 
 /// Tells Asynq's tools of the queue. They look nowhere else, so it comes before the first job.
 pub(super) async fn register(store: &Shared, queue: &QueueName) -> Result<()> {
-    if store.queues.lock().contains(queue) {
+    if store.noted.lock().contains(queue) {
         return Ok(());
     }
-    let mut add = redis::cmd("SADD");
-    add.arg(store.plain_key("queues")).arg(queue.as_str());
-    store.link.run(&add).await?;
-    store.queues.lock().insert(queue.clone());
+    let known = store.queues.lock().contains(queue);
+    if !known {
+        let mut add = redis::cmd("SADD");
+        add.arg(store.plain_key("queues")).arg(queue.as_str());
+        store.link.run(&add).await?;
+        store.queues.lock().insert(queue.clone());
+    }
+    // And beside Asynq's own list, so that it is known of what is left once Go deletes the queue.
+    match store.link.run(&note(store, "SADD", queue)).await {
+        Ok(_) => drop(store.noted.lock().insert(queue.clone())),
+        // A full Redis takes it not; the sweeps note it later.
+        Err(error) => debug!(%error, queue = queue.as_str(), "a queue is not noted yet"),
+    }
     Ok(())
 }
 

@@ -107,9 +107,15 @@ pub(in super::super) async fn rescue(store: &Shared, rules: &RescueRules) -> Res
             // What cannot be carried now (there may be no memory for a new queue) keeps nobody from being rescued.
             debug!(%error, queue = queue.as_str(), "follow-up jobs for another queue wait for the next sweep");
         }
-        if may_rescue {
-            rescue_from(store, &queue, rules, &mut rescued).await?;
-            recover(store, &queue).await?;
+        if !may_rescue {
+            continue;
+        }
+        let mut swept = rescue_from(store, &queue, rules, &mut rescued).await;
+        if swept.is_ok() {
+            swept = recover(store, &queue).await;
+        }
+        if let Err(error) = swept {
+            store.pass_over(&queue, error)?;
         }
     }
     if !rescued.jobs.is_empty() {

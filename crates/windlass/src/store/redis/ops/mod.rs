@@ -20,5 +20,6 @@ pub(super) mod report;
 pub(super) mod runs;
 pub(super) mod scan;
 pub(super) mod tallies;
+pub(super) mod unknown;
 
 use super::{Held, Shared, arg, encode, pack, record, reply, scripts};

@@ -38,18 +38,30 @@ async fn promote_round(store: &Shared, limit: u32) -> Result<Promoted> {
     let mut promoted = Promoted::default();
     let (mut due, mut nexts) = (Vec::new(), Vec::new());
     for queue in store.all_queues().await? {
-        let looked = ask(store, &queue, limit, false).await?;
-        due.extend(looked.due.into_iter().map(|first| (first, nexts.len())));
-        nexts.push((queue, looked.next));
+        match ask(store, &queue, limit, false).await {
+            Ok(looked) => {
+                due.extend(looked.due.into_iter().map(|first| (first, nexts.len())));
+                nexts.push((queue, looked.next));
+            }
+            Err(error) => store.pass_over(&queue, error)?,
+        }
     }
     due.sort_unstable();
     due.truncate(limit as usize);
     for (place, (queue, next)) in nexts.iter_mut().enumerate() {
         let share = due.iter().filter(|(_, of)| *of == place).count() as u32;
         if share > 0 {
-            let moved = ask(store, queue, share, true).await?;
-            promoted.moved += moved.moved;
-            *next = moved.next;
+            match ask(store, queue, share, true).await {
+                Ok(moved) => {
+                    promoted.moved += moved.moved;
+                    *next = moved.next;
+                }
+                Err(error) => {
+                    // It would be due at once, for ever.
+                    *next = None;
+                    store.pass_over(queue, error)?;
+                }
+            }
         }
     }
     promoted.next_due = nexts.into_iter().filter_map(|(_, next)| next).min();

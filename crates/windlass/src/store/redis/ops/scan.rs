@@ -1,32 +1,48 @@
-//! Which kinds still have jobs, and the burial of kinds that nobody handles. Asynq keeps no count by kind, so jobs are
-//! looked through, a stretch at a time, until one is found.
+//! Which kinds still have jobs. Asynq keeps no count by kind, so jobs are looked through, a stretch at a time, until one is
+//! found.
 
 use std::time::Duration;
 
+use redis::Value;
+
 use super::{
-    Shared, arg, cluster,
+    Shared, arg,
     groups::{group_names, infos},
     read::census,
-    reply::{list, number, odd, text},
+    reply::{bytes, list, number, odd, text},
     scripts,
 };
 use crate::{
     job::{KindFilter, Pattern, QueueName, State, micros},
-    store::{Result, SERVER_SILENT_AFTER},
+    store::Result,
 };
 
-const MOST: usize = 500;
+/// The most entries of one look, and of one that goes together with others.
+pub(super) const MOST: usize = 500;
+pub(super) const FEW: usize = 100;
 
-/// A place where jobs stand that are not at their end.
-enum Container {
-    Plain(&'static str),
-    Line(&'static str, String),
+/// Where a look begins: a place as `lua/scan.lua` names it, and a rank. By default at the beginning.
+#[derive(Clone, Default)]
+pub(super) struct Spot {
+    place: Vec<u8>,
+    rank: usize,
 }
 
-struct Found {
-    id: String,
-    kind: String,
-    since: i64,
+impl Spot {
+    /// The same once so many of those before it are gone.
+    pub(super) fn moved_up(self, gone: u32) -> Self {
+        Self { rank: self.rank.saturating_sub(gone as usize), ..self }
+    }
+}
+
+/// What one look found.
+pub(super) struct Stretch {
+    /// Where the next look begins; none: this was the last.
+    pub(super) next: Option<Spot>,
+    /// The kinds that can be read.
+    pub(super) kinds: Vec<String>,
+    /// The ids that were asked for; see the script.
+    pub(super) named: Vec<Vec<u8>>,
 }
 
 pub(in super::super) async fn outstanding(
@@ -80,144 +96,43 @@ async fn has_outstanding(store: &Shared, queue: &QueueName, kinds: &KindFilter) 
 
 /// Whether a queue has a job of these kinds that is not at its end, as far as looks at one place after the other tell.
 async fn has_any(store: &Shared, queue: &QueueName, kinds: &KindFilter) -> Result<bool> {
-    let mut containers = lines(store, queue).await?;
-    if containers.iter().any(|line| matches!(line, Container::Line(_, kind) if kinds.rule_for(kind).is_some())) {
-        return Ok(true);
-    }
-    containers = ["pending", "active", "scheduled", "retry"].map(Container::Plain).into();
-    for container in &containers {
-        let mut from = 0;
-        loop {
-            let stretch = scan(store, queue, container, from).await?;
-            if stretch.iter().any(|job| kinds.rule_for(&job.kind).is_some()) {
-                return Ok(true);
-            }
-            if stretch.len() < MOST {
-                break;
-            }
-            from += MOST;
+    let mut spot = Some(Spot::default());
+    while let Some(from) = spot {
+        let stretch = read(store.on(queue, &scripts::SCAN, look(&from, MOST, Duration::ZERO, &[])).await?)?;
+        if stretch.kinds.iter().any(|kind| kinds.rule_for(kind).is_some()) {
+            return Ok(true);
         }
+        spot = stretch.next;
     }
     Ok(false)
 }
 
-/// The lines of ours that are not empty.
-async fn lines(store: &Shared, queue: &QueueName) -> Result<Vec<Container>> {
-    let mut lines = Vec::new();
-    for (name, set) in [("line", "lines"), ("suspect", "suspects")] {
-        let kinds = members(store, queue, set).await?;
-        lines.extend(kinds.into_iter().map(|kind| Container::Line(name, kind)));
-    }
-    Ok(lines)
+/// What `lua/scan.lua` takes to look at the stretch from a spot on, and to name the jobs of some kinds that have stood in
+/// line for so long.
+pub(super) fn look(from: &Spot, many: usize, after: Duration, kinds: &[&str]) -> Vec<Vec<u8>> {
+    let mut args = vec![from.place.clone(), arg(from.rank), arg(many), arg(micros(after))];
+    args.extend(kinds.iter().map(|kind| kind.as_bytes().to_vec()));
+    args
+}
+
+/// What it answers.
+pub(super) fn read(answer: Value) -> Result<Stretch> {
+    let [place, rank, kinds, named] = <[_; 4]>::try_from(list(answer)?).map_err(|_| odd("a look"))?;
+    let next = Spot { place: bytes(place)?, rank: usize::try_from(number(&rank)?).unwrap_or(0) };
+    Ok(Stretch {
+        next: Some(next).filter(|next| !next.place.is_empty()),
+        // Go lets a kind be any bytes; one that is no text is none of ours.
+        kinds: list(kinds)?.into_iter().filter_map(|kind| text(kind).ok()).collect(),
+        named: list(named)?.into_iter().map(bytes).collect::<Result<_>>()?,
+    })
 }
 
 pub(super) async fn members(store: &Shared, queue: &QueueName, set: &str) -> Result<Vec<String>> {
+    list(store.link.run(&ask_members(store, queue, set)).await?)?.into_iter().map(text).collect()
+}
+
+pub(super) fn ask_members(store: &Shared, queue: &QueueName, set: &str) -> redis::Cmd {
     let mut ask = redis::cmd("SMEMBERS");
     ask.arg(format!("{}x:{set}", store.queue_key(queue)));
-    list(store.link.run(&ask).await?)?.into_iter().map(text).collect()
-}
-
-async fn scan(store: &Shared, queue: &QueueName, container: &Container, from: usize) -> Result<Vec<Found>> {
-    let (name, kind) = match container {
-        Container::Plain(name) => (*name, ""),
-        Container::Line(name, kind) => (*name, kind.as_str()),
-    };
-    let args = [name.into(), kind.into(), arg(from), arg(MOST)];
-    let mut answer = list(store.on(queue, &scripts::SCAN, args).await?)?.into_iter();
-    let mut found = Vec::new();
-    while let (Some(id), Some(kind), Some(since)) = (answer.next(), answer.next(), answer.next()) {
-        found.push(Found { id: text(id)?, kind: text(kind)?, since: number(&since)? });
-    }
-    Ok(found)
-}
-
-pub(in super::super) async fn sweep_unknown(store: &Shared, after: Duration, limit: u32) -> Result<u32> {
-    let seen = cluster::servers(store, true).await?;
-    if seen.live.is_empty() {
-        return Ok(0);
-    }
-    // A sweep that comes late (nobody was there to sweep) counts for little.
-    let elapsed = seen.elapsed.min(SERVER_SILENT_AFTER * 4);
-    let servers: Vec<_> = seen
-        .live
-        .iter()
-        .map(|server| (server, KindFilter::of(server.kinds.iter().map(String::as_str)).unwrap_or_default()))
-        .collect();
-    let mut buried = 0;
-    for queue in store.all_queues().await? {
-        let here = servers.iter().filter(|(server, _)| server.queues.iter().any(|(name, _)| *name == queue));
-        let handled: Vec<&KindFilter> = here.map(|(_, kinds)| kinds).collect();
-        let kinds = members(store, &queue, "kinds").await?;
-        for (kind, undeclared) in undeclared(store, &queue, kinds, &handled, elapsed).await? {
-            if undeclared >= after && buried < limit {
-                buried += bury(store, &queue, &kind, after, seen.now, limit - buried).await?;
-            }
-        }
-    }
-    Ok(buried)
-}
-
-/// Adds up the time of each kind that nobody declares, and gives the sums. A kind without jobs is forgotten.
-async fn undeclared(
-    store: &Shared,
-    queue: &QueueName,
-    kinds: Vec<String>,
-    handled: &[&KindFilter],
-    elapsed: Duration,
-) -> Result<Vec<(String, Duration)>> {
-    let mut args = Vec::new();
-    let mut counted = Vec::new();
-    for kind in kinds {
-        let declared = handled.iter().any(|filter| filter.rule_for(&kind).is_some());
-        let of_it = KindFilter::of([kind.as_str()]).unwrap_or_default();
-        let there = !declared && has_any(store, queue, &of_it).await?;
-        if !declared && !there {
-            let mut forget = redis::cmd("SREM");
-            forget.arg(format!("{}x:kinds", store.queue_key(queue))).arg(&kind);
-            store.link.run(&forget).await?;
-        }
-        args.extend([arg(&kind), arg(u8::from(there))]);
-        counted.push((kind, there));
-    }
-    if counted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let args = [arg(micros(elapsed)), arg(counted.len())].into_iter().chain(args);
-    let sums = list(store.on(queue, &scripts::UNDECLARED, args).await?)?;
-    let sum = |((kind, there), sum): ((String, bool), &redis::Value)| {
-        let micros = u64::try_from(number(sum)?).unwrap_or(0);
-        Ok(there.then_some((kind, Duration::from_micros(micros))))
-    };
-    let sums: Result<Vec<_>> = std::iter::zip(counted, &sums).map(sum).collect();
-    Ok(sums?.into_iter().flatten().collect())
-}
-
-/// Buries what has stood in line for long enough; the script looks at each once more.
-async fn bury(store: &Shared, queue: &QueueName, kind: &str, after: Duration, now: i64, limit: u32) -> Result<u32> {
-    let mut containers = vec![Container::Plain("pending")];
-    let own = |line: &Container| matches!(line, Container::Line(_, of) if of == kind);
-    containers.extend(lines(store, queue).await?.into_iter().filter(own));
-    let mut buried = 0;
-    for container in &containers {
-        let mut from = 0;
-        while buried < limit {
-            let stretch = scan(store, queue, container, from).await?;
-            let old = |job: &&Found| job.kind == kind && now - job.since >= micros(after);
-            let ids: Vec<_> = stretch.iter().filter(old).map(|job| arg(&job.id)).collect();
-            if !ids.is_empty() {
-                let head = [kind.into(), arg(micros(after)), arg(limit - buried), arg(ids.len())];
-                let answer = list(store.on(queue, &scripts::BURY, head.into_iter().chain(ids)).await?)?;
-                let gone = number(answer.first().ok_or_else(|| odd("a burial"))?)?;
-                buried += u32::try_from(gone).unwrap_or(0);
-            }
-            if stretch.len() < MOST {
-                break;
-            }
-            from += MOST;
-        }
-    }
-    if buried > 0 {
-        store.waker.wake();
-    }
-    Ok(buried)
+    ask
 }
