@@ -12,7 +12,7 @@ use crate::servers::Server;
 async fn troubles(arguments: &str) -> Vec<(&'static str, Level)> {
     let server = Server::start_with(arguments);
     let client = Client::open(&server.url(0)).await.expect("it is only advice");
-    let of_redis = ["version", "role", "cluster", "eviction", "memory", "durability"];
+    let of_redis = ["version", "role", "cluster", "eviction", "memory", "durability", "hints"];
     let checks = client.checkup().await;
     let found: Vec<_> = checks.iter().filter(|check| of_redis.contains(&check.name)).collect();
     assert_eq!(found.len(), of_redis.len(), "{checks:?}");

@@ -5,6 +5,7 @@
 #![cfg(all(feature = "redis", feature = "testing"))]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod acl;
 mod bounds;
 mod checks;
 mod damage;

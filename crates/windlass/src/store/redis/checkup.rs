@@ -1,7 +1,7 @@
 //! What a Redis says of itself: its version and role, whether it evicts, how full it is, what it keeps on disk. Plain
 //! functions of its `INFO`; opening a store refuses what fails of it and warns of the rest, `windlass doctor` shows all.
 
-use super::link::field;
+use super::link::{RIGHTS, field};
 use crate::store::{Check, Level, Result, StoreError};
 
 /// The oldest version whose commands the scripts use.
@@ -87,6 +87,16 @@ fn durability(info: &str) -> Check {
         return Check::fail("durability", "the last write to its log failed", "look at the disk of the Redis server");
     }
     Check::ok("durability", "it keeps a log of writes; appendfsync says how much of it a crash may cost")
+}
+
+/// Whether the user may publish, as was tried.
+pub(super) fn hints(may_publish: bool) -> Check {
+    if may_publish {
+        return Check::ok("hints", "whoever waits for jobs is told of new ones");
+    }
+    let found = "this user may not publish: nobody is told of new jobs, and they wait until they are looked for";
+    let advice = format!("grant the channels in the user's ACL, all in all: {RIGHTS}");
+    Check::warn("hints", found, advice)
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ impl Listener {
     async fn listen(&self) -> Result<(), RedisError> {
         let (told, mut heard) = mpsc::unbounded_channel();
         let mut connection = self.connect(told).await?;
-        connection.psubscribe(format!("{}:{{*}}:x:wake", self.address.prefix)).await?;
-        connection.subscribe(self.cancel_channel()).await?;
+        // One pattern for all: to whom an ACL gives patterns, these very ones are given and none that they cover.
+        connection.psubscribe(format!("{}:*", self.address.prefix)).await?;
         let mut remember = redis::cmd("CLIENT");
         remember.arg("TRACKING").arg("ON");
         // A server that cannot is asked as often as one that is never idle.
@@ -79,26 +79,29 @@ impl Listener {
 
     fn heed(&self, push: PushInfo) {
         match (push.kind, push.data.as_slice()) {
-            (PushKind::PMessage, _) => {
-                self.hints.calm.stir();
-                self.hints.waker.wake();
-            }
+            (PushKind::PMessage, [_, Value::BulkString(channel), id]) => self.heed_message(channel, id),
             (PushKind::Invalidate, keys) => {
                 self.hints.calm.stir();
                 if brings_work(keys) {
                     self.hints.waker.wake();
                 }
             }
-            (PushKind::Message, [channel, id]) if is(channel, &self.cancel_channel()) => {
-                // Nobody listens once the store is closed.
-                let _ = self.hints.cancels.send(redis::from_redis_value_ref(id).unwrap_or_default());
-            }
             _ => {}
         }
     }
 
-    fn cancel_channel(&self) -> String {
-        format!("{}:cancel", self.address.prefix)
+    fn heed_message(&self, channel: &[u8], id: &Value) {
+        match channel.strip_prefix(self.address.prefix.as_bytes()) {
+            Some(b":cancel") => {
+                // Nobody listens once the store is closed.
+                let _ = self.hints.cancels.send(redis::from_redis_value_ref(id).unwrap_or_default());
+            }
+            Some(rest) if rest.starts_with(b":{") && rest.ends_with(b"}:x:wake") => {
+                self.hints.calm.stir();
+                self.hints.waker.wake();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -119,8 +122,4 @@ fn brings_work(keys: &[Value]) -> bool {
         _ => false,
     };
     !keys.iter().all(is_later)
-}
-
-fn is(value: &Value, text: &str) -> bool {
-    matches!(value, Value::BulkString(bytes) if bytes == text.as_bytes())
 }

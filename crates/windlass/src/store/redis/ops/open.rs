@@ -6,8 +6,8 @@ use tracing::warn;
 
 use super::{Shared, lease, reply};
 use crate::store::{
-    Check, Level, Result,
-    redis::checkup::{checks, refuse},
+    Check, Level, Result, StoreError,
+    redis::checkup::{self, checks, refuse},
 };
 
 pub(in super::super) async fn check(store: &Shared) -> Result<()> {
@@ -20,5 +20,19 @@ pub(in super::super) async fn check(store: &Shared) -> Result<()> {
 }
 
 pub(in super::super) async fn checkup(store: &Shared) -> Result<Vec<Check>> {
-    Ok(checks(&reply::text(store.link.run(&redis::cmd("INFO")).await?)?))
+    let mut found = checks(&reply::text(store.link.run(&redis::cmd("INFO")).await?)?);
+    found.push(hints(store).await?);
+    Ok(found)
+}
+
+/// Whether the user may publish under the prefix, tried where nobody listens. Scripts publish what is a hint, and do not
+/// fail for it.
+async fn hints(store: &Shared) -> Result<Check> {
+    let mut publish = redis::cmd("PUBLISH");
+    publish.arg(format!("{}wake", store.store_key())).arg("");
+    match store.link.run(&publish).await {
+        Ok(_) => Ok(checkup::hints(true)),
+        Err(StoreError::Invalid(_)) => Ok(checkup::hints(false)),
+        Err(error) => Err(error),
+    }
 }

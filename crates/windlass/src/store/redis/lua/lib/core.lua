@@ -50,7 +50,8 @@ local function task(id)
   return P .. 't:' .. id
 end
 
--- Somebody may have something to do: those who wait for jobs of this queue look at it.
+-- Somebody may have something to do: those who wait for jobs of this queue look at it. It is a hint, and comes after the
+-- writes: a user who may not publish must not leave them half made.
 local function wake()
-  call('PUBLISH', X .. 'wake', '')
+  redis.pcall('PUBLISH', X .. 'wake', '')
 end
