@@ -1,5 +1,5 @@
 # The tasks of windlass. `make help` lists them; CI runs `make test` and nothing else.
-# Needs Rust, a C compiler (for the bundled SQLite) and, for the tests, redis-server; with Go also those against Asynq.
+# Needs Rust, a C compiler (for the bundled SQLite) and, for the tests, redis-server and PostgreSQL; with Go also those against Asynq.
 # `make soak` needs Go. Results go to $CARGO_TARGET_DIR or target/.
 
 SHELL := bash

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that Rust with rustfmt and clippy, a C compiler and a redis-server are there. Installs what it can, says what it cannot.
+# Sees to it that Rust with rustfmt and clippy, a C compiler, a redis-server and PostgreSQL are there. Installs what it can, says what it cannot.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -34,6 +34,20 @@ if [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; then
         apt-get install -qy --no-install-recommends redis-server
     else
         echo "redis-server is missing; install it (Debian: redis-server) or set TEST_REDIS_URL, and run this again" >&2
+        exit 1
+    fi
+fi
+
+# So do the tests of the Postgres store, unless TEST_POSTGRES_URL names one.
+postgres_is_there() {
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+if [ -z "${TEST_POSTGRES_URL:-}" ] && ! postgres_is_there; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -q
+        apt-get install -qy --no-install-recommends postgresql
+    else
+        echo "PostgreSQL is missing; install it (Debian: postgresql) or set TEST_POSTGRES_URL, and run this again" >&2
         exit 1
     fi
 fi

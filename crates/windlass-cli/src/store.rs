@@ -49,7 +49,8 @@ impl App {
         opened.map_err(|error| match &error {
             Error::Store(StoreError::Unavailable(_)) => {
                 let failure = Failure::from(&error);
-                let what = if url.starts_with("redis") { "address, and that a server answers there" } else { "path" };
+                let remote = url.starts_with("redis") || url.starts_with("postgres");
+                let what = if remote { "address, and that a server answers there" } else { "path" };
                 failure.help(format!("check the {what}, or name another store with --store")).into()
             }
             _ => error.into(),
@@ -67,7 +68,7 @@ impl App {
             let failure =
                 Failure::usage("a `memory:` store lives and ends with one process, so this command would find nothing");
             return Err(failure
-                .help("use sqlite:path or redis://host, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
+                .help("use sqlite:path, redis://host or postgres://host/database, e.g. --store sqlite:jobs.db; `memory:` is for work and bench")
                 .into());
         }
         Ok(url)

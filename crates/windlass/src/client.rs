@@ -330,7 +330,8 @@ impl Client {
 
     /// Enqueues one job in the caller's transaction: it exists if and only if that commits.
     ///
-    /// With rusqlite the answer is a `Result<Enqueued, Error>`: `client.enqueue_in(&mut tx, job)?`.
+    /// With rusqlite the answer is a `Result<Enqueued, Error>`: `client.enqueue_in(&mut tx, job)?`; with tokio-postgres a
+    /// future of it: `client.enqueue_in(&mut tx, job).await?`. An error of the Postgres server has ended the transaction.
     pub fn enqueue_in<'t, T: EnqueueIn>(&self, tx: &'t mut T, job: impl Enqueue) -> T::Answer<'t> {
         tx.enqueue_in(&*self.0.store, self.prepare(job).map_err(Error::from))
     }

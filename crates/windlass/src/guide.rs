@@ -23,6 +23,7 @@ pages! {
     InProcessTools "../docs/in-process-tools.md"
     LimitsAndGuarantees "../docs/limits-and-guarantees.md"
     Durability "../docs/durability.md"
+    Postgres "../docs/postgres.md"
     Asynq "../docs/asynq.md"
     MigratingFromAsynq "../docs/migrating-from-asynq.md"
     MigratingFromRustAsynq "../docs/migrating-from-rust-asynq.md"

@@ -57,6 +57,7 @@
 //! | `msgpack` | payloads as MessagePack: `codec::MsgPack` |
 //! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
 //! | `redis` | `redis://` stores, shared with Go's Asynq |
+//! | `postgres` | `postgres://` stores, and jobs in tokio-postgres transactions |
 //! | `testing` | time that tests move, the simulated host, faults |
 //! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
 

@@ -1,7 +1,7 @@
 //! Every store runs the whole conformance suite: one line each.
 #![cfg(feature = "conformance")]
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod servers;
 
 mod memory {
@@ -35,6 +35,19 @@ mod redis {
 
     async fn open(env: Env) -> Opened {
         Opened::new(RedisStore::open_on_clock_of(&crate::servers::redis_url(), env).await.expect("open"))
+    }
+
+    windlass::conformance_tests!(open);
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use windlass::{Env, conformance::Opened, store::postgres::PostgresStore};
+
+    /// A schema of its own for each fact.
+    async fn open(env: Env) -> Opened {
+        let url = crate::servers::postgres::url();
+        Opened::new(PostgresStore::open_on_clock_of(&url, env).await.expect("open"))
     }
 
     windlass::conformance_tests!(open);

@@ -6,7 +6,7 @@
 #[path = "broken/mod.rs"]
 #[allow(dead_code, reason = "the conformance controls need more of it")]
 mod broken;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod servers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -262,6 +262,22 @@ fn each_member_goes_into_one_job_in_redis() {
     let check = |history: Vec<Op>| {
         let open = async |clock: ManualClock| {
             let store = RedisStore::open_on_clock_of(&servers::redis_url(), clock.env()).await.expect("open");
+            Arc::new(store) as Arc<dyn Backend>
+        };
+        play(&history, open).map_err(TestCaseError::fail)
+    };
+    if let Err(broken) = TestRunner::new(config()).run(&vec(op(), 1..80), check) {
+        panic!("{broken}");
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn each_member_goes_into_one_job_in_postgres() {
+    use windlass::store::postgres::PostgresStore;
+    let check = |history: Vec<Op>| {
+        let open = async |clock: ManualClock| {
+            let store = PostgresStore::open_on_clock_of(&servers::postgres::url(), clock.env()).await.expect("open");
             Arc::new(store) as Arc<dyn Backend>
         };
         play(&history, open).map_err(TestCaseError::fail)

@@ -14,7 +14,7 @@ async fn send_email(mail: SendEmail) -> windlass::Result {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let client = Client::open("sqlite:jobs.db").await?; // or redis://localhost, or memory:
+    let client = Client::open("sqlite:jobs.db").await?; // or redis://.., postgres://.., memory:
     let server = Server::new(&client, Router::new().job(send_email)).concurrency(10).start().await?;
     let mail = client.enqueue(SendEmail { to: "ada@example.com".into() }).await?; // on disk from here on
     println!("{}", client.wait(mail.id()).await?.state);

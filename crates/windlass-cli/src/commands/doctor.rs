@@ -16,7 +16,8 @@ Checks:
   clock      this host's and the store's    handled  every job that waits has a live server for its kind
   ledger     what came in is there or gone  groups   no group stays as it is
   and of the store itself, on SQLite: version, wal, disk, durability, integrity;
-  on Redis: version, role, cluster, eviction, memory, durability, hints
+  on Redis: version, role, cluster, eviction, memory, durability, hints;
+  on Postgres: version, encoding, durability
 
 Exit codes:
   0 no check failed (a warning is no failure)   1 a check failed";

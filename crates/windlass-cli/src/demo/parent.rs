@@ -123,7 +123,7 @@ async fn refuse_a_used_store(client: &Client) -> anyhow::Result<()> {
         jobs => Err(conflict(
             format!("{} holds {jobs} jobs; the demo wants a store of its own", client.store().place()),
             "leave --store, WINDLASS_STORE and `store` in the config out, or name a file that does not exist yet or an \
-             empty database of Redis",
+             empty place in Redis or Postgres",
         )
         .into()),
     }

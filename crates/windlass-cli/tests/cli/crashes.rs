@@ -36,7 +36,7 @@ fn with_one_of_three_workers_killed_every_job_completes(place: Place) {
 
 /// Stops the process where it does not hold the write lock, which nobody else would get before it goes on.
 fn freeze(worker: &Worker, place: &Place) {
-    if place.is_on_redis() {
+    if !place.is_on_sqlite() {
         return worker.signal(Signal::STOP);
     }
     let conn = rusqlite::Connection::open(place.path("jobs.db")).unwrap();

@@ -1,4 +1,4 @@
-//! Runs the real binary on a store of its own, in a temporary folder or in a Redis, and workers whose events are read as
+//! Runs the real binary on a store of its own, in a temporary folder or in a server, and workers whose events are read as
 //! they happen.
 
 use std::{
@@ -18,7 +18,7 @@ use crate::servers;
 /// Long enough for a busy machine; nobody waits for it when things go well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder, and a store in it or in a Redis.
+/// A folder, and a store in it or in a server.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
     url: String,
@@ -96,8 +96,8 @@ impl Place {
         &self.url
     }
 
-    pub(crate) fn is_on_redis(&self) -> bool {
-        self.url.starts_with("redis:")
+    pub(crate) fn is_on_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
     }
 
     /// A file with this text; its path.

@@ -7,6 +7,8 @@
 mod checkup;
 mod groups;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "sqlite")]
@@ -563,7 +565,7 @@ pub trait Cluster: Send + Sync + 'static {
 
 /// A whole store.
 pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Any {
-    /// Its name: `memory`, `sqlite`, `redis`.
+    /// Its name: `memory`, `sqlite`, `redis`, `postgres`.
     fn name(&self) -> &'static str;
 
     /// The durability level of an acknowledged enqueue, for people.
@@ -586,8 +588,9 @@ pub enum Create {
     Never,
 }
 
-/// Opens the store that a URL names: `memory:`, (feature `sqlite`) `sqlite:path`, or (feature `redis`)
-/// `redis://host:port/db`, `rediss://..` with TLS, `redis+unix:///path`.
+/// Opens the store that a URL names: `memory:`, (feature `sqlite`) `sqlite:path`, (feature `redis`)
+/// `redis://host:port/db`, `rediss://..` with TLS, `redis+unix:///path`, or (feature `postgres`)
+/// `postgres://user@host:port/database`.
 ///
 /// # Errors
 /// `Invalid` for a URL that cannot be read, `Unsupported` for a scheme of a feature that is off or unknown,
@@ -596,9 +599,17 @@ pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backen
     let (scheme, rest) = url.split_once(':').ok_or_else(|| {
         StoreError::Invalid(format!("`{}` is no store URL; use sqlite:path/to/jobs.db or memory:", redact(url)))
     })?;
+    // Some stores are always there.
+    let _ = create;
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(memory::MemoryStore::new(env.clone()))),
         "memory" => Err(StoreError::Invalid("a memory store takes no path; use memory:".into())),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(postgres::PostgresStore::open(url, create, env.clone()).await?)),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => {
+            Err(StoreError::Unsupported("postgres: needs windlass's cargo feature `postgres`".into()))
+        }
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+unix" => Ok(Arc::new(redis::RedisStore::open(url, env.clone()).await?)),
         #[cfg(not(feature = "redis"))]
@@ -608,12 +619,10 @@ pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backen
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest, create, env.clone()).await?)),
         #[cfg(not(feature = "sqlite"))]
-        "sqlite" => {
-            let _ = create;
-            Err(StoreError::Unsupported("sqlite: needs windlass's cargo feature `sqlite`".into()))
-        }
+        "sqlite" => Err(StoreError::Unsupported("sqlite: needs windlass's cargo feature `sqlite`".into())),
         other => Err(StoreError::Unsupported(format!(
-            "the store scheme `{other}:` is unknown; use sqlite:path/to/jobs.db, redis://host or memory:"
+            "the store scheme `{other}:` is unknown; use sqlite:path/to/jobs.db, redis://host, postgres://host/database or \
+             memory:"
         ))),
     }
 }

@@ -35,7 +35,7 @@ impl Histogram {
     }
 
     /// Counts several durations of one slot, as a store keeps them apart. A slot that there is not is left out.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "postgres"))]
     pub(crate) fn add_to(&mut self, slot: usize, count: u64) {
         if slot < SLOTS {
             self.add(slot, count);

@@ -10,7 +10,7 @@ pub(crate) mod sealed {
 }
 
 /// A transaction in which jobs can be enqueued: they exist if and only if it commits.
-/// Implemented for `rusqlite::Transaction` (feature `sqlite`).
+/// Implemented for `rusqlite::Transaction` (feature `sqlite`) and `tokio_postgres::Transaction` (feature `postgres`).
 pub trait EnqueueIn: sealed::Sealed {
     /// `Result<Enqueued, Error>`, or a future of it where the driver is asynchronous.
     type Answer<'t>
@@ -22,7 +22,7 @@ pub trait EnqueueIn: sealed::Sealed {
 }
 
 /// A transaction with which a run can be finished: its effects and the fenced finish commit together, or neither does.
-/// Implemented for `rusqlite::Transaction` (feature `sqlite`).
+/// Implemented for `rusqlite::Transaction` (feature `sqlite`) and `tokio_postgres::Transaction` (feature `postgres`).
 pub trait CompleteIn: sealed::Sealed {
     /// `Result<Committed, Error>`, or a future of it where the driver is asynchronous.
     type Answer;

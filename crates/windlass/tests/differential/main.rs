@@ -1,4 +1,4 @@
-//! Random histories must look the same on every store: the memory store is the model, SQLite the subject.
+//! Random histories must look the same on every store: the memory store is the model, the others the subjects.
 //! 64 histories each time; `PROPTEST_CASES=10000 cargo test` raises it.
 #![cfg(feature = "testing")]
 
@@ -7,7 +7,7 @@
 mod broken;
 mod ops;
 mod pair;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 #[path = "../servers/mod.rs"]
 mod servers;
 
@@ -78,6 +78,25 @@ fn redis_does_what_memory_does() {
             let clock = ManualClock::new();
             let store = RedisStore::open_on_clock_of(&servers::redis_url(), clock.env()).await.expect("open");
             Pair::new(memory(), Side::new(Arc::new(store), clock)).apart().run(&history).await
+        });
+        outcome.map_err(TestCaseError::fail)
+    };
+    if let Err(difference) = TestRunner::new(config()).run(&history(1..120), check) {
+        panic!("{difference}");
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_does_what_memory_does() {
+    use windlass::store::postgres::PostgresStore;
+    let check = |history: Vec<Op>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let outcome = runtime.block_on(async {
+            let clock = ManualClock::new();
+            let url = servers::postgres::url();
+            let store = PostgresStore::open_on_clock_of(&url, clock.env()).await.expect("open");
+            Pair::new(memory(), Side::new(Arc::new(store), clock)).remote().run(&history).await
         });
         outcome.map_err(TestCaseError::fail)
     };

@@ -58,6 +58,7 @@ pub(crate) struct Pair {
     fresh: usize,
     /// Whether the subject goes by a clock of its own: what no two such stores need agree on is left out.
     apart: bool,
+    remote: bool,
     stepped_back: bool,
 }
 
@@ -102,15 +103,22 @@ impl Pair {
             sequence: 0,
             fresh: 0,
             apart: false,
+            remote: false,
             stepped_back: false,
         }
     }
 
-    /// For a store whose clock is its own: which of the pending jobs is the oldest once the clock was set back is not
-    /// compared, nor is a reboot, which is that of a client, nor an order between queues, each of which is apart.
+    /// For a store that is a server of its own: a reboot, which is that of a client, is not compared.
+    pub(crate) fn remote(mut self) -> Self {
+        self.remote = true;
+        self
+    }
+
+    /// For a server whose queues are apart, besides: which of the pending jobs is the oldest once the clock was set back is
+    /// not compared, nor an order between queues.
     pub(crate) fn apart(mut self) -> Self {
         self.apart = true;
-        self
+        self.remote()
     }
 
     /// Goes through a history, and compares the whole stores in the end.
@@ -225,7 +233,7 @@ impl Pair {
                 self.stepped_back |= *seconds < 0;
                 self.clocks(|clock| clock.step_wall(seconds * 1_000_000));
             }
-            Op::Reboot if self.apart => {}
+            Op::Reboot if self.remote => {}
             Op::Reboot => self.clocks(ManualClock::reboot),
             _ => {}
         }

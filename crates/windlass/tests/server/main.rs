@@ -24,7 +24,7 @@ mod log;
 mod outcomes;
 mod reports;
 mod router;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 #[path = "../servers/mod.rs"]
 mod servers;
 mod shutdown;

@@ -49,6 +49,14 @@ macro_rules! on_every_store {
                 crate::place::in_time(super::$fact(place)).await;
             })*
         }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test(start_paused = true)]
+            async fn $fact() {
+                let place = crate::place::Place::postgres().await;
+                crate::place::in_time(super::$fact(place)).await;
+            })*
+        }
     };
 }
 
@@ -94,6 +102,18 @@ impl Place {
         let clock = Clock::new();
         let env = Env::new(Outside(clock.clone()));
         let opened = async move { RedisStore::open_on_clock_of(&crate::servers::redis_url(), env).await.unwrap() };
+        let store = Arc::new(outside().spawn(opened).await.unwrap());
+        Self { clock, store, threads: true, _dir: None }
+    }
+
+    /// So is Postgres.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres() -> Self {
+        use windlass::store::postgres::PostgresStore;
+        let clock = Clock::new();
+        let env = Env::new(Outside(clock.clone()));
+        let url = crate::servers::postgres::url();
+        let opened = async move { PostgresStore::open_on_clock_of(&url, env).await.unwrap() };
         let store = Arc::new(outside().spawn(opened).await.unwrap());
         Self { clock, store, threads: true, _dir: None }
     }
@@ -237,17 +257,17 @@ impl Host for Clock {
 }
 
 /// The tests' clock, and a runtime in real time for everything that waits.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 struct Outside(Clock);
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 fn outside() -> &'static tokio::runtime::Runtime {
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     RUNTIME.get_or_init(runtime)
 }
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 impl Host for Outside {
     fn wall(&self) -> Timestamp {
         self.0.wall()

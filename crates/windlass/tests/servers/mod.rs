@@ -1,6 +1,8 @@
-//! A Redis server for tests: the one that `TEST_REDIS_URL` names, or one of our own on a free port of this host, which
+//! Servers for tests; `postgres.rs` has those of Postgres. Here a Redis server: the one that `TEST_REDIS_URL` names, or one of our own on a free port of this host, which
 //! ends with the test program. Each store gets a prefix of its own, so that tests do not meet.
 #![allow(dead_code, reason = "no test program needs all of it")]
+
+pub(crate) mod postgres;
 
 use std::{
     io::{Read, Write},
@@ -129,7 +131,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }

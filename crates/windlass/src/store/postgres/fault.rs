@@ -1,0 +1,51 @@
+//! What the driver and the server answer, in the words of the contract.
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use super::address::Address;
+use crate::store::StoreError;
+
+/// An error with what caused it: the driver's own words say little.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Why no connection was to be had.
+pub(super) fn no_connection(address: &Address, error: &PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(error) => store_error(address, error),
+        PoolError::Timeout(_) => StoreError::Unavailable(format!(
+            "{}: all {} connections were busy for {:?}; raise pool= in the URL",
+            address.shown, address.pool, address.timeout
+        )),
+        other => StoreError::Unavailable(format!("{}: {}", address.shown, chain(other))),
+    }
+}
+
+/// What the server or the driver says of a call.
+pub(super) fn store_error(address: &Address, error: &tokio_postgres::Error) -> StoreError {
+    let said = format!("{}: {}", address.shown, chain(error));
+    let Some(code) = error.code() else {
+        // The connection broke, or was never made; what the driver cannot read is the server's fault, too.
+        return StoreError::Unavailable(said);
+    };
+    match code.code().get(..2).unwrap_or_default() {
+        // Who may come in, and what he may do.
+        "28" => StoreError::Invalid(format!("{said}; check user and password in the URL")),
+        "3D" => StoreError::Invalid(format!("{said}; make the database, or name another one in the URL")),
+        "22" | "23" => StoreError::Invalid(said),
+        "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            StoreError::Invalid(format!("{said}; let the user use the schema `{}`", address.schema))
+        }
+        "42" => StoreError::Corrupt(format!("{said}; the schema `{}` is not as windlass made it", address.schema)),
+        // Too many connections, a full disk, a shutdown, a lost race: the same call may succeed later.
+        _ => StoreError::Unavailable(said),
+    }
+}

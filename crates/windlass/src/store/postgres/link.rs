@@ -1,0 +1,187 @@
+//! The connections: a pool for calls, and one connection that hears hints. All live on a loop of their own, so that
+//! handlers that hog the runtime delay no renewal.
+//!
+//! Every call is one statement or one call of a function, sent unnamed with its types, so it needs no state of a session
+//! and works through a pooler of transactions. A call runs on the loop to its end, whoever stops waiting for it. A
+//! connection that does not answer in time is given up; what was asked over it may have happened.
+
+use std::{
+    borrow::Cow,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use super::{address::Address, fault, tls::Tls};
+use crate::{
+    env::Env,
+    store::{Result, StoreError},
+};
+
+/// The text of an operation's `.sql` file.
+macro_rules! sql {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres/sql/", $name, ".sql"))
+    };
+}
+pub(super) use sql;
+
+/// A parameter and its type.
+pub(super) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The way to the server.
+pub(super) struct Link {
+    pool: Pool,
+    address: Address,
+    work: mpsc::UnboundedSender<Work>,
+}
+
+impl Link {
+    /// A link that is not connected yet, and its loop.
+    pub(super) fn start(address: Address, env: &Env) -> Result<Self> {
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(address.config.clone(), Tls::new(&address)?, config);
+        let wait = Some(address.timeout);
+        let pool = Pool::builder(manager)
+            .max_size(address.pool)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait, create: wait, recycle: wait })
+            .build()
+            .map_err(|error| StoreError::Invalid(format!("{}: {error}", address.shown)))?;
+        let (work, given) = mpsc::unbounded_channel();
+        drop(env.spawn_apart("postgres", run(given)));
+        Ok(Self { pool, address, work })
+    }
+
+    /// Lets a call run on the loop; the answer can be waited for or not.
+    pub(super) fn spawn<A: Send + 'static>(
+        &self,
+        call: impl Future<Output = A> + Send + 'static,
+    ) -> oneshot::Receiver<A> {
+        let (done, answer) = oneshot::channel();
+        // After the loop has ended nobody answers, which is what the caller then hears.
+        let _ = self.work.send(Box::pin(async move {
+            let _ = done.send(call.await);
+        }));
+        answer
+    }
+
+    /// A statement of ours with the schema's name in it.
+    pub(super) fn with_schema<'s>(&self, sql: &'s str) -> Cow<'s, str> {
+        with_schema(sql, &self.address.schema)
+    }
+
+    /// Runs one statement.
+    pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
+        let sql = self.with_schema(sql);
+        let connection = self.connection().await?;
+        match tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(fault::store_error(&self.address, &error)),
+            Err(_) => {
+                // Whatever it answers later would be somebody else's answer.
+                drop(Object::take(connection));
+                Err(StoreError::Unavailable(format!(
+                    "{}: no answer within {:?}; what was asked may have happened",
+                    self.address.shown, self.address.timeout
+                )))
+            }
+        }
+    }
+
+    /// Runs one statement that answers one row.
+    pub(super) async fn row(&self, sql: &str, params: &[Param<'_>]) -> Result<Row> {
+        let mut rows = self.rows(sql, params).await?;
+        rows.pop().ok_or_else(|| StoreError::Corrupt(format!("{}: an answer without a row", self.address.shown)))
+    }
+
+    pub(super) async fn connection(&self) -> Result<Object> {
+        self.pool.get().await.map_err(|error| fault::no_connection(&self.address, &error))
+    }
+}
+
+/// Statements are written for the schema `windlass`.
+pub(super) fn with_schema<'s>(sql: &'s str, schema: &str) -> Cow<'s, str> {
+    if schema == "windlass" { sql.into() } else { sql.replace("windlass.", &format!("{schema}.")).into() }
+}
+
+/// Runs calls beside each other until the store is gone and the last one has ended.
+async fn run(mut given: mpsc::UnboundedReceiver<Work>) {
+    let mut running = FuturesUnordered::new();
+    let mut open = true;
+    while open || !running.is_empty() {
+        tokio::select! {
+            work = given.recv(), if open => match work {
+                Some(work) => running.push(work),
+                None => open = false,
+            },
+            Some(()) = running.next(), if !running.is_empty() => {}
+        }
+    }
+}
+
+/// How many calls are under way whose callers stopped waiting. What was sent on its way is done before what is sent after
+/// it.
+#[derive(Clone)]
+pub(super) struct Abandoned(Arc<watch::Sender<i64>>);
+
+impl Default for Abandoned {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Abandoned {
+    /// Waits until there are none.
+    pub(super) async fn ended(&self) {
+        // Fails only when the sender is gone, and we hold it.
+        let _ = self.0.subscribe().wait_for(|many| *many <= 0).await;
+    }
+
+    /// One side for the call, one for its caller.
+    pub(super) fn call(&self) -> (CallEnd, CallerEnd) {
+        let first = Arc::new(AtomicBool::new(false));
+        (CallEnd(End { first: first.clone(), all: self.0.clone() }), CallerEnd(End { first, all: self.0.clone() }))
+    }
+}
+
+/// Whoever of a call and its caller ends later says so by this.
+struct End {
+    first: Arc<AtomicBool>,
+    all: Arc<watch::Sender<i64>>,
+}
+
+/// Dropped when the call has ended.
+pub(super) struct CallEnd(End);
+
+/// Dropped when the caller has its answer, or waits no more.
+pub(super) struct CallerEnd(End);
+
+impl Drop for CallEnd {
+    fn drop(&mut self) {
+        if self.0.first.swap(true, Ordering::AcqRel) {
+            self.0.all.send_modify(|many| *many -= 1);
+        }
+    }
+}
+
+impl Drop for CallerEnd {
+    fn drop(&mut self) {
+        if !self.0.first.swap(true, Ordering::AcqRel) {
+            self.0.all.send_modify(|many| *many += 1);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Takes pending jobs.
+
+use tokio_postgres::types::Type;
+
+use super::{Shared, encode, rows};
+use crate::{
+    job::micros,
+    store::{Claim, ClaimRequest, Result},
+};
+
+const CALL: &str =
+    "SELECT * FROM windlass.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> Result<Claim> {
+    let _turn = store.claims.lock().await;
+    let moment = store.clock.moment();
+    let number = |many: u32| i32::try_from(many).unwrap_or(i32::MAX);
+    let sequence = i64::try_from(request.sequence).unwrap_or(i64::MAX);
+    let queues: Vec<&str> = request.shares.iter().map(|share| share.queue.as_str()).collect();
+    let quotas: Vec<i32> = request.shares.iter().map(|share| number(share.quota)).collect();
+    let (patterns, exact, rooms) = encode::rules(&request.kinds);
+    let quick: Vec<&str> = request.quick.iter().map(|kind| kind.as_str()).collect();
+    let reply = store
+        .link
+        .rows(
+            CALL,
+            &[
+                (&moment.wall, Type::INT8),
+                (&moment.start, Type::TEXT),
+                (&moment.told, Type::INT8),
+                (&moment.elapsed, Type::INT8),
+                (&request.server.0, Type::UUID),
+                (&sequence, Type::INT8),
+                (&number(request.limit), Type::INT4),
+                (&number(request.slots), Type::INT4),
+                (&micros(request.lease), Type::INT8),
+                (&request.suspect, Type::BOOL),
+                (&queues, Type::TEXT_ARRAY),
+                (&quotas, Type::INT4_ARRAY),
+                (&patterns, Type::TEXT_ARRAY),
+                (&exact, Type::BOOL_ARRAY),
+                (&rooms, Type::INT4_ARRAY),
+                (&quick, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+    let (told, jobs) = reply.split_first().ok_or_else(|| rows::odd("a claim"))?;
+    store.clock.learn(&moment, rows::get(told, "wall")?);
+    let suspect_waiting = rows::get::<Option<i64>>(told, "suspect_us")?.map(rows::duration);
+    Ok(Claim { jobs: jobs.iter().map(rows::claimed).collect::<Result<_>>()?, suspect_waiting })
+}

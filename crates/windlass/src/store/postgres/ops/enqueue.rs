@@ -1,0 +1,57 @@
+//! Makes jobs durable.
+
+use tokio_postgres::types::Type;
+
+use super::{Shared, encode::Columns, rows};
+use crate::{
+    job::NewJob,
+    store::{Enqueued, Result, postgres::link::Param},
+};
+
+/// The call, whose parameters [`params`] gives.
+pub(in super::super) const CALL: &str = "SELECT n, id, state FROM windlass.enqueue_jobs($1, $2, $3, $4, $5, $6, $7, $8, \
+                                         $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+
+pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) -> [Param<'c>; 18] {
+    [
+        (wall, Type::INT8),
+        (&columns.ids, Type::TEXT_ARRAY),
+        (&columns.queues, Type::TEXT_ARRAY),
+        (&columns.kinds, Type::TEXT_ARRAY),
+        (&columns.payloads, Type::BYTEA_ARRAY),
+        (&columns.tags, Type::TEXT_ARRAY),
+        (&columns.headers, Type::TEXT_ARRAY),
+        (&columns.tenants, Type::TEXT_ARRAY),
+        (&columns.priorities, Type::INT2_ARRAY),
+        (&columns.retries, Type::INT8_ARRAY),
+        (&columns.timeouts, Type::INT8_ARRAY),
+        (&columns.retentions, Type::INT8_ARRAY),
+        (&columns.starts, Type::INT2_ARRAY),
+        (&columns.start_us, Type::INT8_ARRAY),
+        (&columns.deadlines, Type::INT8_ARRAY),
+        (&columns.keys, Type::BYTEA_ARRAY),
+        (&columns.ttls, Type::INT8_ARRAY),
+        (&columns.groups, Type::TEXT_ARRAY),
+    ]
+}
+
+/// The answers: what is not in the reply is new.
+pub(in super::super) fn answers(jobs: &[NewJob], reply: &[tokio_postgres::Row]) -> Result<Vec<Enqueued>> {
+    let mut answers: Vec<_> = jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect();
+    for row in reply {
+        let place = usize::try_from(rows::get::<i32>(row, "n")? - 1).unwrap_or(usize::MAX);
+        let id = rows::id(rows::get(row, "id")?)?;
+        let state = rows::get::<Option<i16>>(row, "state")?.map(rows::state).transpose()?;
+        *answers.get_mut(place).ok_or_else(|| rows::odd("a place"))? = Enqueued::Duplicate(id, state);
+    }
+    Ok(answers)
+}
+
+pub(in super::super) async fn enqueue(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (wall, columns) = (store.clock.wall(), Columns::new(jobs));
+    let reply = store.link.rows(CALL, &params(&wall, &columns)).await?;
+    answers(jobs, &reply)
+}

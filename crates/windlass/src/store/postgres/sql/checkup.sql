@@ -1,0 +1,5 @@
+-- checkup.sql: what the server says of itself.
+-- in: nothing    out: one row
+SELECT current_setting('server_version') AS version, current_setting('server_version_num')::integer AS number,
+    pg_is_in_recovery() AS standby, current_setting('server_encoding') AS encoding,
+    current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync

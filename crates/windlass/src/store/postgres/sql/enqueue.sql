@@ -1,0 +1,179 @@
+-- enqueue.sql: makes jobs durable, in the order in which they are given.
+-- in: arrays with an element for each job. starts: 0 now, 1 at a moment, 2 after a while; start_us: which.
+--   tags: joined by the byte 1F. p_wall: of a test    out: n, id and state of each job that is not new, by its place
+-- guarantee: all or none; an id or a live key is taken once, whoever asks at the same time
+-- why: plain jobs are one statement. A key is looked at job by job, since an earlier one of the same call may take it.
+
+-- Jobs without a key of their own, or whose key was looked at.
+-- why: whoever ends a job moves it to history in one step, so an id that was free here is looked for there once the
+-- index has let it in; the other way round one could slip through
+CREATE FUNCTION windlass.enqueue_plain(p_now bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
+    p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
+    p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
+    p_ttls bigint[], p_groups text[])
+RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_added text[];
+    v_gone text[];
+    v_events windlass.event[];
+BEGIN
+    IF EXISTS (SELECT 1 FROM (SELECT DISTINCT queue, kind FROM unnest(p_queues, p_kinds) AS u (queue, kind)) AS d
+        WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = d.queue AND l.kind = d.kind)) THEN
+        -- A job whose id is taken, by one of the same call too, makes no queue.
+        INSERT INTO windlass.line (queue, kind)
+        SELECT DISTINCT u.queue, u.kind
+        FROM (SELECT DISTINCT ON (id) id, queue, kind FROM unnest(p_ids, p_queues, p_kinds) WITH ORDINALITY
+            AS o (id, queue, kind, n) ORDER BY id, n) AS u
+        WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = u.queue AND l.kind = u.kind)
+            AND NOT EXISTS (SELECT 1 FROM windlass.job AS j WHERE j.id = u.id)
+            AND NOT EXISTS (SELECT 1 FROM windlass.history AS h WHERE h.id = u.id)
+        ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+    END IF;
+    WITH input AS (
+        SELECT u.*, line.id AS line, CASE u.start WHEN 0 THEN p_now WHEN 1 THEN u.start_us
+            ELSE windlass.later(p_now, u.start_us) END AS due
+        FROM unnest(p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers, p_tenants, p_priorities, p_retries,
+            p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls, p_groups) WITH ORDINALITY
+            AS u (id, queue, kind, payload, tags, headers, tenant, priority, max_retry, timeout_us, retention_us, start,
+            start_us, deadline, key, ttl, member_of, n)
+        JOIN windlass.line AS line ON line.queue = u.queue AND line.kind = u.kind
+    ), placed AS (
+        SELECT nextval('windlass.place') AS place, i.* FROM (SELECT * FROM input ORDER BY n) AS i
+    ), added AS (
+        INSERT INTO windlass.job (seq, ord, created_at, updated_at, pending_at, run_at, deadline, timeout_us,
+            retention_us, unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, unique_key, tags,
+            headers, payload)
+        SELECT place, place, p_now, p_now, CASE WHEN due > p_now THEN NULL ELSE p_now END,
+            CASE WHEN due > p_now THEN due END, deadline, timeout_us, retention_us, ttl, max_retry, line,
+            CASE WHEN due > p_now THEN 1 WHEN member_of IS NOT NULL THEN 3 ELSE 0 END, priority, id, tenant, member_of,
+            key, string_to_array(tags, E'\x1f'), headers, payload
+        FROM placed ORDER BY n ON CONFLICT DO NOTHING
+        RETURNING id, line, tenant, state
+    )
+    SELECT array_agg(a.id),
+        array_agg(ROW(a.line, a.tenant, NULL, a.state, NULL, NULL, NULL, NULL)::windlass.event)
+    INTO v_added, v_events FROM added AS a;
+    SELECT array_agg(h.id) INTO v_gone FROM windlass.history AS h WHERE h.id = ANY (v_added);
+    IF v_gone IS NOT NULL THEN
+        DELETE FROM windlass.job AS j WHERE j.id = ANY (v_gone);
+        SELECT array_agg(a.id), array_agg(e.event) INTO v_added, v_events
+        FROM unnest(v_added, v_events) AS a (id, line, tenant, was, went, ended, waited, ran, lived),
+            LATERAL (SELECT ROW(a.line, a.tenant, a.was, a.went, a.ended, a.waited, a.ran, a.lived)::windlass.event AS event)
+            AS e
+        WHERE a.id <> ALL (v_gone);
+    END IF;
+    IF v_added IS NOT NULL THEN
+        PERFORM windlass.book(p_now, v_events);
+    END IF;
+    IF coalesce(cardinality(v_added), 0) < cardinality(p_ids) THEN
+        RETURN QUERY
+        SELECT u.n::integer, u.id, coalesce((SELECT j.state FROM windlass.job AS j WHERE j.id = u.id),
+            (SELECT h.state FROM windlass.history AS h WHERE h.id = u.id))
+        FROM (SELECT i.id, i.n, row_number() OVER (PARTITION BY i.id ORDER BY i.n) AS nth
+            FROM unnest(p_ids) WITH ORDINALITY AS i (id, n)) AS u
+        WHERE u.nth > 1 OR v_added IS NULL OR u.id <> ALL (v_added);
+    END IF;
+END $$;
+
+-- The job that holds a key, if one does; p_own: the id of the job that asks.
+CREATE FUNCTION windlass.key_holder(p_now bigint, p_key bytea, p_ttl bigint, OUT id text, OUT state smallint)
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    IF p_ttl IS NULL THEN
+        SELECT j.id, j.state INTO id, state FROM windlass.job AS j
+        WHERE j.unique_key = p_key AND j.unique_key IS NOT NULL AND j.unique_ttl_us IS NULL;
+    ELSE
+        SELECT k.id, coalesce((SELECT j.state FROM windlass.job AS j WHERE j.id = k.id),
+            (SELECT h.state FROM windlass.history AS h WHERE h.id = k.id))
+        INTO id, state FROM windlass.key AS k WHERE k.key = p_key AND k.expires_at > p_now;
+    END IF;
+END $$;
+
+CREATE FUNCTION windlass.enqueue_jobs(p_wall bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
+    p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
+    p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
+    p_ttls bigint[], p_groups text[])
+RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now bigint := coalesce(p_wall, windlass.now_micros());
+    v_holder record;
+    v_taken record;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL) THEN
+        RETURN QUERY SELECT * FROM windlass.enqueue_plain(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers,
+            p_tenants, p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys,
+            p_ttls, p_groups);
+        RETURN;
+    END IF;
+    FOR i IN 1..cardinality(p_ids) LOOP
+        LOOP
+            -- The id first: a job that is there is the answer, whoever holds the key.
+            SELECT x.state INTO v_taken FROM (
+                SELECT j.state FROM windlass.job AS j WHERE j.id = p_ids[i]
+                UNION ALL SELECT h.state FROM windlass.history AS h WHERE h.id = p_ids[i]) AS x LIMIT 1;
+            IF FOUND THEN
+                n := i; id := p_ids[i]; state := v_taken.state;
+                RETURN NEXT;
+                EXIT;
+            END IF;
+            IF p_keys[i] IS NOT NULL THEN
+                v_holder := windlass.key_holder(v_now, p_keys[i], p_ttls[i]);
+                IF v_holder.id IS NOT NULL THEN
+                    n := i; id := v_holder.id; state := v_holder.state;
+                    RETURN NEXT;
+                    EXIT;
+                END IF;
+            END IF;
+            PERFORM 1 FROM windlass.enqueue_plain(v_now, p_ids[i:i], p_queues[i:i], p_kinds[i:i], p_payloads[i:i],
+                p_tags[i:i], p_headers[i:i], p_tenants[i:i], p_priorities[i:i], p_retries[i:i], p_timeouts[i:i],
+                p_retentions[i:i], p_starts[i:i], p_start_us[i:i], p_deadlines[i:i], p_keys[i:i], p_ttls[i:i],
+                p_groups[i:i]);
+            -- A row: somebody was faster. Look again who.
+            CONTINUE WHEN FOUND;
+            EXIT WHEN p_keys[i] IS NULL OR p_ttls[i] IS NULL;
+            INSERT INTO windlass.key AS k (key, id, expires_at)
+            VALUES (p_keys[i], p_ids[i], windlass.later(v_now, p_ttls[i]))
+            ON CONFLICT (key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
+                WHERE k.expires_at <= v_now;
+            EXIT WHEN FOUND;
+            -- Somebody took the key meanwhile, so this job is none; it and its numbers go again.
+            PERFORM windlass.take_back(v_now, p_ids[i]);
+        END LOOP;
+    END LOOP;
+END $$;
+
+-- Undoes what this step has enqueued.
+CREATE FUNCTION windlass.take_back(p_now bigint, p_id text) RETURNS void LANGUAGE sql AS $$
+    WITH gone AS (DELETE FROM windlass.job WHERE id = p_id RETURNING line, tenant, state)
+    INSERT INTO windlass.ledger SELECT line, tenant, p_now / 60000000, -1, 0,
+        -(state = 0)::integer, -(state = 1)::integer, 0, -(state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    FROM gone
+$$;
+
+-- The same for jobs that come as JSON: what follows a finish, and what a flush makes.
+-- in: [{"id", "queue", ..}], the payload in base64    out: as enqueue_jobs
+CREATE FUNCTION windlass.enqueue_json(p_wall bigint, p_jobs text)
+RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT e.* FROM (
+        SELECT array_agg(x.id ORDER BY o.n) AS ids, array_agg(x.queue ORDER BY o.n) AS queues,
+            array_agg(x.kind ORDER BY o.n) AS kinds, array_agg(decode(x.payload, 'base64') ORDER BY o.n) AS payloads,
+            array_agg(x.tags ORDER BY o.n) AS tags, array_agg(x.headers ORDER BY o.n) AS headers,
+            array_agg(x.tenant ORDER BY o.n) AS tenants, array_agg(x.priority ORDER BY o.n) AS priorities,
+            array_agg(x.max_retry ORDER BY o.n) AS retries, array_agg(x.timeout_us ORDER BY o.n) AS timeouts,
+            array_agg(x.retention_us ORDER BY o.n) AS retentions, array_agg(x.start ORDER BY o.n) AS starts,
+            array_agg(x.start_us ORDER BY o.n) AS start_us, array_agg(x.deadline ORDER BY o.n) AS deadlines,
+            array_agg(decode(x.key, 'base64') ORDER BY o.n) AS keys, array_agg(x.ttl ORDER BY o.n) AS ttls,
+            array_agg(x.member_of ORDER BY o.n) AS groups
+        FROM jsonb_array_elements(p_jobs::jsonb) WITH ORDINALITY AS o (job, n)
+        CROSS JOIN LATERAL jsonb_to_record(o.job) AS x (id text, queue text, kind text, payload text, tags text,
+            headers text, tenant text, priority smallint, max_retry bigint, timeout_us bigint, retention_us bigint,
+            start smallint, start_us bigint, deadline bigint, key text, ttl bigint, member_of text)
+    ) AS a, windlass.enqueue_jobs(p_wall, a.ids, a.queues, a.kinds, a.payloads, a.tags, a.headers, a.tenants,
+        a.priorities, a.retries, a.timeouts, a.retentions, a.starts, a.start_us, a.deadlines, a.keys, a.ttls, a.groups) AS e;
+END $$;

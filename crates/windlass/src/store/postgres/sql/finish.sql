@@ -1,0 +1,172 @@
+-- finish.sql: applies reports of runs, each fenced: only the newest holder of a job may say how its run ended.
+-- in: see finish_jobs    out: see finish_jobs
+-- why: runs that completed and have nothing more to say are one statement; the others go job by job
+
+-- What a run says while it goes on: each number of a run once, and none that comes after a later one.
+-- in: the job, its fence and attempt; number, fraction, message, checkpoint; the lines as [[at, text], ..]
+CREATE FUNCTION windlass.take_news(p_seq bigint, p_fence bigint, p_attempt integer, p_number bigint,
+    p_fraction double precision, p_message text, p_checkpoint bytea, p_lines jsonb) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_last bigint;
+BEGIN
+    INSERT INTO windlass.report AS r (seq, fence, number, fraction, message)
+    VALUES (p_seq, p_fence, p_number, p_fraction, p_message)
+    ON CONFLICT (seq) DO UPDATE SET fence = excluded.fence, number = excluded.number,
+        fraction = coalesce(excluded.fraction, r.fraction),
+        message = CASE WHEN excluded.fraction IS NULL THEN r.message ELSE excluded.message END
+        WHERE (r.fence, r.number) < (excluded.fence, excluded.number);
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF p_checkpoint IS NOT NULL THEN
+        INSERT INTO windlass.checkpoint (seq, value) VALUES (p_seq, p_checkpoint)
+        ON CONFLICT (seq) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF jsonb_array_length(p_lines) > 0 THEN
+        SELECT coalesce(max(number), 0) INTO v_last FROM windlass.log WHERE seq = p_seq;
+        INSERT INTO windlass.log (seq, number, at, attempt, line)
+        SELECT p_seq, v_last + l.n, (l.line->>0)::bigint, p_attempt, l.line->>1
+        FROM jsonb_array_elements(p_lines) WITH ORDINALITY AS l (line, n);
+        DELETE FROM windlass.log WHERE seq = p_seq AND number <= v_last + jsonb_array_length(p_lines) - 100;
+    END IF;
+END $$;
+
+-- in: arrays with an element for each report: verdicts: 0 complete, 1 retry, 2 snooze, 3 release, 4 bury, 5 cancel;
+--   waits; reasons; the error's class and message; results; how long it ran; alone: whether it has more to say, or
+--   anything follows from a report of this batch.
+--   p_news: [[place, number, fraction, message, checkpoint in base64, lines], ..]; p_then: [[place, job], ..] as JSON or null
+-- out: the place of each report that was accepted, and the job's state
+CREATE FUNCTION windlass.finish_jobs(p_wall bigint, p_keep bigint, p_ids text[], p_fences bigint[], p_verdicts smallint[],
+    p_waits bigint[], p_reasons text[], p_classes text[], p_messages text[], p_results bytea[], p_rans bigint[],
+    p_alone boolean[], p_news text, p_then text)
+RETURNS TABLE (n integer, state smallint) LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now bigint := coalesce(p_wall, windlass.now_micros());
+    v_done integer[];
+    v_events windlass.event[];
+    v_sides bigint[];
+    v_kept boolean;
+    v_job windlass.job;
+    v_news record;
+    v_verdict integer;
+    v_reason text;
+    v_waited bigint;
+    v_then jsonb := p_then::jsonb;
+    v_jobs jsonb;
+BEGIN
+    WITH gone AS (
+        DELETE FROM windlass.job AS j
+        USING unnest(p_ids, p_fences, p_verdicts, p_results, p_rans, p_alone) WITH ORDINALITY
+            AS u (id, fence, verdict, result, ran, alone, n)
+        WHERE u.verdict = 0 AND NOT u.alone AND j.id = u.id AND j.state + 0 = 4 AND j.fence = u.fence
+        RETURNING j, u.n, u.result, u.ran
+    ), kept AS (
+        INSERT INTO windlass.history
+        SELECT (g.j).seq, (g.j).ord, (g.j).created_at, v_now, (g.j).pending_at, NULL, (g.j).started_at, v_now,
+            windlass.later(v_now, (g.j).retention_us), (g.j).deadline, (g.j).timeout_us, (g.j).retention_us,
+            (g.j).unique_ttl_us, (g.j).max_retry, (g.j).fence, NULL, (g.j).line, (g.j).attempt, (g.j).failures,
+            (g.j).crashes, (g.j).snoozes, 6, (g.j).priority, (g.j).suspect, (g.j).side, (g.j).server, (g.j).id,
+            (g.j).tenant, (g.j).member_of, (g.j).flushed_into, (g.j).unique_key, (g.j).tags, (g.j).headers, NULL, NULL,
+            (g.j).errors, (g.j).payload, coalesce(g.result, (g.j).result)
+        FROM gone AS g WHERE (g.j).retention_us > 0
+    )
+    SELECT array_agg(g.n::integer),
+        array_agg((g.j).seq) FILTER (WHERE (g.j).side AND (g.j).retention_us = 0),
+        array_agg(ROW((g.j).line, (g.j).tenant, 4, CASE WHEN (g.j).retention_us > 0 THEN 6 END, 6,
+            greatest((g.j).started_at - coalesce((g.j).pending_at, (g.j).started_at), 0), g.ran,
+            greatest(v_now - (g.j).created_at, 0))::windlass.event)
+    INTO v_done, v_sides, v_events FROM gone AS g;
+    IF v_sides IS NOT NULL THEN
+        PERFORM windlass.remove_side(v_sides);
+    END IF;
+    RETURN QUERY SELECT u.n, 6::smallint FROM unnest(v_done) AS u (n);
+
+    FOR i IN 1..cardinality(p_ids) LOOP
+        CONTINUE WHEN p_verdicts[i] = 0 AND NOT p_alone[i];
+        SELECT * INTO v_job FROM windlass.job AS j
+        WHERE j.id = p_ids[i] AND j.state + 0 = 4 AND j.fence = p_fences[i] FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        FOR v_news IN SELECT w.news FROM jsonb_array_elements(p_news::jsonb) WITH ORDINALITY AS w (news, n)
+            WHERE (w.news->>0)::integer = i ORDER BY w.n
+        LOOP
+            v_job.side := true;
+            PERFORM windlass.take_news(v_job.seq, v_job.fence, v_job.attempt, (v_news.news->>1)::bigint,
+                (v_news.news->>2)::double precision, v_news.news->>3, decode(v_news.news->>4, 'base64'), v_news.news->5);
+        END LOOP;
+        IF p_classes[i] IS NOT NULL THEN
+            v_job.errors := windlass.with_error(v_job.errors, v_now, v_job.attempt, p_classes[i], p_messages[i]);
+        END IF;
+        v_verdict := p_verdicts[i];
+        v_reason := p_reasons[i];
+        IF v_verdict IN (1, 2, 3) AND v_job.cancel IS NOT NULL THEN
+            v_verdict := 5;
+            v_reason := v_job.cancel;
+        END IF;
+        v_waited := greatest(v_job.started_at - coalesce(v_job.pending_at, v_job.started_at), 0);
+        v_job.result := coalesce(p_results[i], v_job.result);
+        v_job.failures := v_job.failures + (v_verdict = 1 OR (v_verdict = 4 AND v_reason = 'exhausted'))::integer;
+        v_job.snoozes := v_job.snoozes + (v_verdict = 2)::integer;
+        IF v_verdict IN (0, 4, 5) THEN
+            state := CASE v_verdict WHEN 0 THEN 6 WHEN 4 THEN 7 ELSE 8 END;
+            v_events := array_append(v_events, windlass.settle(v_job, state, v_reason, v_now,
+                CASE v_verdict WHEN 0 THEN v_job.retention_us ELSE p_keep END, v_waited, p_rans[i]));
+        ELSE
+            state := CASE v_verdict WHEN 1 THEN 5 WHEN 2 THEN 1 ELSE 0 END;
+            UPDATE windlass.job AS j SET state = CASE v_verdict WHEN 1 THEN 5 WHEN 2 THEN 1 ELSE 0 END, lease = NULL,
+                updated_at = v_now, failures = v_job.failures, snoozes = v_job.snoozes, errors = v_job.errors,
+                result = v_job.result, side = v_job.side,
+                run_at = CASE WHEN v_verdict < 3 THEN windlass.later(v_now, p_waits[i]) END,
+                ord = CASE WHEN v_verdict = 3 THEN -nextval('windlass.front') ELSE j.ord END,
+                pending_at = CASE WHEN v_verdict = 3 THEN v_now ELSE j.pending_at END
+            WHERE j.seq = v_job.seq;
+            v_events := array_append(v_events, ROW(v_job.line, v_job.tenant, 4, state,
+                CASE WHEN v_verdict = 1 THEN 5 END, v_waited, CASE WHEN v_verdict = 1 THEN p_rans[i] END,
+                0)::windlass.event);
+        END IF;
+        n := i;
+        RETURN NEXT;
+        IF v_then IS NOT NULL THEN
+            -- Between this report and the next: what follows may need a key that this one freed, or find one that the next
+            -- one holds.
+            SELECT jsonb_agg(t.job->1 ORDER BY t.n) INTO v_jobs
+            FROM jsonb_array_elements(v_then) WITH ORDINALITY AS t (job, n) WHERE (t.job->>0)::integer = i;
+            IF v_jobs IS NOT NULL THEN
+                PERFORM windlass.enqueue_json(v_now, v_jobs::text);
+            END IF;
+        END IF;
+    END LOOP;
+    IF v_events IS NOT NULL THEN
+        PERFORM windlass.book(v_now, v_events);
+    END IF;
+END $$;
+
+-- Notes what runs say while they go on, each fenced by its lease.
+-- in: the leases; p_news as finish_jobs takes them; whether it must be durable    out: the places of those that hold
+CREATE FUNCTION windlass.report_jobs(p_ids text[], p_fences bigint[], p_news text, p_durable boolean)
+RETURNS TABLE (n integer) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_job windlass.job;
+    v_news record;
+BEGIN
+    IF NOT p_durable THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    FOR v_news IN SELECT (w.news->>0)::integer AS place, w.news
+        FROM jsonb_array_elements(p_news::jsonb) WITH ORDINALITY AS w (news, n) ORDER BY w.n
+    LOOP
+        SELECT * INTO v_job FROM windlass.job AS j
+        WHERE j.id = p_ids[v_news.place] AND j.state + 0 = 4 AND j.fence = p_fences[v_news.place] FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM windlass.take_news(v_job.seq, v_job.fence, v_job.attempt, (v_news.news->>1)::bigint,
+            (v_news.news->>2)::double precision, v_news.news->>3, decode(v_news.news->>4, 'base64'), v_news.news->5);
+        IF NOT v_job.side THEN
+            UPDATE windlass.job AS j SET side = true WHERE j.seq = v_job.seq;
+        END IF;
+        n := v_news.place;
+        RETURN NEXT;
+    END LOOP;
+END $$;

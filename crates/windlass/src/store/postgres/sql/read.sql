@@ -1,0 +1,239 @@
+-- read.sql: what people look at.
+-- in: see each function    out: functions
+-- guarantee: each is of one moment, bounded, and writes nothing
+
+-- One job with everything, and the clocks; no row if there is none.
+-- in: the clocks as tick() takes them; the id    out: also its checkpoint, and its log as [[number, at, attempt, line], ..]
+CREATE FUNCTION windlass.read_job(p_wall bigint, p_start text, p_told bigint, p_elapsed bigint, p_id text)
+RETURNS TABLE (job windlass.record, wall bigint, mono bigint, checkpoint bytea, log text) LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_tick record;
+BEGIN
+    SELECT r.* INTO job FROM windlass.record AS r WHERE r.id = p_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    v_tick := windlass.tick(p_wall, p_start, p_told, p_elapsed, 0, false);
+    wall := v_tick.wall;
+    mono := v_tick.mono;
+    SELECT c.value INTO checkpoint FROM windlass.checkpoint AS c WHERE c.seq = job.seq;
+    SELECT json_agg(json_build_array(l.number, l.at, l.attempt, l.line) ORDER BY l.number)::text INTO log
+    FROM windlass.log AS l WHERE l.seq = job.seq;
+    RETURN NEXT;
+END $$;
+
+-- The counts of every line, of one moment: what is added up and what is not yet.
+CREATE VIEW windlass.line_count AS
+SELECT line.id, line.queue, line.kind, line.undeclared_us,
+    line.enqueued + coalesce(more.enqueued, 0) AS enqueued, line.removed + coalesce(more.removed, 0) AS removed,
+    ARRAY[line.pending + coalesce(more.pending, 0), line.scheduled + coalesce(more.scheduled, 0),
+        line.blocked + coalesce(more.blocked, 0), line.aggregating + coalesce(more.aggregating, 0),
+        line.running + coalesce(more.running, 0), line.retrying + coalesce(more.retrying, 0),
+        line.completed + coalesce(more.completed, 0), line.dead + coalesce(more.dead, 0),
+        line.cancelled + coalesce(more.cancelled, 0)]::bigint[] AS by_state
+FROM windlass.line AS line
+LEFT JOIN (
+    SELECT line, sum(enqueued) AS enqueued, sum(removed) AS removed, sum(pending) AS pending, sum(scheduled) AS scheduled,
+        sum(blocked) AS blocked, sum(aggregating) AS aggregating, sum(running) AS running, sum(retrying) AS retrying,
+        sum(completed) AS completed, sum(dead) AS dead, sum(cancelled) AS cancelled
+    FROM windlass.ledger GROUP BY line
+) AS more ON more.line = line.id;
+
+-- Since when the oldest job of a line has been pending: looks at two jobs of each priority.
+-- why: those that went to the front have places below zero, the newest first
+CREATE FUNCTION windlass.oldest_pending(p_line integer) RETURNS bigint LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_oldest bigint;
+    v_below smallint;
+BEGIN
+    v_below := 1000;
+    LOOP
+        SELECT priority INTO v_below FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
+            AND priority < v_below ORDER BY priority DESC LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        v_oldest := least(v_oldest,
+            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
+                AND priority = v_below AND ord >= 0 ORDER BY ord LIMIT 1),
+            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
+                AND priority = v_below AND ord < 0 ORDER BY ord DESC LIMIT 1));
+    END LOOP;
+    v_below := 1000;
+    LOOP
+        SELECT priority INTO v_below FROM windlass.job WHERE line = p_line AND state = 0 AND suspect
+            AND priority < v_below ORDER BY priority DESC LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        v_oldest := least(v_oldest,
+            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND suspect
+                AND priority = v_below AND ord >= 0 ORDER BY ord LIMIT 1),
+            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND suspect
+                AND priority = v_below AND ord < 0 ORDER BY ord DESC LIMIT 1));
+    END LOOP;
+    RETURN v_oldest;
+END $$;
+
+-- The first group with members past p_past and before p_end, by its name in job.member_of.
+CREATE FUNCTION windlass.next_group(p_past text, p_end text) RETURNS text LANGUAGE sql STABLE
+SET jit = off SET enable_seqscan = off AS $$
+    SELECT member_of FROM windlass.job
+    WHERE state = 3 AND member_of > p_past COLLATE "C" AND member_of < p_end COLLATE "C" ORDER BY member_of LIMIT 1
+$$;
+
+-- Up to p_limit groups past p_past and before p_end.
+-- out: the name, how many members (counted up to p_most), the oldest, the newest, until when a flush was asked for
+CREATE FUNCTION windlass.list_groups(p_past text, p_end text, p_limit integer, p_most integer)
+RETURNS TABLE (name text, size bigint, oldest bigint, newest bigint, until bigint) LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    name := p_past;
+    FOR i IN 1..p_limit LOOP
+        name := windlass.next_group(name, p_end);
+        EXIT WHEN name IS NULL;
+        SELECT (SELECT count(*) FROM (SELECT 1 FROM windlass.job WHERE state = 3 AND member_of = name LIMIT p_most) AS c),
+            (SELECT min(pending_at) FROM windlass.job WHERE state = 3 AND member_of = name),
+            (SELECT max(pending_at) FROM windlass.job WHERE state = 3 AND member_of = name),
+            (SELECT f.until FROM windlass.flush AS f WHERE f.member_of = name)
+        INTO size, oldest, newest, until;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- How many jobs of these queues and kinds have not ended, and one more if a member waits in a group of these names.
+-- in: patterns, each exact or a prefix
+CREATE FUNCTION windlass.outstanding(p_queues text[], p_patterns text[], p_exact boolean[], p_groups text[],
+    p_groups_exact boolean[]) RETURNS bigint LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_sum bigint;
+    v_queue text;
+    v_name text;
+BEGIN
+    SELECT coalesce(sum(c.by_state[1] + c.by_state[2] + c.by_state[5] + c.by_state[6]), 0) INTO v_sum
+    FROM windlass.line_count AS c
+    WHERE c.queue = ANY (p_queues) AND EXISTS (SELECT 1 FROM unnest(p_patterns, p_exact) AS p (pattern, exact)
+        WHERE CASE WHEN p.exact THEN c.kind = p.pattern ELSE starts_with(c.kind, p.pattern) END);
+    IF cardinality(p_groups) > 0 THEN
+        FOREACH v_queue IN ARRAY p_queues LOOP
+            v_name := v_queue || E'\x1f';
+            LOOP
+                v_name := windlass.next_group(v_name, v_queue || E'\x20');
+                EXIT WHEN v_name IS NULL;
+                IF EXISTS (SELECT 1 FROM unnest(p_groups, p_groups_exact) AS p (pattern, exact)
+                    WHERE CASE WHEN p.exact THEN split_part(v_name, E'\x1f', 2) = p.pattern
+                        ELSE starts_with(split_part(v_name, E'\x1f', 2), p.pattern) END) THEN
+                    RETURN v_sum + 1;
+                END IF;
+            END LOOP;
+        END LOOP;
+    END IF;
+    RETURN v_sum;
+END $$;
+
+-- The jobs of some states (none: of all) past p_after, in order of enqueueing, at most p_most.
+-- why: few jobs of a million may be in these states: their indexes know them; in line are so many that all are walked
+CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer) RETURNS SETOF bigint LANGUAGE plpgsql
+STABLE SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_state smallint;
+BEGIN
+    IF cardinality(p_states) = 0 OR 0 = ANY (p_states) THEN
+        RETURN QUERY SELECT s.seq FROM (
+            (SELECT seq FROM windlass.job WHERE seq > p_after ORDER BY seq LIMIT p_most)
+            UNION ALL (SELECT seq FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most)) AS s;
+        RETURN;
+    END IF;
+    FOREACH v_state IN ARRAY p_states LOOP
+        IF v_state = 4 THEN
+            RETURN QUERY SELECT r.seq FROM (SELECT seq FROM windlass.job WHERE state = 4 OFFSET 0) AS r
+                WHERE r.seq > p_after ORDER BY r.seq LIMIT p_most;
+        ELSIF v_state < 6 THEN
+            RETURN QUERY SELECT seq FROM windlass.job WHERE state IN (1, 3, 5) AND state = v_state AND seq > p_after
+                ORDER BY seq LIMIT p_most;
+        ELSE
+            RETURN QUERY SELECT seq FROM windlass.history WHERE state = v_state AND seq > p_after ORDER BY seq LIMIT p_most;
+        END IF;
+    END LOOP;
+END $$;
+
+-- A page of a listing: the numbers of up to p_limit jobs that pass a filter, and where to go on (null: at the end).
+-- why: looks at p_looks jobs at most
+CREATE FUNCTION windlass.list_jobs(p_states smallint[], p_after bigint, p_limit integer, p_looks integer, p_kind text,
+    p_queue text, p_tenant text, p_tag text, OUT seqs bigint[], OUT next bigint) LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_row record;
+    v_looked integer := 0;
+    v_plain boolean := cardinality(p_states) = 0 AND coalesce(p_kind, p_queue, p_tenant, p_tag) IS NULL;
+BEGIN
+    seqs := '{}';
+    FOR v_row IN
+        SELECT s.seq, j.seq IS NOT NULL
+            AND (cardinality(p_states) = 0 OR j.state = ANY (p_states)) AND (p_kind IS NULL OR l.kind = p_kind)
+            AND (p_queue IS NULL OR l.queue = p_queue) AND (p_tenant IS NULL OR j.tenant IS NOT DISTINCT FROM p_tenant)
+            AND (p_tag IS NULL OR coalesce(p_tag = ANY (j.tags), false)) AS passes
+        FROM (SELECT DISTINCT look AS seq
+            FROM windlass.look(p_states, p_after, CASE WHEN v_plain THEN p_limit ELSE p_looks END + 1) AS look
+            ORDER BY look LIMIT CASE WHEN v_plain THEN p_limit ELSE p_looks END + 1) AS s
+        LEFT JOIN LATERAL (
+            SELECT seq, line, state, tenant, tags FROM windlass.job WHERE job.seq = s.seq
+            UNION ALL SELECT seq, line, state, tenant, tags FROM windlass.history WHERE history.seq = s.seq) AS j ON true
+        LEFT JOIN windlass.line AS l ON l.id = j.line
+        ORDER BY s.seq
+    LOOP
+        IF cardinality(seqs) >= p_limit OR v_looked >= p_looks THEN
+            next := v_row.seq - 1;
+            RETURN;
+        END IF;
+        v_looked := v_looked + 1;
+        IF v_row.passes THEN
+            seqs := array_append(seqs, v_row.seq);
+        END IF;
+    END LOOP;
+END $$;
+
+-- What ended since a minute, of each line: the sums, and the histograms as arrays of slots and counts.
+CREATE FUNCTION windlass.tallies(p_minute bigint)
+RETURNS TABLE (queue text, kind text, completed bigint, retried bigint, dead bigint, cancelled bigint, duration_us bigint,
+    wait_slots smallint[], wait_counts bigint[], run_slots smallint[], run_counts bigint[]) LANGUAGE sql STABLE AS $$
+    WITH sums AS (
+        SELECT line, sum(completed) AS completed, sum(retried) AS retried, sum(dead) AS dead, sum(cancelled) AS cancelled,
+            least(sum(duration_us), 9223372036854775807) AS duration_us
+        FROM (SELECT line, completed, retried, dead, cancelled, duration_us FROM windlass.bucket WHERE minute >= p_minute
+            UNION ALL SELECT line, did_complete, did_retry, did_die, did_cancel, duration_us
+            FROM windlass.ledger WHERE minute >= p_minute AND did_complete + did_retry + did_die + did_cancel > 0) AS b
+        GROUP BY line
+    ), slots AS (
+        SELECT line, ran, slot, sum(n)::bigint AS n
+        FROM (SELECT line, ran, slot, n FROM windlass.bucket_slot WHERE minute >= p_minute
+            UNION ALL SELECT line, false, unnest(waits), 1 FROM windlass.ledger WHERE minute >= p_minute
+            UNION ALL SELECT line, true, unnest(runs), 1 FROM windlass.ledger WHERE minute >= p_minute) AS s
+        GROUP BY line, ran, slot
+    ), histograms AS (
+        SELECT line, array_agg(slot) FILTER (WHERE NOT ran) AS wait_slots, array_agg(n) FILTER (WHERE NOT ran) AS wait_counts,
+            array_agg(slot) FILTER (WHERE ran) AS run_slots, array_agg(n) FILTER (WHERE ran) AS run_counts
+        FROM slots GROUP BY line
+    )
+    SELECT line.queue, line.kind, sums.completed::bigint, sums.retried::bigint, sums.dead::bigint, sums.cancelled::bigint,
+        sums.duration_us::bigint, h.wait_slots, h.wait_counts, h.run_slots, h.run_counts
+    FROM sums JOIN windlass.line AS line ON line.id = sums.line LEFT JOIN histograms AS h ON h.line = sums.line
+$$;
+
+-- The same of each tenant, without histograms.
+CREATE FUNCTION windlass.tenant_tallies(p_minute bigint)
+RETURNS TABLE (tenant text, completed bigint, retried bigint, dead bigint, cancelled bigint, duration_us bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT tenant, sum(completed)::bigint, sum(retried)::bigint, sum(dead)::bigint, sum(cancelled)::bigint,
+        least(sum(duration_us), 9223372036854775807)::bigint
+    FROM (SELECT tenant, completed, retried, dead, cancelled, duration_us FROM windlass.tenant_bucket
+            WHERE minute >= p_minute
+        UNION ALL SELECT tenant, did_complete, did_retry, did_die, did_cancel, duration_us
+        FROM windlass.ledger WHERE minute >= p_minute AND tenant IS NOT NULL
+            AND did_complete + did_retry + did_die + did_cancel > 0) AS b
+    GROUP BY tenant
+$$;
