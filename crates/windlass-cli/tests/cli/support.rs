@@ -33,6 +33,9 @@ macro_rules! on_each_store {
         mod on_redis {
             $(#[test] fn $fact() { super::$fact(crate::support::Place::on_redis()); })*
         }
+        mod on_postgres {
+            $(#[test] fn $fact() { super::$fact(crate::support::Place::on_postgres()); })*
+        }
     };
 }
 pub(crate) use on_each_store;
@@ -82,6 +85,10 @@ impl Place {
 
     pub(crate) fn on_redis() -> Self {
         Self::on(servers::redis_url())
+    }
+
+    pub(crate) fn on_postgres() -> Self {
+        Self::on(servers::postgres::url())
     }
 
     pub(crate) fn on(url: String) -> Self {
