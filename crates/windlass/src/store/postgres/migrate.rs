@@ -129,10 +129,11 @@ fn is_current(found: &Found, address: &Address) -> Result<bool> {
 
 async fn found(step: &Transaction<'_>, address: &Address) -> Result<Found> {
     let failed = |error: tokio_postgres::Error| fault::store_error(address, &error);
-    let there = with_schema(
-        "SELECT to_regclass('windlass.migration') IS NOT NULL, to_regclass('windlass.job') IS NOT NULL",
-        &address.schema,
-    );
+    // Not by to_regclass(): it may answer from what the connection remembers of before the lock.
+    let there = "SELECT coalesce(bool_or(c.relname = 'migration'), false), coalesce(bool_or(c.relname = 'job'), false) \
+                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = split_part('windlass.', '.', 1) AND c.relname IN ('migration', 'job')";
+    let there = with_schema(there, &address.schema);
     let row = step.query_typed_one(&there, &[]).await.map_err(failed)?;
     match (row.get(0), row.get(1)) {
         (false, false) => return Ok(Found::Nothing),
