@@ -24,13 +24,13 @@ end
 
 -- Whether a page names a job. One that Go brought in has no place yet, and if the pages were lost, those that there are
 -- begin behind the places of older jobs.
-local first_place
+local oldest_place
 local function is_listed(id)
-  if not first_place then
+  if not oldest_place then
     local first = call('ZRANGE', X .. 'order', 0, 0, 'WITHSCORES')
-    first_place = tonumber(first[2] or math.huge)
+    oldest_place = tonumber(first[2] or math.huge)
   end
-  return tonumber(call('HGET', task(id), 'x:n') or -1) >= first_place
+  return tonumber(call('HGET', task(id), 'x:n') or -1) >= oldest_place
 end
 
 -- Visits the jobs behind a place that are still there, `limit` of the ids that stand there at most. Gives the place up to
