@@ -104,6 +104,19 @@ async fn an_id_that_comes_in_again_is_listed_once_and_last() {
     assert_eq!(order.listed().await, [b, c, a]);
 }
 
+#[tokio::test]
+async fn what_is_gone_is_dropped_after_the_clock_was_set_back_by_a_day() {
+    let mut order = Order::open().await;
+    order.clock.step_wall_forward(Duration::from_secs(86_400));
+    order.add(1).await;
+    order.clock.step_wall_back(Duration::from_secs(86_400));
+    let gone = order.add(1200).await;
+    order.complete_as_go(&gone);
+    order.clock.advance(SETTLED);
+    order.store.prune(&Prune::Expired, 500).await.expect("prune");
+    assert!(order.pages() < 200, "{} bytes of pages are left", order.pages());
+}
+
 /// As after a way back to Asynq, and forth again.
 #[tokio::test]
 async fn jobs_whose_pages_were_lost_are_listed_again() {
