@@ -2,6 +2,7 @@
 //! migrations, hints between processes, TLS.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
+#[path = "../servers/mod.rs"]
 mod servers;
 
 use std::{sync::Arc, time::Duration};
