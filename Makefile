@@ -1,6 +1,6 @@
 # The tasks of windlass. `make help` lists them; CI runs `make test` and nothing else.
 # Needs Rust, a C compiler (for the bundled SQLite) and, for the tests, redis-server and PostgreSQL; with Go also those against Asynq.
-# `make soak` needs Go. Results go to $CARGO_TARGET_DIR or target/.
+# `make soak` needs Go; `make bench-peers` Go, Node with npm, and both servers. Results go to $CARGO_TARGET_DIR or target/.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -73,18 +73,21 @@ demo: ## See it run
 .PHONY: soak
 soak: ## Long simulation and comparison of the stores, fights with Go, a million rows, kill -9 of real workers (SEEDS, HISTORIES, STEPS, MINUTES)
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
-	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite,redis --test differential
+	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite,redis,postgres --test differential
 	WINDLASS_OUTAGE_SECONDS=60 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults
 	WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults -- --test-threads=1 expiry
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	MINUTES=$(MINUTES) MS=100 STORE=redis bench/chaos.sh
+	MINUTES=$(MINUTES) MS=100 STORE=postgres bench/chaos.sh
 	bench/disturbed.sh
 	STORE=redis bench/disturbed.sh
+	STORE=postgres bench/disturbed.sh
 	bench/fleet.sh
 	bench/shared.sh
 	bench/million.sh
+	STORE=postgres bench/million.sh
 
 .PHONY: bench
 bench: ## Measure ours, in alternating rounds; WRITE=1 keeps it in bench/RESULTS.md (ROUNDS)
@@ -95,13 +98,14 @@ bench-pool: ## Measure WorkerPool beside tokio::spawn, in one process
 	$(CARGO) run --locked --release -p windlass-bench-pool
 
 .PHONY: bench-peers
-bench-peers: ## Measure ours beside Asynq, BullMQ and apalis, where they can be built; WRITE=1 keeps it (ROUNDS)
+bench-peers: ## Measure ours beside Asynq, BullMQ, River, Graphile Worker and apalis, where they can be built; WRITE=1 keeps it (ROUNDS)
 	ROUNDS=$(ROUNDS) bench/peers.sh
 
 .PHONY: bench-flat
-bench-flat: ## Measure that a job costs the same behind a backlog of a million, on Redis and SQLite (ROUNDS)
+bench-flat: ## Measure that a job costs the same behind a backlog of a million, on Redis, SQLite and Postgres (ROUNDS)
 	ROUNDS=$(ROUNDS) STORE=redis bench/flat.sh
 	ROUNDS=$(ROUNDS) STORE=sqlite bench/flat.sh
+	ROUNDS=$(ROUNDS) STORE=postgres bench/flat.sh
 
 .PHONY: clean
 clean: ## Remove what was built

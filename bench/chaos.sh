@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Three workers on one SQLite file, or on one Redis, with the default lease; every EVERY seconds one is killed (kill -9)
+# Three workers on one SQLite file, one Redis or one PostgreSQL, with the default lease; every EVERY seconds one is killed (kill -9)
 # and started again, while jobs keep coming in. Then everything is drained, and what happened is checked from the workers' event files
 # and from the store:
 #   I1 every acknowledged job ends completed     I4 no outcome is accepted from an older claim than the newest
@@ -8,11 +8,12 @@
 #   and whatever a killed worker held runs elsewhere within 15 s of the kill.
 #
 # KILLS=10 MINUTES=0 bench/chaos.sh     ends after both; also: CONCURRENCY=20 MS=50 EVERY=2 SEED=1 STORE=redis
-# (a server of its own, without persistence: it is the workers that are killed).
+# or STORE=postgres (a server of its own; it is the workers that are killed).
 # WINDLASS=path: another binary than the release build.  KEEP=1: leaves the event files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/redis.sh
+. bench/postgres.sh
 . bench/results.sh
 
 kills_wanted=${KILLS:-10} minutes=${MINUTES:-0} concurrency=${CONCURRENCY:-20} ms=${MS:-50} every=${EVERY:-2}
@@ -25,7 +26,8 @@ place=$(mktemp -d)
 case ${STORE:-sqlite} in
     sqlite) export WINDLASS_STORE=sqlite:$place/jobs.db ;;
     redis) start_redis "$place"; export WINDLASS_STORE=$redis_url ;;
-    *) echo "STORE is sqlite or redis" >&2; exit 2 ;;
+    postgres) start_postgres "$place"; export WINDLASS_STORE=$postgres_url ;;
+    *) echo "STORE is sqlite, redis or postgres" >&2; exit 2 ;;
 esac
 declare -A workers=()
 declare -A files=()
@@ -34,6 +36,7 @@ starts=0 kills=0 jobs=0
 finish() {
     for worker in "${workers[@]}"; do kill -9 "$worker" 2>/dev/null || true; done
     stop_redis
+    stop_postgres
     wait
     [ -n "${KEEP:-}" ] && echo "event files: $place" >&2 || rm -rf "$place"
 }

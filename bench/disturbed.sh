@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Throughput and exact delivery while a worker is killed (kill -9) every 2 seconds. Two workers on one SQLite file, or on one
-# Redis; the killed one is started again at once. First undisturbed, then disturbed; fails if a job was lost or finished twice.
+# Throughput and exact delivery while a worker is killed (kill -9) every 2 seconds. Two workers on one SQLite file, one
+# Redis or one PostgreSQL; the killed one is started again at once. First undisturbed, then disturbed; fails if a job was lost or finished twice.
 #
-# JOBS=60000 CONCURRENCY=50 MS=20 EVERY=2 STORE=redis bench/disturbed.sh      (WINDLASS=path: another binary than the release build)
+# JOBS=60000 CONCURRENCY=50 MS=20 EVERY=2 STORE=redis bench/disturbed.sh      (STORE=postgres.  WINDLASS=path: another binary than the release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/redis.sh
+. bench/postgres.sh
 . bench/results.sh
 
 jobs=${JOBS:-60000} concurrency=${CONCURRENCY:-50} ms=${MS:-20} every=${EVERY:-2}
@@ -18,11 +19,17 @@ declare -A workers=()
 finish() {
     for worker in "${workers[@]}"; do kill -9 "$worker" 2>/dev/null || true; done
     stop_redis
+    stop_postgres
     wait
     rm -rf "$place"
 }
 trap finish EXIT
-if [ "${STORE:-sqlite}" = redis ]; then start_redis "$place"; fi
+case ${STORE:-sqlite} in
+    sqlite) ;;
+    redis) start_redis "$place" ;;
+    postgres) start_postgres "$place" ;;
+    *) echo "STORE is sqlite, redis or postgres" >&2; exit 2 ;;
+esac
 
 # The first field of this name on stdin.
 number() { awk -v name="\"$1\":" 'match($0, name "[0-9]+") { print substr($0, RSTART + length(name), RLENGTH - length(name)) }'; }
@@ -36,8 +43,10 @@ drained() { [ "$("$windlass" stats --json | tr -d ' \n' | number completed)" -ge
 
 # One run; prints its seconds. $1: undisturbed or disturbed
 run() {
-    export WINDLASS_STORE=${redis_url:+$redis_url?prefix=$1}
-    export WINDLASS_STORE=${WINDLASS_STORE:-sqlite:$place/$1.db}
+    # A place of its own for each run.
+    export WINDLASS_STORE=sqlite:$place/$1.db
+    [ -z "$redis_url" ] || WINDLASS_STORE=$redis_url?prefix=$1
+    [ -z "$postgres_url" ] || WINDLASS_STORE=$postgres_url?schema=$1
     printf 'concurrency = %s\nlease = "2s"\n[kinds.nap]\nbuiltin = "sleep"\n' "$concurrency" >"$place/config.toml"
     seq "$jobs" | sed "s/.*/{\"kind\":\"nap\",\"payload\":{\"ms\":$ms}}/" | "$windlass" enqueue --batch - >"$place/answers"
     [ "$(wc -l <"$place/answers")" = "$jobs" ] || { echo "not every enqueue was acknowledged" >&2; exit 1; }

@@ -4,28 +4,31 @@
 #
 # ROUNDS=5 STORE=redis SMALL=10000 BACKLOG=1000000 JOBS=200000 CONCURRENCY=50 WRITE=1 bench/flat.sh
 # (With 50,000 jobs Redis would grow the table of its keys, at 1,048,576 of them, while the long backlog is measured.)
-# (STORE=sqlite, memory.  WINDLASS=path: another binary than the release build.)  Ends with 1 if it grows by more than WITHIN=10 %.
+# (STORE=sqlite, memory, postgres.  WINDLASS=path: another binary than the release build.)  Ends with 1 if it grows by more than WITHIN %: 10, on Postgres 15.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/redis.sh
+. bench/postgres.sh
 . bench/results.sh
 
 rounds=${ROUNDS:-5} store=${STORE:-redis} small=${SMALL:-10000} backlog=${BACKLOG:-1000000} jobs=${JOBS:-200000}
-concurrency=${CONCURRENCY:-50} within=${WITHIN:-10}
+concurrency=${CONCURRENCY:-50} within=${WITHIN:-$([ "$store" = postgres ] && echo 15 || echo 10)}
 binary
 place=$(mktemp -d)
-trap 'stop_redis; rm -rf "$place"' EXIT
+trap 'stop_redis; stop_postgres; rm -rf "$place"' EXIT
 
 measure() { # backlog: the CPU of one job, worker and store
     local where=()
     case $store in
         sqlite) ;; # without a store it takes SQLite in a temporary folder
         redis) start_redis "$place"; where=(--store "$redis_url") ;; # a new one each time: memory that was used is slower
+        postgres) start_postgres "$place"; where=(--store "$postgres_url") ;;
         *) where=(--store "$store:") ;;
     esac
     "$WINDLASS" bench "${where[@]}" --phase drain --jobs "$jobs" --backlog "$1" --concurrency "$concurrency" --json \
         --log-level error | figures | awk -F '\t' -v backlog="$1" '{ print backlog, $10 + $11, $10, $11 + 0, $7 }' >>"$place/found"
     stop_redis
+    stop_postgres
 }
 
 for round in $(seq "$rounds"); do

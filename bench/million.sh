@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# A million jobs in one SQLite file: put in through the binary, looked at while they wait, run, and pruned. Prints how
+# A million jobs in one SQLite file, or in one PostgreSQL: put in through the binary, looked at while they wait, run, and pruned. Prints how
 # long each step took and the most memory the worker used; fails when a job is missing or a step leaves something behind.
 #
-# JOBS=1000000 bench/million.sh      (WINDLASS=path: another binary than the release build)
+# JOBS=1000000 STORE=postgres bench/million.sh      (WINDLASS=path: another binary than the release build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. bench/postgres.sh
 
 jobs=${JOBS:-1000000}
 if [ -z "${WINDLASS:-}" ]; then
@@ -13,13 +14,18 @@ if [ -z "${WINDLASS:-}" ]; then
 fi
 windlass=$WINDLASS
 place=$(mktemp -d)
-export WINDLASS_STORE=sqlite:$place/jobs.db
 worker=
 finish() {
     [ -z "$worker" ] || kill -9 "$worker" 2>/dev/null || true
+    stop_postgres
     rm -rf "$place"
 }
 trap finish EXIT
+case ${STORE:-sqlite} in
+    sqlite) export WINDLASS_STORE=sqlite:$place/jobs.db ;;
+    postgres) start_postgres "$place"; export WINDLASS_STORE=$postgres_url ;;
+    *) echo "STORE is sqlite or postgres" >&2; exit 2 ;;
+esac
 
 timed() { # name, command...: its output goes to $place/out
     local name=$1 began

@@ -49,7 +49,7 @@ END {
         rate = part[4] == "latency" ? "-" : spread(key, 7, "%.0f")
         times = median(key, 9) == "" ? "-" : sprintf("%.2f / %s", median(key, 8), spread(key, 9, "%.2f"))
         printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |", part[3], part[4], part[5], part[6], who, rate, times,
-            or_dash(median(key, 10), "%.1f"), or_dash(median(key, 11), "%.1f"), or_dash(median(key, 12) / 1048576, "%.1f")
+            or_dash(median(key, 10), "%.1f"), or_dash(median(key, 11), "%.1f"), or_dash(median(key, 12) == "" ? "" : median(key, 12) / 1048576, "%.1f")
         print peers ? " " (part[1] == "windlass" ? "" : ratio(key)) " |" : ""
     }
 }

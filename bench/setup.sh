@@ -52,6 +52,11 @@ if [ -z "${TEST_POSTGRES_URL:-}" ] && ! postgres_is_there; then
     fi
 fi
 
+# The drivers of peers are built by `make bench-peers` itself, from their lock files.
+if ! command -v npm >/dev/null; then
+    echo "npm is missing: \`make bench-peers\` will leave out BullMQ and Graphile Worker" >&2
+fi
+
 # Go's modules come over its own client; they are fetched here, so that no test waits for them.
 if ! command -v go >/dev/null; then
     echo "Go is missing: the tests against Asynq itself will check nothing here" >&2
