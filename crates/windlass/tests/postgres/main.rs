@@ -2,6 +2,7 @@
 //! migrations, hints between processes, TLS.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
+mod cpu;
 #[path = "../servers/mod.rs"]
 mod servers;
 

@@ -37,6 +37,7 @@ const MIGRATIONS: &[Migration] = &[Migration {
         sql!("operate"),
         sql!("read"),
         sql!("people"),
+        sql!("cpu"),
     ],
 }];
 
