@@ -294,7 +294,6 @@ impl JobOptions {
                 Some(Unique { key: unique::key(kind.as_str(), tenant.as_deref(), &value), mode: option.mode })
             }
         };
-        let fresh = self.id.is_none();
         let id = match self.id {
             Some(id) => id.parse()?,
             None => new_id(),
@@ -315,7 +314,7 @@ impl JobOptions {
             tags: self.tags,
             headers: self.headers,
         };
-        Ok(NewJob { spec: Arc::new(spec), start: self.start.unwrap_or(Start::Now), fresh })
+        Ok(NewJob { spec: Arc::new(spec), start: self.start.unwrap_or(Start::Now) })
     }
 }
 

@@ -151,8 +151,7 @@ impl JobContext {
     /// # Errors
     /// When the job has a value that it may not have.
     pub fn then(&self, job: impl Enqueue) -> Result<JobId, Error> {
-        // Fenced with the finish: it comes in once, however often that is sent.
-        let new = self.0.client.resolve(job)?;
+        let new = self.0.client.prepare(job)?;
         let id = new.spec.id.clone();
         self.0.left(|left| left.then.push(new));
         Ok(id)

@@ -1,9 +1,8 @@
 //! What is Postgres's alone: the caller's own transactions, the SQL function, connections that are ended, locks of others,
-//! migrations, hints between processes, TLS, and in days.rs history in parts.
+//! migrations, hints between processes, TLS.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
-mod cpu;
-mod days;
+mod claims;
 #[path = "../servers/mod.rs"]
 mod servers;
 

@@ -29,8 +29,6 @@ const MIGRATIONS: &[Migration] = &[Migration {
     files: &[
         sql!("0001_first"),
         sql!("core"),
-        sql!("kept"),
-        sql!("days"),
         sql!("enqueue"),
         sql!("lease"),
         sql!("claim"),
@@ -39,7 +37,6 @@ const MIGRATIONS: &[Migration] = &[Migration {
         sql!("operate"),
         sql!("read"),
         sql!("people"),
-        sql!("cpu"),
     ],
 }];
 

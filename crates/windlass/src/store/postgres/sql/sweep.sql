@@ -74,8 +74,8 @@ BEGIN
     DELETE FROM windlass.server WHERE id = ANY (ARRAY(
         SELECT id FROM windlass.server WHERE seen_at < v_now - p_silent LIMIT p_limit FOR UPDATE SKIP LOCKED));
     -- Not at once: a claim of theirs may still be on its way and must find that it was passed by.
-    DELETE FROM windlass.claim WHERE server = ANY (ARRAY(
-        SELECT c.server FROM windlass.claim AS c WHERE c.at_mono <= v_mono - p_claims
+    DELETE FROM windlass.claim WHERE ctid = ANY (ARRAY(
+        SELECT c.ctid FROM windlass.claim AS c WHERE c.at_mono <= v_mono - p_claims
             AND NOT EXISTS (SELECT 1 FROM windlass.server AS s WHERE s.id = c.server)
             AND NOT EXISTS (SELECT 1 FROM windlass.lease AS l WHERE l.id = c.fence)
         LIMIT p_limit FOR UPDATE SKIP LOCKED));
@@ -90,33 +90,27 @@ CREATE FUNCTION windlass.prune_history(p_wall bigint, p_state smallint, p_older 
 DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
     v_seqs bigint[];
-    v_days integer[] := '{0}';
     v_sides bigint[];
-    v_ids text[];
     v_events windlass.event[];
 BEGIN
     IF p_state IS NULL THEN
-        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history WHERE day = 0 AND expires_at <= v_now
+        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history WHERE expires_at <= v_now
             ORDER BY expires_at, seq LIMIT p_limit + 1 FOR UPDATE SKIP LOCKED) AS h;
     ELSE
-        SELECT array_agg(h.seq), array_agg(DISTINCT h.day) INTO v_seqs, v_days FROM (SELECT seq, day FROM windlass.history
+        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history
             WHERE state = p_state AND completed_at <= v_now - least(p_older, v_now)
             ORDER BY completed_at, seq LIMIT p_limit + 1 FOR UPDATE SKIP LOCKED) AS h;
     END IF;
     more := coalesce(cardinality(v_seqs), 0) > p_limit;
     WITH gone AS (
-        DELETE FROM windlass.history WHERE seq = ANY (v_seqs[1:p_limit]) AND day = ANY (v_days)
-        RETURNING seq, line, tenant, state, side, id
+        DELETE FROM windlass.history WHERE seq = ANY (v_seqs[1:p_limit]) RETURNING seq, line, tenant, state, side
     )
-    SELECT array_agg(g.seq) FILTER (WHERE g.side), array_agg(g.id) FILTER (WHERE windlass.named(g.id)),
+    SELECT array_agg(g.seq) FILTER (WHERE g.side),
         array_agg(ROW(g.line, g.tenant, g.state, NULL, NULL, NULL, NULL, NULL)::windlass.event)
-    INTO v_sides, v_ids, v_events FROM gone AS g;
+    INTO v_sides, v_events FROM gone AS g;
     removed := coalesce(cardinality(v_events), 0);
     IF v_sides IS NOT NULL THEN
         PERFORM windlass.remove_side(v_sides);
-    END IF;
-    IF v_ids IS NOT NULL THEN
-        PERFORM windlass.free(v_ids, v_seqs);
     END IF;
     IF v_events IS NOT NULL THEN
         PERFORM windlass.book(v_now, v_events);
@@ -156,8 +150,9 @@ DECLARE
 BEGIN
     FOR v_seq IN
         SELECT o.seq FROM (
-            (SELECT seq, pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
-            ORDER BY priority DESC, ord LIMIT 10000)
+            (SELECT seq, pending_at FROM windlass.job WHERE state = 0 AND NOT suspect
+                AND line * 256::bigint - priority BETWEEN p_line * 256::bigint - 127 AND p_line * 256::bigint + 127
+            ORDER BY line * 256::bigint - priority, ord LIMIT 10000)
             UNION ALL
             (SELECT seq, pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND suspect
             ORDER BY priority DESC, ord LIMIT 10000)) AS o
@@ -188,8 +183,9 @@ CREATE FUNCTION windlass.leave(p_wall bigint, p_server uuid) RETURNS void LANGUA
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     DELETE FROM windlass.server WHERE id = p_server;
+    PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_server, 7089));
     INSERT INTO windlass.claim (server, sequence, fence, at_mono)
     VALUES (p_server, 9223372036854775807, 0,
         coalesce(p_wall, windlass.now_micros()) + (SELECT steady FROM windlass.pulse))
-    ON CONFLICT (server) DO UPDATE SET sequence = excluded.sequence, fence = 0, at_mono = excluded.at_mono;
+    ON CONFLICT (server, sequence) DO UPDATE SET at_mono = excluded.at_mono;
 END $$;
