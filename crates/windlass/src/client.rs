@@ -304,7 +304,7 @@ impl Client {
     /// that is away is tried again for about a second with the same id, so nothing is doubled; one that itself waited
     /// two seconds or more for its turn (a write lock that somebody holds) is not asked again.
     pub async fn enqueue(&self, job: impl Enqueue) -> Result<Enqueued, Error> {
-        self.enqueue_prepared(self.prepare(job)?).await
+        self.enqueue_prepared(self.resolve(job)?).await
     }
 
     pub(crate) async fn enqueue_prepared(&self, job: NewJob) -> Result<Enqueued, Error> {
@@ -318,7 +318,7 @@ impl Client {
     /// As [`enqueue`](Self::enqueue). A refused value is found before anything is stored; when the store fails,
     /// earlier thousands stay.
     pub async fn enqueue_all<J: Enqueue>(&self, jobs: impl IntoIterator<Item = J>) -> Result<Vec<Enqueued>, Error> {
-        let mut jobs = jobs.into_iter().map(|job| self.prepare(job)).collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = jobs.into_iter().map(|job| self.resolve(job)).collect::<Result<Vec<_>, _>>()?;
         let mut answers = Vec::with_capacity(jobs.len());
         while !jobs.is_empty() {
             let rest = jobs.split_off(jobs.len().min(BULK));
@@ -333,7 +333,7 @@ impl Client {
     /// With rusqlite the answer is a `Result<Enqueued, Error>`: `client.enqueue_in(&mut tx, job)?`; with tokio-postgres a
     /// future of it: `client.enqueue_in(&mut tx, job).await?`. An error of the Postgres server has ended the transaction.
     pub fn enqueue_in<'t, T: EnqueueIn>(&self, tx: &'t mut T, job: impl Enqueue) -> T::Answer<'t> {
-        tx.enqueue_in(&*self.0.store, self.prepare(job).map_err(Error::from))
+        tx.enqueue_in(&*self.0.store, self.resolve(job).map_err(Error::from))
     }
 
     /// The job with every default filled in and every value checked, on its way into a store.
@@ -341,6 +341,12 @@ impl Client {
     /// # Errors
     /// [`InvalidJob`] names the value.
     pub fn prepare(&self, job: impl Enqueue) -> Result<NewJob, InvalidJob> {
+        // Whoever has it may send it more than once.
+        Ok(NewJob { fresh: false, ..self.resolve(job)? })
+    }
+
+    /// The same for a job that is sent at once, and by us.
+    pub(crate) fn resolve(&self, job: impl Enqueue) -> Result<NewJob, InvalidJob> {
         let (kind, payload, mut options) = job.into_parts()?;
         let inner = &*self.0;
         if !inner.queue_defaults.is_empty() {
@@ -352,7 +358,7 @@ impl Client {
         options.or(inner.defaults.clone()).resolve(&kind, payload, || inner.env.new_id(), inner.max_payload_bytes)
     }
 
-    async fn send(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
+    async fn send(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
         let mut wait = Duration::from_millis(100);
         let mut tries = 1;
         let began = self.0.env.monotonic();
@@ -367,6 +373,8 @@ impl Client {
                     self.0.env.sleep(self.0.env.jittered(wait)).await;
                     wait *= 2;
                     tries += 1;
+                    // It may have them already, and may even be done with them.
+                    jobs.iter_mut().for_each(|job| job.fresh = false);
                 }
                 Err(error) => return Err(error.into()),
                 Ok(answers) if tries == 1 => return Ok(answers),

@@ -123,6 +123,7 @@ async fn an_enqueue_by_halves_is_caught() {
 async fn a_doubled_repeat_is_caught() {
     let facts = [
         "enqueue::a_repeat_after_a_lost_reply_does_not_double",
+        "enqueue::a_repeat_of_a_job_that_has_ended_does_not_run_it_again",
         "enqueue::a_taken_id_is_a_duplicate_in_every_state_and_changes_nothing",
         "enqueue::a_repeat_with_more_jobs_adds_only_those",
     ];

@@ -184,6 +184,9 @@ impl Summary {
         let _ = writeln!(text, "\n{}", paint.bold("Check it"));
         let _ = writeln!(text, "  windlass --store {store} stats --json");
         let _ = writeln!(text, "  windlass --store {store} job list --state dead");
+        if self.store.contains("***") {
+            let _ = writeln!(text, "  {}", paint.dim("*** is the user and the password of the URL that you gave"));
+        }
     }
 
     fn write_verdict(&self, text: &mut String, paint: Paint) {

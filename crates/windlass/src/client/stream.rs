@@ -105,7 +105,7 @@ impl<S: Stream<Item: Enqueue> + Send> State<S> {
                     None => break,
                 },
             };
-            match next.map(|job| self.client.prepare(job)) {
+            match next.map(|job| self.client.resolve(job)) {
                 Some(Ok(job)) => {
                     bytes += job.spec.payload.len();
                     batch.push(job);

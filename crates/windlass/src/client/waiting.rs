@@ -47,7 +47,7 @@ impl Client {
     /// # Errors
     /// As [`enqueue`](Self::enqueue) and [`wait`](Self::wait).
     pub async fn enqueue_and_wait(&self, job: impl Enqueue) -> Result<JobRecord, Error> {
-        let mut new = self.prepare(job)?;
+        let mut new = self.resolve(job)?;
         let spec = Arc::make_mut(&mut new.spec);
         spec.retention = spec.retention.max(DEFAULTS.waited_retention);
         let answers = self.send(vec![new]).await?;

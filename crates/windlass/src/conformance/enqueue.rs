@@ -6,7 +6,7 @@ use super::bench::{Bench, DAY, HOUR, REACHABLE, SECOND, id};
 use crate::{
     decide::operate::Action,
     job::{JobOptions, State, Verdict},
-    store::{Enqueued, Operated},
+    store::{Enqueued, Operated, Prune},
 };
 
 fn named(name: &str) -> JobOptions {
@@ -88,6 +88,22 @@ pub async fn a_repeat_after_a_lost_reply_does_not_double(bench: Bench) {
         assert_eq!(*known, Enqueued::Duplicate(new.id().clone(), Some(State::Pending)));
     }
     assert_eq!(bench.claim(100).await.len(), 10);
+}
+
+/// The reply was lost for long: the job has been run meanwhile.
+pub async fn a_repeat_of_a_job_that_has_ended_does_not_run_it_again(bench: Bench) {
+    for (number, retention) in [HOUR, 60 * DAY, 60 * DAY].into_iter().enumerate() {
+        let job = bench.job(JobOptions::new().retention(retention));
+        bench.enqueue(vec![job.clone()]).await;
+        bench.finish(bench.claim_one().await.lease(), Verdict::Complete).await;
+        let again = bench.enqueue(vec![job.clone()]).await;
+        assert_eq!(again, [Enqueued::Duplicate(job.spec.id.clone(), Some(State::Completed))], "{number}");
+        // Sweeps come by, as they do.
+        for _ in 0..2 {
+            bench.store.prune(&Prune::Expired, 100).await.expect("prune");
+        }
+    }
+    assert!(bench.claim(10).await.is_empty());
 }
 
 pub async fn a_repeat_with_more_jobs_adds_only_those(bench: Bench) {

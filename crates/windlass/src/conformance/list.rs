@@ -15,6 +15,7 @@ macro_rules! __conformance_facts {
                 a_taken_id_is_a_duplicate_in_every_state_and_changes_nothing,
                 the_second_of_two_equal_ids_in_one_call_is_the_duplicate,
                 a_repeat_after_a_lost_reply_does_not_double,
+                a_repeat_of_a_job_that_has_ended_does_not_run_it_again,
                 a_repeat_with_more_jobs_adds_only_those,
                 a_delay_counts_from_the_stores_clock,
                 a_future_moment_is_waited_for,

@@ -294,6 +294,7 @@ impl JobOptions {
                 Some(Unique { key: unique::key(kind.as_str(), tenant.as_deref(), &value), mode: option.mode })
             }
         };
+        let fresh = self.id.is_none();
         let id = match self.id {
             Some(id) => id.parse()?,
             None => new_id(),
@@ -314,7 +315,7 @@ impl JobOptions {
             tags: self.tags,
             headers: self.headers,
         };
-        Ok(NewJob { spec: Arc::new(spec), start: self.start.unwrap_or(Start::Now) })
+        Ok(NewJob { spec: Arc::new(spec), start: self.start.unwrap_or(Start::Now), fresh })
     }
 }
 

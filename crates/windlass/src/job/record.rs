@@ -118,6 +118,9 @@ pub struct NewJob {
     pub spec: Arc<JobSpec>,
     /// When.
     pub start: Start,
+    /// Whether its id was made for it and no store has been asked to take it yet, so that none need look for the id
+    /// among the jobs that have ended. Whoever asks again, since no answer came, says no.
+    pub fresh: bool,
 }
 
 /// A job as a store knows it: what was asked for and all that happened since. Serializes as the `JOB` document of

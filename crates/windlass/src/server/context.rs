@@ -151,7 +151,8 @@ impl JobContext {
     /// # Errors
     /// When the job has a value that it may not have.
     pub fn then(&self, job: impl Enqueue) -> Result<JobId, Error> {
-        let new = self.0.client.prepare(job)?;
+        // Fenced with the finish: it comes in once, however often that is sent.
+        let new = self.0.client.resolve(job)?;
         let id = new.spec.id.clone();
         self.0.left(|left| left.then.push(new));
         Ok(id)

@@ -90,7 +90,7 @@ impl Aggregator {
         let (kind, payload, options) = made.map_err(|error| NoJob::Failed(error.message()))?;
         let queue = JobOptions::new().queue(group.key.queue.as_str());
         let job = RawJob { kind: kind.as_str().to_owned(), payload, options: options.or(queue) };
-        let job = client.prepare(job).map_err(|error| match error {
+        let job = client.resolve(job).map_err(|error| match error {
             InvalidJob::PayloadTooLarge { .. } => NoJob::TooLarge(error.to_string()),
             other => NoJob::Failed(other.to_string()),
         })?;

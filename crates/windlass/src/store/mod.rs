@@ -310,7 +310,8 @@ pub struct CancelLog {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Makes the jobs durable, all or none, and answers one by one in their order. A job whose id or live unique key
-    /// is taken (by an earlier one of the same call, too) is a duplicate.
+    /// is taken (by an earlier one of the same call, too) is a duplicate. An id is taken as long as its job is kept;
+    /// one that is said to be [fresh](NewJob::fresh) need not be looked for among the jobs that have ended.
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>>;
 
     /// Takes up to `limit` pending jobs: by queue shares, within a queue by priority and then by when they came into
@@ -457,7 +458,8 @@ pub enum Operated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prune {
     /// What retention lets go: completed jobs past theirs, dead and cancelled ones past 90 days, idempotency keys,
-    /// old statistics and cancel wishes, idle servers.
+    /// old statistics and cancel wishes, idle servers. Jobs that are kept for two days or more may be there for up to
+    /// a day longer, where a store removes whole days at once.
     Expired,
     /// Jobs that ended this long ago, in these states (only terminal ones count).
     Older {

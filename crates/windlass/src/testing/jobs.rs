@@ -55,6 +55,8 @@ impl JobBuilder {
     /// When a name or an option is one that a client would refuse.
     pub fn build(self, env: &Env) -> NewJob {
         let kind = Kind::new(&self.kind).expect("a test's kind is valid");
-        self.options.resolve(&kind, self.payload, || env.new_id(), usize::MAX).expect("a test's job options are valid")
+        let job = self.options.resolve(&kind, self.payload, || env.new_id(), usize::MAX);
+        // A test may send it again.
+        NewJob { fresh: false, ..job.expect("a test's job options are valid") }
     }
 }

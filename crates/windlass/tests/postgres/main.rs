@@ -1,8 +1,10 @@
 //! What is Postgres's alone: the caller's own transactions, the SQL function, connections that are ended, locks of others,
-//! migrations, hints between processes, TLS.
+//! migrations, hints between processes, TLS, and in days.rs history in parts.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
 mod claims;
+mod cpu;
+mod days;
 #[path = "../servers/mod.rs"]
 mod servers;
 

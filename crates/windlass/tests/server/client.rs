@@ -106,6 +106,19 @@ async fn an_enqueue_whose_reply_was_lost_is_new_and_not_doubled(place: Place) {
     assert_eq!(client.census().await.unwrap().enqueued, 2501);
 }
 
+async fn an_enqueue_whose_reply_was_lost_does_not_run_again_what_has_ended_meanwhile(place: Place) {
+    let (client, line) = place.line();
+    let router = Router::new().at("x", |_: RawJob| async { ok(()) });
+    let running = server(&place.client(), router).start().await.unwrap();
+    line.lose_replies(Op::Enqueue, 2);
+    let queued = client.enqueue(job("x").with(|options| options.retention(HOUR))).await.unwrap();
+    assert!(queued.is_new());
+    assert_eq!(line.calls(Op::Enqueue), 3);
+    assert_eq!(client.wait(queued.id()).await.unwrap().state, JobState::Completed);
+    assert_eq!(client.census().await.unwrap().enqueued, 1);
+    running.shutdown().await;
+}
+
 async fn an_enqueue_gives_up_after_about_a_second(place: Place) {
     let (client, line) = place.line();
     line.cut(true);
@@ -176,6 +189,7 @@ on_every_store! {
     what_is_refused_is_named_and_nothing_is_stored
     a_payload_limit_of_the_client_holds_for_edits_too
     an_enqueue_whose_reply_was_lost_is_new_and_not_doubled
+    an_enqueue_whose_reply_was_lost_does_not_run_again_what_has_ended_meanwhile
     an_enqueue_gives_up_after_about_a_second
     a_job_can_be_waited_for_to_any_end
     statistics_agree_with_the_census

@@ -1,5 +1,7 @@
 //! What is looked at when a store is opened, and by `doctor`: refuses what cannot work, advises on what may lose jobs.
 
+use std::time::Duration;
+
 use tokio_postgres::Row;
 
 use super::{Shared, link::sql, rows};
@@ -10,6 +12,13 @@ const OLDEST: i32 = 130_000;
 
 pub(super) async fn checkup(store: &Shared) -> Result<Vec<Check>> {
     checks(&store.link.row(sql!("checkup"), &[]).await?)
+}
+
+/// The CPU time of the server's processes. None: it does not say, or not to this user.
+pub(super) async fn cpu(store: &Shared) -> Result<Option<Duration>> {
+    let row = store.link.row("SELECT windlass.server_cpu() AS micros", &[]).await?;
+    let micros: Option<i64> = rows::get(&row, "micros")?;
+    Ok(micros.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros))
 }
 
 /// Refuses a server that cannot hold a store.

@@ -36,6 +36,7 @@ pub(super) struct Columns {
     pub(super) keys: Vec<Option<Vec<u8>>>,
     pub(super) ttls: Vec<Option<i64>>,
     pub(super) groups: Vec<Option<String>>,
+    pub(super) fresh: Vec<bool>,
 }
 
 impl Columns {
@@ -67,6 +68,7 @@ impl Columns {
         self.keys.push(spec.unique.map(|unique| unique.key.0.to_vec()));
         self.ttls.push(ttl(spec));
         self.groups.push(spec.group.as_deref().map(|group| member_of(&spec.queue, group)));
+        self.fresh.push(job.fresh);
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) fn job_json(job: &NewJob) -> Value {
     let spec = &*job.spec;
     let (start, start_us) = start(job.start);
     json!({
-        "id": spec.id.to_string(), "queue": spec.queue, "kind": spec.kind, "payload": BASE64.encode(&spec.payload),
+        "id": spec.id.to_string(), "fresh": job.fresh, "queue": spec.queue, "kind": spec.kind, "payload": BASE64.encode(&spec.payload),
         "tags": tags(spec), "headers": headers(spec), "tenant": spec.tenant, "priority": spec.priority,
         "max_retry": spec.max_retry, "timeout_us": micros(spec.timeout), "retention_us": micros(spec.retention),
         "start": start, "start_us": start_us, "deadline": spec.deadline.map(|deadline| deadline.as_micros()),

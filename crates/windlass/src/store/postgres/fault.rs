@@ -41,9 +41,10 @@ pub(super) fn store_error(address: &Address, error: &tokio_postgres::Error) -> S
         "28" => StoreError::Invalid(format!("{said}; check user and password in the URL")),
         "3D" => StoreError::Invalid(format!("{said}; make the database, or name another one in the URL")),
         "22" | "23" => StoreError::Invalid(said),
-        "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            StoreError::Invalid(format!("{said}; let the user use the schema `{}`", address.schema))
-        }
+        "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => StoreError::Invalid(format!(
+            "{said}; let the user create the schema `{}` in this database, or use it",
+            address.schema
+        )),
         "42" => StoreError::Corrupt(format!("{said}; the schema `{}` is not as windlass made it", address.schema)),
         // Too many connections, a full disk, a shutdown, a lost race: the same call may succeed later.
         _ => StoreError::Unavailable(said),

@@ -29,6 +29,8 @@ const MIGRATIONS: &[Migration] = &[Migration {
     files: &[
         sql!("0001_first"),
         sql!("core"),
+        sql!("kept"),
+        sql!("days"),
         sql!("enqueue"),
         sql!("lease"),
         sql!("claim"),
@@ -37,6 +39,7 @@ const MIGRATIONS: &[Migration] = &[Migration {
         sql!("operate"),
         sql!("read"),
         sql!("people"),
+        sql!("cpu"),
     ],
 }];
 

@@ -302,6 +302,10 @@ impl Inspect for PostgresStore {
     async fn checkup(&self) -> Result<Vec<Check>> {
         self.whole(async move |store| checkup::checkup(&store).await).await
     }
+
+    async fn cpu(&self) -> Result<Option<Duration>> {
+        self.whole(async move |store| checkup::cpu(&store).await).await
+    }
 }
 
 #[async_trait]

@@ -10,9 +10,9 @@ use crate::{
 
 /// The call, whose parameters [`params`] gives.
 pub(in super::super) const CALL: &str = "SELECT n, id, state FROM windlass.enqueue_jobs($1, $2, $3, $4, $5, $6, $7, $8, \
-                                         $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+                                         $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
-pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) -> [Param<'c>; 18] {
+pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) -> [Param<'c>; 19] {
     [
         (wall, Type::INT8),
         (&columns.ids, Type::TEXT_ARRAY),
@@ -32,6 +32,7 @@ pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) 
         (&columns.keys, Type::BYTEA_ARRAY),
         (&columns.ttls, Type::INT8_ARRAY),
         (&columns.groups, Type::TEXT_ARRAY),
+        (&columns.fresh, Type::BOOL_ARRAY),
     ]
 }
 

@@ -69,7 +69,7 @@ pub(in super::super) async fn flush(store: &Shared, flush: &Flush) -> Result<Flu
     let row = store
         .link
         .row(
-            "SELECT answer, holder, state FROM windlass.flush_group($1, $2, $3, $4, $5, $6, $7, $8)",
+            "SELECT answer, holder, state FROM windlass.flush_group($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             &[
                 (&store.clock.wall(), Type::INT8),
                 (&name, Type::TEXT),
@@ -77,6 +77,7 @@ pub(in super::super) async fn flush(store: &Shared, flush: &Flush) -> Result<Flu
                 (&versions, Type::INT8_ARRAY),
                 (&into, Type::TEXT),
                 (&spec.id.to_string(), Type::TEXT),
+                (&flush.into.fresh, Type::BOOL),
                 (&spec.unique.map(|unique| unique.key.0.to_vec()), Type::BYTEA),
                 (&encode::ttl(spec), Type::INT8),
             ],

@@ -79,6 +79,7 @@ CREATE TABLE windlass.job (
     failures      integer  NOT NULL DEFAULT 0,
     crashes       integer  NOT NULL DEFAULT 0,
     snoozes       integer  NOT NULL DEFAULT 0,
+    day           integer,           -- its part of `history`, once it has ended
     state         smallint NOT NULL,
     priority      smallint NOT NULL,
     suspect       boolean  NOT NULL DEFAULT false,
@@ -109,12 +110,32 @@ CREATE INDEX job_due ON windlass.job (run_at, seq) WHERE state IN (1, 5);
 CREATE INDEX job_group ON windlass.job (member_of, pending_at, seq) WHERE state = 3;
 CREATE INDEX job_listed ON windlass.job (state, seq) WHERE state IN (1, 3, 5);
 
--- Jobs that have ended and are kept for a while. The same columns.
-CREATE TABLE windlass.history (LIKE windlass.job INCLUDING DEFAULTS, PRIMARY KEY (seq));
-CREATE UNIQUE INDEX history_id ON windlass.history (id);
+-- Jobs that have ended and are kept for a while. The same columns. What is kept for days stands in a part for the day on
+-- which it expires (in days since 1970, UTC), and that part is dropped when the day is over. Part 0 holds the rest, which
+-- goes job by job. See days.sql.
+-- why: no index that every ended job pays for and few need: completed ones are listed by their numbers
+CREATE TABLE windlass.history (LIKE windlass.job INCLUDING DEFAULTS, PRIMARY KEY (seq, day)) PARTITION BY LIST (day);
+CREATE INDEX history_id ON windlass.history (id);
 CREATE INDEX history_ended ON windlass.history (state, completed_at, seq);
-CREATE INDEX history_listed ON windlass.history (state, seq);
-CREATE INDEX history_expires ON windlass.history (expires_at, seq);
+CREATE INDEX history_listed ON windlass.history (state, seq) WHERE state IN (7, 8);
+CREATE TABLE windlass.history_0 PARTITION OF windlass.history FOR VALUES IN (0)
+    WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX history_0_expires ON windlass.history_0 (expires_at, seq);
+
+-- The days that have a part of their own.
+CREATE TABLE windlass.day (
+    day      integer PRIMARY KEY,
+    ready    boolean NOT NULL, -- whether jobs may go there
+    past     bigint,           -- it was taken out of history, and its jobs up to this one are counted as removed
+    tried_at bigint            -- when it could not be taken out, since somebody read it
+);
+
+-- Ids that callers chose, of jobs in history: taken for as long as their jobs are kept. See kept.sql.
+CREATE TABLE windlass.kept (
+    id  text COLLATE "C" PRIMARY KEY,
+    seq bigint  NOT NULL,
+    day integer NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
 -- One lease to a claim, however many jobs it took. A claim's own number is its fence.
 CREATE TABLE windlass.lease (
@@ -249,7 +270,7 @@ SELECT job.seq, job.ord, job.id, line.queue, line.kind, job.priority, job.max_re
        job.deadline, job.tenant, job.unique_key, job.unique_ttl_us, job.payload, job.tags, job.headers, job.member_of,
        job.state, job.attempt, job.failures, job.crashes, job.snoozes, job.created_at, job.updated_at, job.pending_at,
        job.run_at, job.started_at, job.completed_at, job.fence, job.server, job.cancel, job.reason, job.result,
-       job.errors::text AS errors, job.flushed_into, lease.until_mono, report.fraction, report.message
+       job.errors::text AS errors, job.flushed_into, job.day, lease.until_mono, report.fraction, report.message
 FROM (SELECT * FROM windlass.job UNION ALL SELECT * FROM windlass.history) AS job
 JOIN windlass.line AS line ON line.id = job.line
 LEFT JOIN windlass.lease AS lease ON job.state = 4 AND lease.id = job.lease

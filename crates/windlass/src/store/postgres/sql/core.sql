@@ -183,10 +183,14 @@ BEGIN
         p_job.updated_at := p_now;
         p_job.completed_at := p_now;
         p_job.expires_at := windlass.later(p_now, p_keep);
+        p_job.day := windlass.part(p_now, p_job.expires_at);
         p_job.run_at := NULL;
         p_job.cancel := NULL;
         p_job.lease := NULL;
         INSERT INTO windlass.history SELECT (p_job).*;
+        IF windlass.named(p_job.id) THEN
+            PERFORM windlass.keep(p_job.id, p_job.seq, p_job.day);
+        END IF;
     ELSIF p_job.side THEN
         PERFORM windlass.remove_side(ARRAY[p_job.seq]);
     END IF;

@@ -1,19 +1,20 @@
 -- enqueue.sql: makes jobs durable, in the order in which they are given.
 -- in: arrays with an element for each job. starts: 0 now, 1 at a moment, 2 after a while; start_us: which.
---   tags: joined by the byte 1F. p_wall: of a test    out: n, id and state of each job that is not new, by its place
+--   tags: joined by the byte 1F. fresh: the id was made for this very call. p_wall: of a test    out: n, id and state of each job that is not new, by its place
 -- guarantee: all or none; an id or a live key is taken once, whoever asks at the same time
 -- why: plain jobs are one statement. A key is looked at job by job, since an earlier one of the same call may take it.
 
 -- Jobs without a key of their own, or whose key was looked at.
 -- why: whoever ends a job moves it to history in one step, so an id that was free here is looked for there once the
--- index has let it in; the other way round one could slip through
+-- index has let it in; the other way round one could slip through. A fresh id is not looked for (kept.sql).
 CREATE FUNCTION windlass.enqueue_plain(p_now bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[])
+    p_ttls bigint[], p_groups text[], p_fresh boolean[])
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
+    v_known text[] := ARRAY(SELECT u.id FROM unnest(p_ids, p_fresh) AS u (id, fresh) WHERE NOT u.fresh);
     v_added text[];
     v_gone text[];
     v_events windlass.event[];
@@ -27,7 +28,7 @@ BEGIN
             AS o (id, queue, kind, n) ORDER BY id, n) AS u
         WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = u.queue AND l.kind = u.kind)
             AND NOT EXISTS (SELECT 1 FROM windlass.job AS j WHERE j.id = u.id)
-            AND NOT EXISTS (SELECT 1 FROM windlass.history AS h WHERE h.id = u.id)
+            AND u.id NOT IN (SELECT e.id FROM windlass.ended(v_known) AS e)
         ORDER BY 1, 2 ON CONFLICT DO NOTHING;
     END IF;
     WITH input AS (
@@ -54,7 +55,9 @@ BEGIN
     SELECT array_agg(a.id),
         array_agg(ROW(a.line, a.tenant, NULL, a.state, NULL, NULL, NULL, NULL)::windlass.event)
     INTO v_added, v_events FROM added AS a;
-    SELECT array_agg(h.id) INTO v_gone FROM windlass.history AS h WHERE h.id = ANY (v_added);
+    IF cardinality(v_known) > 0 THEN
+        SELECT array_agg(e.id) INTO v_gone FROM windlass.ended(v_known) AS e WHERE e.id = ANY (v_added);
+    END IF;
     IF v_gone IS NOT NULL THEN
         DELETE FROM windlass.job AS j WHERE j.id = ANY (v_gone);
         SELECT array_agg(a.id), array_agg(e.event) INTO v_added, v_events
@@ -69,7 +72,7 @@ BEGIN
     IF coalesce(cardinality(v_added), 0) < cardinality(p_ids) THEN
         RETURN QUERY
         SELECT u.n::integer, u.id, coalesce((SELECT j.state FROM windlass.job AS j WHERE j.id = u.id),
-            (SELECT h.state FROM windlass.history AS h WHERE h.id = u.id))
+            (SELECT e.state FROM windlass.ended(ARRAY[u.id]) AS e))
         FROM (SELECT i.id, i.n, row_number() OVER (PARTITION BY i.id ORDER BY i.n) AS nth
             FROM unnest(p_ids) WITH ORDINALITY AS i (id, n)) AS u
         WHERE u.nth > 1 OR v_added IS NULL OR u.id <> ALL (v_added);
@@ -86,7 +89,7 @@ BEGIN
         WHERE j.unique_key = p_key AND j.unique_key IS NOT NULL AND j.unique_ttl_us IS NULL;
     ELSE
         SELECT k.id, coalesce((SELECT j.state FROM windlass.job AS j WHERE j.id = k.id),
-            (SELECT h.state FROM windlass.history AS h WHERE h.id = k.id))
+            (SELECT e.state FROM windlass.ended(ARRAY[k.id]) AS e))
         INTO id, state FROM windlass.key AS k WHERE k.key = p_key AND k.expires_at > p_now;
     END IF;
 END $$;
@@ -94,7 +97,7 @@ END $$;
 CREATE FUNCTION windlass.enqueue_jobs(p_wall bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[])
+    p_ttls bigint[], p_groups text[], p_fresh boolean[])
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -105,15 +108,16 @@ BEGIN
     IF NOT EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL) THEN
         RETURN QUERY SELECT * FROM windlass.enqueue_plain(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers,
             p_tenants, p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys,
-            p_ttls, p_groups);
+            p_ttls, p_groups, p_fresh);
         RETURN;
     END IF;
     FOR i IN 1..cardinality(p_ids) LOOP
         LOOP
             -- The id first: a job that is there is the answer, whoever holds the key.
-            SELECT x.state INTO v_taken FROM (
-                SELECT j.state FROM windlass.job AS j WHERE j.id = p_ids[i]
-                UNION ALL SELECT h.state FROM windlass.history AS h WHERE h.id = p_ids[i]) AS x LIMIT 1;
+            SELECT j.state INTO v_taken FROM windlass.job AS j WHERE j.id = p_ids[i];
+            IF NOT FOUND AND NOT p_fresh[i] THEN
+                SELECT e.state INTO v_taken FROM windlass.ended(p_ids[i:i]) AS e;
+            END IF;
             IF FOUND THEN
                 n := i; id := p_ids[i]; state := v_taken.state;
                 RETURN NEXT;
@@ -130,7 +134,7 @@ BEGIN
             PERFORM 1 FROM windlass.enqueue_plain(v_now, p_ids[i:i], p_queues[i:i], p_kinds[i:i], p_payloads[i:i],
                 p_tags[i:i], p_headers[i:i], p_tenants[i:i], p_priorities[i:i], p_retries[i:i], p_timeouts[i:i],
                 p_retentions[i:i], p_starts[i:i], p_start_us[i:i], p_deadlines[i:i], p_keys[i:i], p_ttls[i:i],
-                p_groups[i:i]);
+                p_groups[i:i], p_fresh[i:i]);
             -- A row: somebody was faster. Look again who.
             CONTINUE WHEN FOUND;
             EXIT WHEN p_keys[i] IS NULL OR p_ttls[i] IS NULL;
@@ -169,11 +173,11 @@ BEGIN
             array_agg(x.retention_us ORDER BY o.n) AS retentions, array_agg(x.start ORDER BY o.n) AS starts,
             array_agg(x.start_us ORDER BY o.n) AS start_us, array_agg(x.deadline ORDER BY o.n) AS deadlines,
             array_agg(decode(x.key, 'base64') ORDER BY o.n) AS keys, array_agg(x.ttl ORDER BY o.n) AS ttls,
-            array_agg(x.member_of ORDER BY o.n) AS groups
+            array_agg(x.member_of ORDER BY o.n) AS groups, array_agg(x.fresh ORDER BY o.n) AS fresh
         FROM jsonb_array_elements(p_jobs::jsonb) WITH ORDINALITY AS o (job, n)
         CROSS JOIN LATERAL jsonb_to_record(o.job) AS x (id text, queue text, kind text, payload text, tags text,
             headers text, tenant text, priority smallint, max_retry bigint, timeout_us bigint, retention_us bigint,
-            start smallint, start_us bigint, deadline bigint, key text, ttl bigint, member_of text)
+            start smallint, start_us bigint, deadline bigint, key text, ttl bigint, member_of text, fresh boolean)
     ) AS a, windlass.enqueue_jobs(p_wall, a.ids, a.queues, a.kinds, a.payloads, a.tags, a.headers, a.tenants,
-        a.priorities, a.retries, a.timeouts, a.retentions, a.starts, a.start_us, a.deadlines, a.keys, a.ttls, a.groups) AS e;
+        a.priorities, a.retries, a.timeouts, a.retentions, a.starts, a.start_us, a.deadlines, a.keys, a.ttls, a.groups, a.fresh) AS e;
 END $$;

@@ -68,10 +68,15 @@ BEGIN
         SELECT (g.j).seq, (g.j).ord, (g.j).created_at, v_now, (g.j).pending_at, NULL, (g.j).started_at, v_now,
             windlass.later(v_now, (g.j).retention_us), (g.j).deadline, (g.j).timeout_us, (g.j).retention_us,
             (g.j).unique_ttl_us, (g.j).max_retry, (g.j).fence, NULL, (g.j).line, (g.j).attempt, (g.j).failures,
-            (g.j).crashes, (g.j).snoozes, 6, (g.j).priority, (g.j).suspect, (g.j).side, (g.j).server, (g.j).id,
+            (g.j).crashes, (g.j).snoozes, windlass.part(v_now, windlass.later(v_now, (g.j).retention_us)), 6, (g.j).priority, (g.j).suspect, (g.j).side, (g.j).server, (g.j).id,
             (g.j).tenant, (g.j).member_of, (g.j).flushed_into, (g.j).unique_key, (g.j).tags, (g.j).headers, NULL, NULL,
             (g.j).errors, (g.j).payload, coalesce(g.result, (g.j).result)
         FROM gone AS g WHERE (g.j).retention_us > 0
+    ), names AS (
+        INSERT INTO windlass.kept (id, seq, day)
+        SELECT (g.j).id, (g.j).seq, windlass.part(v_now, windlass.later(v_now, (g.j).retention_us))
+        FROM gone AS g WHERE (g.j).retention_us > 0 AND windlass.named((g.j).id) ORDER BY 1
+        ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, day = excluded.day
     )
     SELECT array_agg(g.n::integer),
         array_agg((g.j).seq) FILTER (WHERE (g.j).side AND (g.j).retention_us = 0),

@@ -1,6 +1,18 @@
 -- operate.sql: what operators do to one job, one queue or one group.
 -- in: see each function    out: functions
 
+-- What an operator's action depends on; no row if there is no such job.
+CREATE FUNCTION windlass.job_state(p_id text) RETURNS TABLE (state smallint, attempt integer, has_group boolean)
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT j.state, j.attempt, j.member_of IS NOT NULL FROM windlass.job AS j WHERE j.id = p_id;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT h.state, h.attempt, h.member_of IS NOT NULL FROM windlass.history AS h
+            WHERE (h.seq, h.day) = (SELECT e.seq, e.day FROM windlass.ended(ARRAY[p_id]) AS e);
+    END IF;
+END $$;
+
 -- Does something to one job, if it is still as it was when that was decided.
 -- in: the id; its state and whether it belonged into a group then; what: 0 remove, 1 edit, 2 ask to cancel, 3 end it,
 --   4 redrive, 5 put it into line, 6 give it a time; the state that it gets; reason; payload; how long ended ones are kept;
@@ -13,13 +25,15 @@ CREATE FUNCTION windlass.operate_job(p_wall bigint, p_id text, p_state smallint,
 DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
     v_job windlass.job;
+    v_was windlass.job;
     v_event windlass.event;
 BEGIN
     answer := 0;
     IF p_state < 6 THEN
         SELECT * INTO v_job FROM windlass.job WHERE id = p_id AND state = p_state FOR UPDATE;
     ELSE
-        SELECT * INTO v_job FROM windlass.history WHERE id = p_id AND state = p_state FOR UPDATE;
+        SELECT h.* INTO v_job FROM windlass.history AS h
+        WHERE (h.seq, h.day) = (SELECT e.seq, e.day FROM windlass.ended(ARRAY[p_id]) AS e) AND h.state = p_state FOR UPDATE;
     END IF;
     IF NOT FOUND OR (v_job.member_of IS NOT NULL AND v_job.attempt = 0) <> p_grouped THEN
         RETURN;
@@ -28,13 +42,13 @@ BEGIN
     CASE p_what
     WHEN 0 THEN
         DELETE FROM windlass.job WHERE seq = v_job.seq;
-        DELETE FROM windlass.history WHERE seq = v_job.seq;
+        PERFORM windlass.unkeep(v_job);
         PERFORM windlass.remove_side(ARRAY[v_job.seq]) WHERE v_job.side;
         v_event := ROW(v_job.line, v_job.tenant, v_job.state, NULL, NULL, NULL, NULL, NULL);
     WHEN 1 THEN
         UPDATE windlass.job SET payload = p_payload, updated_at = v_now,
             ord = CASE WHEN state = 3 THEN nextval('windlass.place') ELSE ord END WHERE seq = v_job.seq;
-        UPDATE windlass.history SET payload = p_payload, updated_at = v_now WHERE seq = v_job.seq;
+        UPDATE windlass.history SET payload = p_payload, updated_at = v_now WHERE seq = v_job.seq AND day = v_job.day;
         -- They belong to the payload that was.
         UPDATE windlass.report SET fraction = NULL, message = NULL WHERE seq = v_job.seq;
         DELETE FROM windlass.checkpoint WHERE seq = v_job.seq;
@@ -49,6 +63,8 @@ BEGIN
     WHEN 3 THEN
         v_event := windlass.settle(v_job, p_to, p_reason, v_now, p_keep, NULL, NULL);
     WHEN 4 THEN
+        v_was := v_job;
+        v_job.day := NULL;
         v_job.state := p_to;
         v_job.ord := nextval('windlass.place');
         v_job.failures := 0;
@@ -67,7 +83,7 @@ BEGIN
             answer := CASE WHEN holder IS NULL THEN 0 ELSE 2 END;
             RETURN;
         END IF;
-        DELETE FROM windlass.history WHERE seq = v_job.seq;
+        PERFORM windlass.unkeep(v_was);
         v_event := ROW(v_job.line, v_job.tenant, p_state, p_to, NULL, NULL, NULL, NULL);
     WHEN 5 THEN
         UPDATE windlass.job SET state = 0, ord = nextval('windlass.place'), pending_at = v_now, updated_at = v_now,
@@ -100,11 +116,12 @@ BEGIN
 END $$;
 
 -- In one step: checks that each member still waits in the group as it was read, ends them, and enqueues the new job.
--- in: the group, its members and their versions, the new job as enqueue_json takes it, its id and key
+-- in: the group, its members and their versions, the new job as enqueue_json takes it, its id (p_fresh: nobody knows it
+--   yet) and key
 -- out: 0 they have changed, 1 done, 2 the id or the key is taken by `holder`, which is in `state`
 -- guarantee: 0 and 2 change nothing
 CREATE FUNCTION windlass.flush_group(p_wall bigint, p_group text, p_ids text[], p_versions bigint[], p_into text,
-    p_into_id text, p_key bytea, p_ttl bigint, OUT answer integer, OUT holder text, OUT state smallint)
+    p_into_id text, p_fresh boolean, p_key bytea, p_ttl bigint, OUT answer integer, OUT holder text, OUT state smallint)
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -124,9 +141,10 @@ BEGIN
         RETURN;
     END IF;
     answer := 2;
-    SELECT x.id, x.state INTO holder, state FROM (
-        SELECT j.id, j.state FROM windlass.job AS j WHERE j.id = p_into_id
-        UNION ALL SELECT h.id, h.state FROM windlass.history AS h WHERE h.id = p_into_id) AS x LIMIT 1;
+    SELECT j.id, j.state INTO holder, state FROM windlass.job AS j WHERE j.id = p_into_id;
+    IF holder IS NULL AND NOT p_fresh THEN
+        SELECT e.id, e.state INTO holder, state FROM windlass.ended(ARRAY[p_into_id]) AS e;
+    END IF;
     IF holder IS NULL AND p_key IS NOT NULL THEN
         SELECT k.id, k.state INTO holder, state FROM windlass.key_holder(v_now, p_key, p_ttl) AS k;
         -- The key of a member is free once it has ended, in this same step.

@@ -52,7 +52,7 @@ BEGIN
             PLACING substring(int8send(windlass.now_micros() / 1000) FROM 3) FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid::text;
     END IF;
     PERFORM windlass.enqueue_json(NULL, jsonb_build_array(jsonb_build_object(
-        'id', v_id, 'queue', v_queue, 'kind', kind, 'payload', encode(convert_to(payload::text, 'UTF8'), 'base64'),
+        'id', v_id, 'fresh', options->>'id' IS NULL, 'queue', v_queue, 'kind', kind, 'payload', encode(convert_to(payload::text, 'UTF8'), 'base64'),
         'tags', (SELECT string_agg(t, E'\x1f') FROM jsonb_array_elements_text(options->'tags') AS t),
         'headers', options->>'headers', 'tenant', options->>'tenant',
         'priority', coalesce((options->>'priority')::integer, 0), 'max_retry', coalesce((options->>'max_retry')::bigint, 25),

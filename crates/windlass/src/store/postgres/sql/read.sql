@@ -11,7 +11,11 @@ SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_tick record;
 BEGIN
-    SELECT r.* INTO job FROM windlass.record AS r WHERE r.id = p_id;
+    -- Most of those that somebody asks for have not ended, or a short while ago; the rest is in one of many parts.
+    SELECT r.* INTO job FROM windlass.record AS r WHERE r.id = p_id AND (r.day = 0 OR r.day IS NULL);
+    IF NOT FOUND THEN
+        SELECT r.* INTO job FROM windlass.record AS r WHERE r.id = p_id;
+    END IF;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -135,68 +139,83 @@ BEGIN
     RETURN v_sum;
 END $$;
 
--- The jobs of some states (none: of all) past p_after, in order of enqueueing, at most p_most.
--- why: few jobs of a million may be in these states: their indexes know them; in line are so many that all are walked
-CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer) RETURNS SETOF bigint LANGUAGE plpgsql
-STABLE SET jit = off SET enable_seqscan = off AS $$
+-- The jobs of some states (none: of all) past p_after, in order of enqueueing, at most p_most, and their parts of history.
+-- why: few jobs of a million may be in these states: their indexes know them; in line, or completed, are so many that all
+-- are walked
+CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer)
+RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_state smallint;
 BEGIN
     IF cardinality(p_states) = 0 OR 0 = ANY (p_states) THEN
-        RETURN QUERY SELECT s.seq FROM (
-            (SELECT seq FROM windlass.job WHERE seq > p_after ORDER BY seq LIMIT p_most)
-            UNION ALL (SELECT seq FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most)) AS s;
+        RETURN QUERY SELECT s.seq, s.day FROM (
+            (SELECT seq, day FROM windlass.job WHERE seq > p_after ORDER BY seq LIMIT p_most)
+            UNION ALL (SELECT seq, day FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most)) AS s;
         RETURN;
     END IF;
     FOREACH v_state IN ARRAY p_states LOOP
         IF v_state = 4 THEN
-            RETURN QUERY SELECT r.seq FROM (SELECT seq FROM windlass.job WHERE state = 4 OFFSET 0) AS r
+            RETURN QUERY SELECT r.seq, r.day FROM (SELECT seq, day FROM windlass.job WHERE state = 4 OFFSET 0) AS r
                 WHERE r.seq > p_after ORDER BY r.seq LIMIT p_most;
         ELSIF v_state < 6 THEN
-            RETURN QUERY SELECT seq FROM windlass.job WHERE state IN (1, 3, 5) AND state = v_state AND seq > p_after
+            RETURN QUERY SELECT seq, day FROM windlass.job WHERE state IN (1, 3, 5) AND state = v_state AND seq > p_after
                 ORDER BY seq LIMIT p_most;
+        ELSIF v_state = 6 THEN
+            RETURN QUERY SELECT seq, day FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most;
         ELSE
-            RETURN QUERY SELECT seq FROM windlass.history WHERE state = v_state AND seq > p_after ORDER BY seq LIMIT p_most;
+            RETURN QUERY SELECT seq, day FROM windlass.history WHERE state IN (7, 8) AND state = v_state AND seq > p_after
+                ORDER BY seq LIMIT p_most;
         END IF;
     END LOOP;
 END $$;
 
--- A page of a listing: the numbers of up to p_limit jobs that pass a filter, and where to go on (null: at the end).
--- why: looks at p_looks jobs at most
+-- A page of a listing: up to p_limit jobs that pass a filter, in order of enqueueing.
+-- out: in each row where to go on (null: at the end), and a job; one row without a job if there is none
+-- why: looks at p_looks jobs at most, and only into the parts of history that they stand in
 CREATE FUNCTION windlass.list_jobs(p_states smallint[], p_after bigint, p_limit integer, p_looks integer, p_kind text,
-    p_queue text, p_tenant text, p_tag text, OUT seqs bigint[], OUT next bigint) LANGUAGE plpgsql STABLE
+    p_queue text, p_tenant text, p_tag text) RETURNS TABLE (next bigint, job windlass.record) LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_row record;
     v_looked integer := 0;
     v_plain boolean := cardinality(p_states) = 0 AND coalesce(p_kind, p_queue, p_tenant, p_tag) IS NULL;
+    v_seqs bigint[] := '{}';
+    v_days integer[] := '{}';
+    v_next bigint;
 BEGIN
-    seqs := '{}';
     FOR v_row IN
-        SELECT s.seq, j.seq IS NOT NULL
+        SELECT s.seq, s.day, j.seq IS NOT NULL
             AND (cardinality(p_states) = 0 OR j.state = ANY (p_states)) AND (p_kind IS NULL OR l.kind = p_kind)
             AND (p_queue IS NULL OR l.queue = p_queue) AND (p_tenant IS NULL OR j.tenant IS NOT DISTINCT FROM p_tenant)
             AND (p_tag IS NULL OR coalesce(p_tag = ANY (j.tags), false)) AS passes
-        FROM (SELECT DISTINCT look AS seq
+        FROM (SELECT DISTINCT look.seq, look.day
             FROM windlass.look(p_states, p_after, CASE WHEN v_plain THEN p_limit ELSE p_looks END + 1) AS look
-            ORDER BY look LIMIT CASE WHEN v_plain THEN p_limit ELSE p_looks END + 1) AS s
+            ORDER BY look.seq LIMIT CASE WHEN v_plain THEN p_limit ELSE p_looks END + 1) AS s
         LEFT JOIN LATERAL (
             SELECT seq, line, state, tenant, tags FROM windlass.job WHERE job.seq = s.seq
-            UNION ALL SELECT seq, line, state, tenant, tags FROM windlass.history WHERE history.seq = s.seq) AS j ON true
+            UNION ALL SELECT seq, line, state, tenant, tags FROM windlass.history
+            WHERE history.seq = s.seq AND history.day = s.day) AS j ON true
         LEFT JOIN windlass.line AS l ON l.id = j.line
         ORDER BY s.seq
     LOOP
-        IF cardinality(seqs) >= p_limit OR v_looked >= p_looks THEN
-            next := v_row.seq - 1;
-            RETURN;
+        IF cardinality(v_seqs) >= p_limit OR v_looked >= p_looks THEN
+            v_next := v_row.seq - 1;
+            EXIT;
         END IF;
         v_looked := v_looked + 1;
         IF v_row.passes THEN
-            seqs := array_append(seqs, v_row.seq);
+            v_seqs := array_append(v_seqs, v_row.seq);
+            v_days := array_append(v_days, v_row.day);
         END IF;
     END LOOP;
+    v_days := ARRAY(SELECT DISTINCT d.day FROM unnest(v_days) AS d (day) WHERE d.day IS NOT NULL);
+    RETURN QUERY SELECT v_next, r FROM windlass.record AS r
+        WHERE r.seq = ANY (v_seqs) AND (r.day = ANY (v_days) OR r.day IS NULL) ORDER BY r.seq;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT v_next, NULL::windlass.record;
+    END IF;
 END $$;
 
 -- What ended since a minute, of each line: the sums, and the histograms as arrays of slots and counts.

@@ -1,3 +1,3 @@
--- record_list.sql: jobs by their numbers, in order of enqueueing.
--- in: $1 numbers    out: rows
-SELECT * FROM windlass.record WHERE seq = ANY ($1) ORDER BY seq
+-- record_list.sql: a page of jobs.
+-- in: $1 to $8 as list_jobs() takes them    out: rows; a page without jobs is one row without a number
+SELECT page.next, (page.job).* FROM windlass.list_jobs($1, $2, $3, $4, $5, $6, $7, $8) AS page

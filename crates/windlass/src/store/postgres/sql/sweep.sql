@@ -90,27 +90,33 @@ CREATE FUNCTION windlass.prune_history(p_wall bigint, p_state smallint, p_older 
 DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
     v_seqs bigint[];
+    v_days integer[] := '{0}';
     v_sides bigint[];
+    v_ids text[];
     v_events windlass.event[];
 BEGIN
     IF p_state IS NULL THEN
-        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history WHERE expires_at <= v_now
+        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history WHERE day = 0 AND expires_at <= v_now
             ORDER BY expires_at, seq LIMIT p_limit + 1 FOR UPDATE SKIP LOCKED) AS h;
     ELSE
-        SELECT array_agg(h.seq) INTO v_seqs FROM (SELECT seq FROM windlass.history
+        SELECT array_agg(h.seq), array_agg(DISTINCT h.day) INTO v_seqs, v_days FROM (SELECT seq, day FROM windlass.history
             WHERE state = p_state AND completed_at <= v_now - least(p_older, v_now)
             ORDER BY completed_at, seq LIMIT p_limit + 1 FOR UPDATE SKIP LOCKED) AS h;
     END IF;
     more := coalesce(cardinality(v_seqs), 0) > p_limit;
     WITH gone AS (
-        DELETE FROM windlass.history WHERE seq = ANY (v_seqs[1:p_limit]) RETURNING seq, line, tenant, state, side
+        DELETE FROM windlass.history WHERE seq = ANY (v_seqs[1:p_limit]) AND day = ANY (v_days)
+        RETURNING seq, line, tenant, state, side, id
     )
-    SELECT array_agg(g.seq) FILTER (WHERE g.side),
+    SELECT array_agg(g.seq) FILTER (WHERE g.side), array_agg(g.id) FILTER (WHERE windlass.named(g.id)),
         array_agg(ROW(g.line, g.tenant, g.state, NULL, NULL, NULL, NULL, NULL)::windlass.event)
-    INTO v_sides, v_events FROM gone AS g;
+    INTO v_sides, v_ids, v_events FROM gone AS g;
     removed := coalesce(cardinality(v_events), 0);
     IF v_sides IS NOT NULL THEN
         PERFORM windlass.remove_side(v_sides);
+    END IF;
+    IF v_ids IS NOT NULL THEN
+        PERFORM windlass.free(v_ids, v_seqs);
     END IF;
     IF v_events IS NOT NULL THEN
         PERFORM windlass.book(v_now, v_events);
