@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{bench, completions, doctor, enqueue, group, job, man, prune, queue, stats, work},
+    commands::{bench, completions, doctor, enqueue, group, job, man, prune, queue, schedule, stats, work},
     demo::DemoArgs,
 };
 
@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Queue(queue::Flags),
     /// Look at groups of jobs that wait to become one, flush and delete them
     Group(group::Flags),
+    /// The next ticks of a cron spec, and what its author may not have meant
+    Schedule(schedule::Flags),
     /// Counts, waits and run times
     Stats(stats::Flags),
     /// Remove jobs that have ended

@@ -15,6 +15,7 @@ mod groups;
 mod operate;
 mod redis;
 mod report;
+mod schedule;
 #[path = "../../../windlass/tests/servers/mod.rs"]
 mod servers;
 mod serving;
