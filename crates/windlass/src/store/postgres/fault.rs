@@ -1,6 +1,6 @@
 //! What the driver and the server answer, in the words of the contract.
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use super::address::Address;
@@ -21,12 +21,21 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 pub(super) fn no_connection(address: &Address, error: &PoolError) -> StoreError {
     match error {
         PoolError::Backend(error) => store_error(address, error),
-        PoolError::Timeout(_) => StoreError::Unavailable(format!(
+        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => StoreError::Unavailable(format!(
+            "{}: no connection within {:?}; is the server there?",
+            address.shown, address.timeout
+        )),
+        PoolError::Timeout(TimeoutType::Wait) => StoreError::Unavailable(format!(
             "{}: all {} connections were busy for {:?}; raise pool= in the URL",
             address.shown, address.pool, address.timeout
         )),
         other => StoreError::Unavailable(format!("{}: {}", address.shown, chain(other))),
     }
+}
+
+/// Whether the server has become a copy of another one, or was told to take no writes.
+pub(super) fn takes_no_writes(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 /// What the server or the driver says of a call.
