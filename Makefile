@@ -1,5 +1,5 @@
 # The tasks of windlass. `make help` lists them; CI runs `make test` and nothing else.
-# Needs Rust, a C compiler (for the bundled SQLite) and, for the tests, redis-server and PostgreSQL; with Go also those against Asynq.
+# Needs Rust, a C compiler (for the bundled SQLite) and, for the tests, redis-server, PostgreSQL and PgBouncer; with Go also those against Asynq.
 # `make soak` needs Go; `make bench-peers` Go, Node with npm, and both servers. Results go to $CARGO_TARGET_DIR or target/.
 
 SHELL := bash
@@ -75,6 +75,7 @@ soak: ## Long simulation and comparison of the stores, fights with Go, a million
 	WINDLASS_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --release -p windlass --features testing --test simulation
 	PROPTEST_CASES=$(HISTORIES) $(CARGO) test --locked --release -p windlass --features testing,sqlite,redis,postgres --test differential
 	WINDLASS_OUTAGE_SECONDS=60 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults
+	WINDLASS_OUTAGE_SECONDS=60 WINDLASS_RESTARTS=50 $(CARGO) test --locked --release -p windlass --features conformance,postgres --test postgres_faults
 	WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults -- --test-threads=1 expiry
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
