@@ -9,6 +9,7 @@ mod follow;
 pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod payload;
 pub(crate) mod prune;
 pub(crate) mod queue;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Doctor(flags) => doctor::run(&app, flags).await,
+            Command::Migrate(flags) => migrate::run(&app, &flags).await,
             Command::Bench(flags) => bench::run(&app, flags).await,
             Command::Demo(args) => demo::run(&app, args).await,
             Command::Completions(flags) => completions::run(&flags),
