@@ -78,6 +78,7 @@ soak: ## Long simulation and comparison of the stores, fights with Go, a million
 	WINDLASS_OUTAGE_SECONDS=60 WINDLASS_RESTARTS=50 $(CARGO) test --locked --release -p windlass --features conformance,postgres --test postgres_faults
 	WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults -- --test-threads=1 expiry
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
+	WINDLASS_CRON_FULL=1 PROPTEST_CASES=100000 $(CARGO) test --locked --release -p windlass --lib schedule
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
 	MINUTES=$(MINUTES) MS=100 bench/chaos.sh
 	MINUTES=$(MINUTES) MS=100 STORE=redis bench/chaos.sh
