@@ -15,7 +15,6 @@ use windlass::{
 use crate::{App, End, apps::TokioPostgres, dropped::Dropped, servers::postgres as place, sqlx_apps::Postgres09};
 
 const EVERY_POLL: u32 = u32::MAX;
-const JOBS: usize = 60;
 
 /// Rows without a job of their name, and jobs without a row.
 const ALONE: &str = "SELECT count(*) FROM (SELECT DISTINCT id COLLATE \"C\" AS id FROM effects) AS row \
@@ -48,6 +47,7 @@ async fn the_application() {
     match std::env::var("WINDLASS_APP").as_deref() {
         Ok("orders by tokio-postgres") => take_orders::<TokioPostgres>(&url).await,
         Ok("orders by sqlx") => take_orders::<Postgres09>(&url).await,
+        Ok("orders in two steps") => take_orders_in_two_steps(&url).await,
         Ok("works by tokio-postgres") => work_on::<TokioPostgres>(&url).await,
         Ok("works by sqlx") => work_on::<Postgres09>(&url).await,
         other => panic!("what is {other:?}?"),
@@ -74,6 +74,17 @@ async fn take_orders<A: App + Dropped + 'static>(url: &str) {
         });
     }
     tills.join_next().await.expect("a till").expect("it ended");
+}
+
+/// As applications do that have no transaction for both: what the tests must notice.
+async fn take_orders_in_two_steps(url: &str) {
+    let (client, mut app) = make::<TokioPostgres>(url).await;
+    for number in 0.. {
+        let id = format!("{}-{number}", std::process::id());
+        app.execute(&format!("INSERT INTO effects VALUES ('{id}')")).await;
+        client.enqueue(job(&id)).await.expect("enqueue");
+        println!("did {id}");
+    }
 }
 
 async fn work_on<A: Dropped + 'static>(url: &str) {
@@ -197,10 +208,26 @@ async fn an_application_on_sqlx_that_is_killed_leaves_each_row_with_its_job() {
     orders_survive_kills::<Postgres09>("orders by sqlx").await;
 }
 
-/// Jobs for workers that are killed.
+/// The control.
+#[tokio::test]
+async fn a_row_and_its_job_in_two_transactions_come_apart_when_the_application_is_killed() {
+    let url = place::url();
+    let (_client, mut app) = make::<TokioPostgres>(&url).await;
+    for _ in 0..100 {
+        let mut running = Running::start("orders in two steps", &url);
+        running.do_some(chance(10)).await;
+        running.kill().await;
+        if app.number(ALONE).await > 0 {
+            return;
+        }
+    }
+    panic!("a row without its job was not noticed");
+}
+
+/// Jobs for workers that are killed: more than they can do before, each up to eight and what it then had in hand.
 async fn jobs<A: App>(url: &str) -> (Client, A, Vec<JobId>) {
     let (client, app) = make::<A>(url).await;
-    let ids: Vec<JobId> = (0..JOBS).map(|number| format!("job-{number}").parse().unwrap()).collect();
+    let ids: Vec<JobId> = (0..20 + 12 * kills()).map(|number| format!("job-{number}").parse().unwrap()).collect();
     client.enqueue_all(ids.iter().map(|id| job(&id.to_string()))).await.expect("enqueue");
     (client, app, ids)
 }
@@ -235,4 +262,43 @@ async fn a_worker_on_tokio_postgres_that_is_killed_leaves_each_effect_with_the_e
 #[tokio::test]
 async fn a_worker_on_sqlx_that_is_killed_leaves_each_effect_with_the_end_of_its_run() {
     effects_survive_kills::<Postgres09>("works by sqlx").await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_killed_leaves_each_row_with_its_job() {
+    let mut server = place::Server::start();
+    let url = format!("{}?schema=orders", server.url());
+    make::<TokioPostgres>(&url).await;
+    let mut said = BTreeSet::new();
+    for round in 0..kills() {
+        let mut running = Running::start(["orders by tokio-postgres", "orders by sqlx"][round % 2], &url);
+        said.extend(running.do_some(chance(40)).await);
+        // As by `pg_ctl restart -m immediate`. The application fails at that, and ends.
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.start_again();
+        });
+        said.extend(running.ends().await);
+    }
+    rows_and_jobs_agree::<TokioPostgres>(&url, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_killed_leaves_each_effect_with_the_end_of_its_run() {
+    let mut server = place::Server::start();
+    let url = format!("{}?schema=effects", server.url());
+    let (client, app, ids) = jobs::<TokioPostgres>(&url).await;
+    drop(app);
+    for round in 0..kills() {
+        let mut running = Running::start(["works by tokio-postgres", "works by sqlx"][round % 2], &url);
+        running.do_some(chance(8)).await;
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.start_again();
+        });
+        running.kill().await;
+        let mut app = TokioPostgres::connect(&url).await;
+        assert_eq!(app.number(APART).await, 0);
+    }
+    let mut app = TokioPostgres::connect(&url).await;
+    all_are_done_once(&client, &mut app, &url, &ids).await;
 }
