@@ -2,6 +2,7 @@
 //! migrations, hints between processes, TLS, and in days.rs history in parts.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
+mod claims;
 mod cpu;
 mod days;
 #[path = "../servers/mod.rs"]

@@ -39,7 +39,7 @@ pub(super) struct Moment {
     pub(super) start: Option<String>,
     pub(super) told: Option<i64>,
     pub(super) elapsed: Option<i64>,
-    asked: Monotonic,
+    pub(super) asked: Monotonic,
 }
 
 impl Clock {

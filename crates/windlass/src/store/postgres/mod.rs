@@ -2,7 +2,7 @@
 //!
 //! - `address.rs`: the URL. `tls.rs`, `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is.
 //!   `migrate.rs`: the tables and functions. `encode.rs`, `rows.rs`, `fault.rs`: what goes there and comes back.
-//! - `checkup.rs`: what the server says of itself. `ops/`: the contract's calls; their SQL is in `sql/`. `tx.rs`: the same
+//! - `marks.rs`: where claims begin to look. `checkup.rs`: what the server says of itself. `ops/`: the contract's calls; their SQL is in `sql/`. `tx.rs`: the same
 //!   in the caller's own transactions.
 //!
 //! Each call is one statement or one call of a function in the database, so it happens whole or not at all, needs no state
@@ -15,6 +15,7 @@ mod encode;
 mod fault;
 mod hints;
 mod link;
+mod marks;
 mod migrate;
 mod ops;
 mod rows;
@@ -39,6 +40,7 @@ use self::{
     clock::{Clock, Time},
     hints::{Listener, Teller},
     link::{Abandoned, Link},
+    marks::Marks,
     tls::Tls,
 };
 use super::*;
@@ -63,7 +65,7 @@ struct Shared {
     teller: Teller,
     abandoned: Abandoned,
     /// Claims of this process go one after the other: one that overtook another would let it get nothing.
-    claims: tokio::sync::Mutex<()>,
+    claims: tokio::sync::Mutex<Marks>,
     changes: AtomicU32,
     /// The id that tells this store from every other one.
     store_id: OnceLock<String>,

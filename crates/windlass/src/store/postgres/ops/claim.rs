@@ -1,19 +1,25 @@
 //! Takes pending jobs.
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 
 use super::{Shared, encode, rows};
 use crate::{
-    job::micros,
-    store::{Claim, ClaimRequest, Result},
+    job::{Monotonic, micros},
+    store::{
+        Claim, ClaimRequest, Result,
+        postgres::marks::{Marks, Seen},
+    },
 };
 
-const CALL: &str =
-    "SELECT * FROM windlass.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+const CALL: &str = "SELECT * FROM windlass.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+                    $16, $17, $18)";
 
 pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> Result<Claim> {
-    let _turn = store.claims.lock().await;
+    let mut marks = store.claims.lock().await;
     let moment = store.clock.moment();
+    let begin = marks.begin(moment.asked);
+    let whole = begin.is_none();
+    let (stretches, places): (Vec<i64>, Vec<i64>) = begin.into_iter().flatten().unzip();
     let number = |many: u32| i32::try_from(many).unwrap_or(i32::MAX);
     let sequence = i64::try_from(request.sequence).unwrap_or(i64::MAX);
     let queues: Vec<&str> = request.shares.iter().map(|share| share.queue.as_str()).collect();
@@ -41,11 +47,25 @@ pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> R
                 (&exact, Type::BOOL_ARRAY),
                 (&rooms, Type::INT4_ARRAY),
                 (&quick, Type::TEXT_ARRAY),
+                (&stretches, Type::INT8_ARRAY),
+                (&places, Type::INT8_ARRAY),
             ],
         )
         .await?;
     let (told, jobs) = reply.split_first().ok_or_else(|| rows::odd("a claim"))?;
     store.clock.learn(&moment, rows::get(told, "wall")?);
+    learn(&mut marks, moment.asked, whole, told)?;
     let suspect_waiting = rows::get::<Option<i64>>(told, "suspect_us")?.map(rows::duration);
     Ok(Claim { jobs: jobs.iter().map(rows::claimed).collect::<Result<_>>()?, suspect_waiting })
+}
+
+/// Notes what the first row says of the lines: nothing, if the claim looked at none.
+fn learn(marks: &mut Marks, asked: Monotonic, whole: bool, told: &Row) -> Result<()> {
+    let Some(place) = rows::get::<Option<i64>>(told, "place")? else { return Ok(()) };
+    let walked = rows::get::<i64>(told, "walked")?;
+    let stretches = rows::get::<Option<Vec<i64>>>(told, "stretches")?.unwrap_or_default();
+    let ords = rows::get::<Option<Vec<i64>>>(told, "ords")?.unwrap_or_default();
+    let heads = stretches.into_iter().zip(ords).collect();
+    marks.learn(asked, whole, &Seen { heads, walked: u64::try_from(walked).unwrap_or(0), place });
+    Ok(())
 }

@@ -102,7 +102,8 @@ CREATE TABLE windlass.job (
 
 CREATE UNIQUE INDEX job_id ON windlass.job (id);
 CREATE UNIQUE INDEX job_unique ON windlass.job (unique_key) WHERE unique_key IS NOT NULL AND unique_ttl_us IS NULL;
-CREATE INDEX job_pending ON windlass.job (line, priority DESC, ord) WHERE state = 0 AND NOT suspect;
+-- The line and the priority as one number, the stretch, so that what stands between two of them is one range.
+CREATE INDEX job_pending ON windlass.job ((line * 256::bigint - priority), ord) WHERE state = 0 AND NOT suspect;
 CREATE INDEX job_suspect ON windlass.job (line, priority DESC, ord) WHERE state = 0 AND suspect;
 CREATE INDEX job_running ON windlass.job (lease) WHERE state = 4;
 CREATE INDEX job_due ON windlass.job (run_at, seq) WHERE state IN (1, 5);
@@ -144,12 +145,15 @@ CREATE TABLE windlass.lease (
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, fillfactor = 50);
 
 -- The last claim of each server: a repeat of it gets the same jobs.
+-- why: a row to each claim, sought from its number on. A row that was moved with every claim would be found behind all
+-- its dead versions, for as long as somebody's snapshot keeps them.
 CREATE TABLE windlass.claim (
-    server   uuid PRIMARY KEY,
+    server   uuid   NOT NULL,
     sequence bigint NOT NULL,
     fence    bigint NOT NULL,
-    at_mono  bigint NOT NULL -- when it was made, or the server left
-) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, fillfactor = 50);
+    at_mono  bigint NOT NULL, -- when it was made, or the server left
+    PRIMARY KEY (server, sequence)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 -- Unique keys with a window of their own.
 CREATE TABLE windlass.key (

@@ -2,10 +2,12 @@
 -- in: see each    out: views and functions
 
 -- Tells other processes of new work when this transaction commits, if there is so little that they may be waiting.
--- why: notices are committed one after the other by the whole server; who is busy finds more without them
+-- why: notices are committed one after the other by the whole server; who is busy finds more without them. Where much
+-- waits, the jobs that came in last do, and those are few to look at, however many dead rows there are.
 CREATE FUNCTION windlass.tell_if_calm() RETURNS void LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 BEGIN
-    IF (SELECT count(*) FROM (SELECT 1 FROM windlass.job WHERE state = 0 AND NOT suspect LIMIT 16) AS few) < 16 THEN
+    IF (SELECT count(*) FROM windlass.job
+        WHERE seq > (SELECT last_value FROM windlass.place) - 64 AND state + 0 = 0) < 16 THEN
         PERFORM pg_notify(split_part('windlass.', '.', 1), '');
     END IF;
 END $$;

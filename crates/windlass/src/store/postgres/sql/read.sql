@@ -52,18 +52,20 @@ SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_oldest bigint;
+    v_stretch bigint;
     v_below smallint;
 BEGIN
-    v_below := 1000;
+    v_stretch := p_line * 256::bigint - 128;
     LOOP
-        SELECT priority INTO v_below FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
-            AND priority < v_below ORDER BY priority DESC LIMIT 1;
+        SELECT line * 256::bigint - priority INTO v_stretch FROM windlass.job WHERE state = 0 AND NOT suspect
+            AND line * 256::bigint - priority > v_stretch AND line * 256::bigint - priority < p_line * 256::bigint + 128
+            ORDER BY line * 256::bigint - priority LIMIT 1;
         EXIT WHEN NOT FOUND;
         v_oldest := least(v_oldest,
-            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
-                AND priority = v_below AND ord >= 0 ORDER BY ord LIMIT 1),
-            (SELECT pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
-                AND priority = v_below AND ord < 0 ORDER BY ord DESC LIMIT 1));
+            (SELECT pending_at FROM windlass.job WHERE line * 256::bigint - priority = v_stretch AND state = 0
+                AND NOT suspect AND ord >= 0 ORDER BY ord LIMIT 1),
+            (SELECT pending_at FROM windlass.job WHERE line * 256::bigint - priority = v_stretch AND state = 0
+                AND NOT suspect AND ord < 0 ORDER BY ord DESC LIMIT 1));
     END LOOP;
     v_below := 1000;
     LOOP

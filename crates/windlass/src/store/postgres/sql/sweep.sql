@@ -74,8 +74,8 @@ BEGIN
     DELETE FROM windlass.server WHERE id = ANY (ARRAY(
         SELECT id FROM windlass.server WHERE seen_at < v_now - p_silent LIMIT p_limit FOR UPDATE SKIP LOCKED));
     -- Not at once: a claim of theirs may still be on its way and must find that it was passed by.
-    DELETE FROM windlass.claim WHERE server = ANY (ARRAY(
-        SELECT c.server FROM windlass.claim AS c WHERE c.at_mono <= v_mono - p_claims
+    DELETE FROM windlass.claim WHERE ctid = ANY (ARRAY(
+        SELECT c.ctid FROM windlass.claim AS c WHERE c.at_mono <= v_mono - p_claims
             AND NOT EXISTS (SELECT 1 FROM windlass.server AS s WHERE s.id = c.server)
             AND NOT EXISTS (SELECT 1 FROM windlass.lease AS l WHERE l.id = c.fence)
         LIMIT p_limit FOR UPDATE SKIP LOCKED));
@@ -156,8 +156,9 @@ DECLARE
 BEGIN
     FOR v_seq IN
         SELECT o.seq FROM (
-            (SELECT seq, pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND NOT suspect
-            ORDER BY priority DESC, ord LIMIT 10000)
+            (SELECT seq, pending_at FROM windlass.job WHERE state = 0 AND NOT suspect
+                AND line * 256::bigint - priority BETWEEN p_line * 256::bigint - 127 AND p_line * 256::bigint + 127
+            ORDER BY line * 256::bigint - priority, ord LIMIT 10000)
             UNION ALL
             (SELECT seq, pending_at FROM windlass.job WHERE line = p_line AND state = 0 AND suspect
             ORDER BY priority DESC, ord LIMIT 10000)) AS o
@@ -188,8 +189,9 @@ CREATE FUNCTION windlass.leave(p_wall bigint, p_server uuid) RETURNS void LANGUA
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     DELETE FROM windlass.server WHERE id = p_server;
+    PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_server, 7089));
     INSERT INTO windlass.claim (server, sequence, fence, at_mono)
     VALUES (p_server, 9223372036854775807, 0,
         coalesce(p_wall, windlass.now_micros()) + (SELECT steady FROM windlass.pulse))
-    ON CONFLICT (server) DO UPDATE SET sequence = excluded.sequence, fence = 0, at_mono = excluded.at_mono;
+    ON CONFLICT (server, sequence) DO UPDATE SET at_mono = excluded.at_mono;
 END $$;
