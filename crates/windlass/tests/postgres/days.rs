@@ -212,7 +212,7 @@ async fn enqueues_and_ends_look_into_no_part_but_the_one_that_a_job_goes_to() {
     let (mut other, schema) = application(&place.url).await;
     let tx = other.transaction().await.unwrap();
     let looked_into = async || -> i64 {
-        let locked = "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation \
+        let locked = "SELECT count(DISTINCT relation) FROM pg_locks JOIN pg_class ON pg_class.oid = relation \
                       WHERE pid = pg_backend_pid() AND relkind = 'r' AND relname LIKE 'history\\_%'";
         tx.query_one(locked, &[]).await.unwrap().get(0)
     };
