@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{bench, completions, doctor, enqueue, group, job, man, prune, queue, stats, work},
+    commands::{bench, completions, doctor, enqueue, group, job, man, migrate, prune, queue, schedule, stats, work},
     demo::DemoArgs,
 };
 
@@ -90,12 +90,16 @@ pub(crate) enum Command {
     Queue(queue::Flags),
     /// Look at groups of jobs that wait to become one, flush and delete them
     Group(group::Flags),
+    /// The next ticks of a cron spec, and what its author may not have meant
+    Schedule(schedule::Flags),
     /// Counts, waits and run times
     Stats(stats::Flags),
     /// Remove jobs that have ended
     Prune(prune::Flags),
     /// Look at the health of the store and of its workers
     Doctor(doctor::Flags),
+    /// Make the tables of a store, bring them up to date, take them away, or print how
+    Migrate(migrate::Flags),
     /// Measure this machine and store, with exact delivery checked
     Bench(bench::Flags),
     /// See it work: pictures, mails and a report, with failures and a killed worker

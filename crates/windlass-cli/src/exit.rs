@@ -111,6 +111,10 @@ impl From<&StoreError> for Failure {
                 Failure::new(Exit::Unavailable, "unavailable", message)
                     .help("make room or raise maxmemory; what was acknowledged is still there, and workers go on")
             }
+            StoreError::Unavailable(reason) if reason.contains("windlass migrate up --store") => {
+                // It has said what to do.
+                Failure::new(Exit::Unavailable, "unavailable", message)
+            }
             StoreError::Unavailable(_) => Failure::new(Exit::Unavailable, "unavailable", message)
                 .help("check the address or the path, and that this user may read and write there"),
             StoreError::Corrupt(_) => Failure::new(Exit::Corrupt, "corrupt", message).help(

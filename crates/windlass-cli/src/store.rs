@@ -12,6 +12,19 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
+/// Why a store that is to be there cannot be opened, and where to look.
+pub(crate) fn not_opened(url: &str, error: &Error) -> Failure {
+    let failure = Failure::from(error);
+    let Error::Store(StoreError::Unavailable(reason)) = error else { return failure };
+    if reason.contains("windlass migrate up --store") {
+        // It has said what to do.
+        return Failure { help: None, ..failure };
+    }
+    let remote = url.starts_with("redis") || url.starts_with("postgres");
+    let what = if remote { "address, and that a server answers there" } else { "path" };
+    failure.help(format!("check the {what}, or name another store with --store"))
+}
+
 /// What every command has: where results go, the configuration, and the store's URL if one is named.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -46,15 +59,7 @@ impl App {
     pub(crate) async fn existing(&self) -> anyhow::Result<Client> {
         let url = self.shared_url()?;
         let opened = Client::builder().create(Create::Never).open(url).await;
-        opened.map_err(|error| match &error {
-            Error::Store(StoreError::Unavailable(_)) => {
-                let failure = Failure::from(&error);
-                let remote = url.starts_with("redis") || url.starts_with("postgres");
-                let what = if remote { "address, and that a server answers there" } else { "path" };
-                failure.help(format!("check the {what}, or name another store with --store")).into()
-            }
-            _ => error.into(),
-        })
+        opened.map_err(|error| not_opened(url, &error).into())
     }
 
     /// A client of a store that others can see, made if it is not there.
@@ -62,7 +67,8 @@ impl App {
         Ok(Client::open(self.shared_url()?).await?)
     }
 
-    fn shared_url(&self) -> anyhow::Result<&str> {
+    /// The URL of a store that others can see.
+    pub(crate) fn shared_url(&self) -> anyhow::Result<&str> {
         let url = self.require_url()?;
         if url.starts_with("memory:") {
             let failure =

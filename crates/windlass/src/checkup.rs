@@ -30,7 +30,8 @@ impl Client {
     /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
     /// `reachable`, `writable`, `clock`, `ledger`, `servers`, `queues`, with a live server `handled` and `groups`, and
     /// those of the store (on SQLite `version`, `wal`, `disk`, `durability`, `integrity`; on Redis `version`, `role`,
-    /// `cluster`, `eviction`, `memory`, `durability`). A store that does not answer has the first one alone.
+    /// `cluster`, `eviction`, `memory`, `durability`; on Postgres `version`, `role`, `encoding`, `durability`, `schema`,
+    /// `connections`, `autovacuum`, `vacuum`, `horizon`, `indexes`, `fold`, `counters`). A store that does not answer has the first one alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

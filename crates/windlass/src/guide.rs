@@ -17,6 +17,7 @@ pages! {
     RetriesAndErrors "../docs/retries-and-errors.md"
     Groups "../docs/groups.md"
     Queues "../docs/queues.md"
+    Schedules "../docs/schedules.md"
     ChangingPayloads "../docs/changing-payloads.md"
     ChoosingAStore "../docs/choosing-a-store.md"
     Troubleshooting "../docs/troubleshooting.md"

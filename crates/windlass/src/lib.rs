@@ -35,7 +35,8 @@
 //! | enqueue, wait, look, operate | [`Client`] |
 //! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
 //! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
-//! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`] |
+//! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`], [`Cron`] |
+//! | know when a recurring rule is due | [`ScheduleSpec`], [`DueRules`], [`TickId`], [`tz_version`] |
 //! | look at a store's health | [`Client::checkup`], [`Monitor`] |
 //! | know all defaults | [`DEFAULTS`] |
 //! | know the life of a job | [`JobState`], [`TRANSITIONS`], [`DeadReason`] |
@@ -71,6 +72,7 @@ mod client;
 pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod cron;
 pub mod decide;
 mod env;
 mod error;
@@ -101,12 +103,20 @@ pub mod middleware {
 pub use self::server::handler::check as __check;
 pub use self::{
     client::{Client, ClientBuilder, Enqueue, Job, RawJob, Returns, Update, Updates, With},
+    cron::{Cron, RunningCron},
     decide::{
         breaker::{Breaker, BreakerInfo, BreakerState},
         budget::RetryBudget,
         group::GroupRules,
         operate::Action,
         retry::{Jitter, RetryPolicy},
+        schedule::{
+            Flavor, Fold, Gap, ScheduleSpec, SpecError, SpecWarning,
+            due::{CatchUp, DueRules},
+            overlap::Overlap,
+            tick::TickId,
+            tz_version,
+        },
     },
     env::{Blocking, BoxFuture, Env, Host, Work},
     error::{Error, FailedJob},

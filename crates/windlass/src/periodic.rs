@@ -71,11 +71,29 @@ pub struct Ticker {
     task: JoinHandle<()>,
 }
 
+/// What came of the ticks so far.
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     runs: AtomicU64,
     missed: AtomicU64,
     panics: AtomicU64,
+}
+
+impl Counts {
+    /// A run begins.
+    pub(crate) fn begin(&self) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many ticks are left out.
+    pub(crate) fn miss(&self, ticks: u64) {
+        self.missed.fetch_add(ticks, Ordering::Relaxed);
+    }
+
+    /// A run panicked.
+    pub(crate) fn panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl<F, Fut> Periodic<F>
@@ -104,7 +122,7 @@ where
         let stop = self.parent.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
         let env = self.env.clone();
         let task = env.spawn(self.tick(counts.clone(), stop.clone()));
-        Ticker { counts, stop, task }
+        Ticker::new(counts, stop, task)
     }
 
     async fn tick(mut self, counts: Arc<Counts>, stop: CancellationToken) {
@@ -113,7 +131,7 @@ where
         while !stop.is_cancelled() {
             self.run(&counts).await;
             let next = next_tick(self.interval, tick, self.env.monotonic().since(began));
-            counts.missed.fetch_add(next.missed, Ordering::Relaxed);
+            counts.miss(next.missed);
             tick = next.number;
             if !sleep_until(&self.env, began.after(due_after(self.interval, tick)), &stop).await {
                 return;
@@ -122,11 +140,11 @@ where
     }
 
     async fn run(&mut self, counts: &Counts) {
-        counts.runs.fetch_add(1, Ordering::Relaxed);
+        counts.begin();
         // The call itself may panic, before there is a future.
         let run = AssertUnwindSafe(async { (self.work)().await });
         if run.catch_unwind().await.is_err() {
-            counts.panics.fetch_add(1, Ordering::Relaxed);
+            counts.panic();
             tracing::error!(interval = ?self.interval, "a periodic run panicked; the next one comes with its tick");
         }
     }
@@ -148,6 +166,16 @@ async fn sleep_until(env: &Env, due: Monotonic, stop: &CancellationToken) -> boo
 }
 
 impl Ticker {
+    /// A loop that counts here, and ends once it is told to.
+    pub(crate) fn new(counts: Arc<Counts>, stop: CancellationToken, task: JoinHandle<()>) -> Self {
+        Self { counts, stop, task }
+    }
+
+    /// Tells it to end, and does not wait.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// How many runs have begun.
     pub fn runs(&self) -> u64 {
         self.counts.runs.load(Ordering::Relaxed)

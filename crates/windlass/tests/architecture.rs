@@ -22,6 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("checkup", &["job", "decide", "env", "error", "store", "client"]),
     ("pool", &["job", "decide", "env"]),
     ("periodic", &["job", "decide", "env"]),
+    // A ticker of another kind: its handle and its counts are those of `periodic`.
+    ("cron", &["job", "decide", "env", "periodic"]),
     // The words of a handler's error, and nothing else of a server.
     ("retry", &["job", "decide", "env", "server"]),
     ("job_queue", &["job", "decide", "env", "error", "store", "client", "server"]),

@@ -8,8 +8,10 @@ use std::{
 };
 
 /// The scenarios that this version answers for.
-const SCENARIOS: &[u32] =
-    &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 25, 31, 32, 33, 34, 45, 47, 50];
+const SCENARIOS: &[u32] = &[
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 25, 31, 32, 33, 34, 37, 40, 45, 47,
+    50,
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

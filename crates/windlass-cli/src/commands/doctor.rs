@@ -17,7 +17,8 @@ Checks:
   ledger     what came in is there or gone  groups   no group stays as it is
   and of the store itself, on SQLite: version, wal, disk, durability, integrity;
   on Redis: version, role, cluster, eviction, memory, durability, hints;
-  on Postgres: version, encoding, durability
+  on Postgres: version, role, encoding, durability, schema, connections, autovacuum, vacuum, horizon,
+  indexes, fold, counters
 
 Exit codes:
   0 no check failed (a warning is no failure)   1 a check failed";

@@ -9,10 +9,12 @@ mod follow;
 pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod payload;
 pub(crate) mod prune;
 pub(crate) mod queue;
 pub(crate) mod request;
+pub(crate) mod schedule;
 pub(crate) mod stats;
 pub(crate) mod work;
 
@@ -36,9 +38,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Job(flags) => job::run(&app, flags).await,
             Command::Queue(flags) => queue::run(&app, flags).await,
             Command::Group(flags) => group::run(&app, flags).await,
+            Command::Schedule(flags) => schedule::run(&app, &flags),
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Doctor(flags) => doctor::run(&app, flags).await,
+            Command::Migrate(flags) => migrate::run(&app, &flags).await,
             Command::Bench(flags) => bench::run(&app, flags).await,
             Command::Demo(args) => demo::run(&app, args).await,
             Command::Completions(flags) => completions::run(&flags),

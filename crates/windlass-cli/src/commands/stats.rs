@@ -46,6 +46,7 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
 
 fn words(stats: &Stats, groups: bool) -> String {
     let millis = |millis: f64| format!("{millis:.1} ms");
+    let times = |times: [f64; 4]| times.map(millis).join(", ");
     let states = JobState::ALL.iter().map(|state| (state, stats.by_state[state.code() as usize]));
     let states: Vec<String> =
         states.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {state}")).collect();
@@ -54,8 +55,11 @@ fn words(stats: &Stats, groups: bool) -> String {
         ("completed, failed", format!("{}, {}", stats.completed, stats.failed)),
         ("failed attempts retried", stats.retried.to_string()),
         ("average duration", millis(stats.avg_duration_ms)),
-        ("wait p50, p99", format!("{}, {}", millis(stats.p50_wait_ms), millis(stats.p99_wait_ms))),
-        ("run p50, p99", format!("{}, {}", millis(stats.p50_run_ms), millis(stats.p99_run_ms))),
+        (
+            "wait avg, p50, p95, p99",
+            times([stats.avg_wait_ms, stats.p50_wait_ms, stats.p95_wait_ms, stats.p99_wait_ms]),
+        ),
+        ("run avg, p50, p95, p99", times([stats.avg_run_ms, stats.p50_run_ms, stats.p95_run_ms, stats.p99_run_ms])),
         ("ever enqueued, removed", format!("{}, {}", stats.enqueued, stats.removed)),
         ("in the store", if states.is_empty() { "nothing".into() } else { states.join(", ") }),
     ]);
@@ -73,12 +77,14 @@ fn words(stats: &Stats, groups: bool) -> String {
         text += &format!("\nbreaker of {} in server {}: {until}", breaker.kind, server.id);
     }
     if groups {
-        let headings = ["NAME", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];
+        let headings =
+            ["NAME", "PENDING", "RUNNING", "COMPLETED", "FAILED", "RETRIED", "AVERAGE", "WAIT P99", "RUN P99"];
         let row = |group: &GroupStats| {
+            let now = [group.pending, group.running].map(or_dash);
             let counts = [group.completed, group.failed, group.retried].map(|count| count.to_string());
             let times = [Some(group.avg_duration_ms), group.p99_wait_ms, group.p99_run_ms]
                 .map(|time| or_dash(time.map(millis)));
-            [group.name.clone()].into_iter().chain(counts).chain(times).collect()
+            [group.name.clone()].into_iter().chain(now).chain(counts).chain(times).collect()
         };
         let rows: Vec<Vec<String>> = stats.items.iter().map(row).collect();
         text += &format!("\n{}", table(&headings, &rows));

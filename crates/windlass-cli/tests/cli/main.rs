@@ -12,9 +12,12 @@ mod exit_codes;
 mod fleet;
 mod full_disk;
 mod groups;
+mod migrate;
 mod operate;
+mod postgres;
 mod redis;
 mod report;
+mod schedule;
 #[path = "../../../windlass/tests/servers/mod.rs"]
 mod servers;
 mod serving;

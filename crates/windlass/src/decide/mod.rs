@@ -11,6 +11,7 @@ pub mod queues;
 pub mod rescue;
 pub mod retention;
 pub mod retry;
+pub mod schedule;
 pub mod ticks;
 pub mod unique;
 pub mod verdict;

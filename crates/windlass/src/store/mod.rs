@@ -11,6 +11,7 @@ pub mod memory;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stats;
@@ -27,6 +28,7 @@ use thiserror::Error;
 pub use self::{
     checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
+    schema::{Held, Migration, Schema, SchemaStatus},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
     wakeups::{WakeUps, Waker},
@@ -598,9 +600,7 @@ pub enum Create {
 /// `Invalid` for a URL that cannot be read, `Unsupported` for a scheme of a feature that is off or unknown,
 /// `Unavailable` for a path that cannot be opened, `Corrupt` for a file that is foreign, damaged or newer.
 pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backend>> {
-    let (scheme, rest) = url.split_once(':').ok_or_else(|| {
-        StoreError::Invalid(format!("`{}` is no store URL; use sqlite:path/to/jobs.db or memory:", redact(url)))
-    })?;
+    let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown_scheme(url))?;
     // Some stores are always there.
     let _ = create;
     match scheme {
@@ -622,10 +622,19 @@ pub async fn open(url: &str, create: Create, env: &Env) -> Result<Arc<dyn Backen
         "sqlite" => Ok(Arc::new(sqlite::SqliteStore::open(rest, create, env.clone()).await?)),
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(StoreError::Unsupported("sqlite: needs windlass's cargo feature `sqlite`".into())),
-        other => Err(StoreError::Unsupported(format!(
-            "the store scheme `{other}:` is unknown; use sqlite:path/to/jobs.db, redis://host, postgres://host/database or \
-             memory:"
-        ))),
+        _ => Err(unknown_scheme(url)),
+    }
+}
+
+fn unknown_scheme(url: &str) -> StoreError {
+    match url.split_once(':') {
+        Some((scheme, _)) => StoreError::Unsupported(format!(
+            "the store scheme `{scheme}:` is unknown; use sqlite:path/to/jobs.db, redis://host, postgres://host/database \
+             or memory:"
+        )),
+        None => {
+            StoreError::Invalid(format!("`{}` is no store URL; use sqlite:path/to/jobs.db or memory:", redact(url)))
+        }
     }
 }
 

@@ -60,6 +60,17 @@ impl Histogram {
         None
     }
 
+    /// The mean in milliseconds, from the middles of the steps; none when it counted nothing.
+    fn mean_ms(&self) -> Option<f64> {
+        let sum: u128 =
+            (0..).zip(&self.counts).map(|(slot, count)| u128::from(middle(slot)) * u128::from(*count)).sum();
+        (self.total() > 0).then(|| sum as f64 / 1000.0 / self.total() as f64)
+    }
+
+    fn quantile_ms(&self, part: f64) -> Option<f64> {
+        self.quantile(part).map(|duration| duration.as_micros() as f64 / 1000.0)
+    }
+
     /// A compact form: pairs of slot and count as variable-length numbers.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -242,9 +253,13 @@ pub struct Stats {
     /// Attempts that failed and will be tried again, since the moment.
     pub retried: u64,
     pub avg_duration_ms: f64,
+    pub avg_wait_ms: f64,
     pub p50_wait_ms: f64,
+    pub p95_wait_ms: f64,
     pub p99_wait_ms: f64,
+    pub avg_run_ms: f64,
     pub p50_run_ms: f64,
+    pub p95_run_ms: f64,
     pub p99_run_ms: f64,
     /// Jobs that ever came in = the sum of `by_state` + `removed`.
     pub enqueued: u64,
@@ -264,14 +279,21 @@ pub struct Stats {
 #[allow(missing_docs)]
 pub struct GroupStats {
     pub name: String,
+    /// Now, by queue; kinds and tenants are not counted as they wait.
+    pub pending: Option<u64>,
+    pub running: Option<u64>,
     pub completed: u64,
     pub failed: u64,
     pub retried: u64,
     pub avg_duration_ms: f64,
-    /// None where no run was measured, and by tenant, whose minutes hold no histogram.
+    /// None where no run was measured, and by tenant, whose minutes hold no histogram. So are those that follow.
+    pub avg_wait_ms: Option<f64>,
     pub p50_wait_ms: Option<f64>,
+    pub p95_wait_ms: Option<f64>,
     pub p99_wait_ms: Option<f64>,
+    pub avg_run_ms: Option<f64>,
     pub p50_run_ms: Option<f64>,
+    pub p95_run_ms: Option<f64>,
     pub p99_run_ms: Option<f64>,
 }
 
@@ -282,17 +304,10 @@ impl Stats {
         for queue in &census.queues {
             by_state.iter_mut().zip(queue.by_state).for_each(|(sum, count)| *sum += count);
         }
-        let now = |status: Status| -> u64 {
-            State::ALL
-                .iter()
-                .filter(|state| state.status() == status)
-                .map(|state| by_state[state.code() as usize])
-                .sum()
-        };
         let mut all = Bucket::default();
         tallies.lines.iter().for_each(|line| all.merge(&line.bucket));
         let whole = GroupStats::new(String::new(), &all);
-        let (pending, running) = (now(Status::Pending), now(Status::Running));
+        let (pending, running) = (of_status(&by_state, Status::Pending), of_status(&by_state, Status::Running));
         Self {
             total: pending + running + whole.completed + whole.failed,
             pending,
@@ -301,21 +316,31 @@ impl Stats {
             failed: whole.failed,
             retried: whole.retried,
             avg_duration_ms: whole.avg_duration_ms,
+            avg_wait_ms: whole.avg_wait_ms.unwrap_or(0.0),
             p50_wait_ms: whole.p50_wait_ms.unwrap_or(0.0),
+            p95_wait_ms: whole.p95_wait_ms.unwrap_or(0.0),
             p99_wait_ms: whole.p99_wait_ms.unwrap_or(0.0),
+            avg_run_ms: whole.avg_run_ms.unwrap_or(0.0),
             p50_run_ms: whole.p50_run_ms.unwrap_or(0.0),
+            p95_run_ms: whole.p95_run_ms.unwrap_or(0.0),
             p99_run_ms: whole.p99_run_ms.unwrap_or(0.0),
             enqueued: census.enqueued,
             removed: census.removed,
             by_state,
             by_queue: census.queues.iter().map(|queue| (queue.name.to_string(), queue.by_state)).collect(),
             servers,
-            items: by.map(|by| groups(tallies, by)).unwrap_or_default(),
+            items: by.map(|by| groups(census, tallies, by)).unwrap_or_default(),
         }
     }
 }
 
-fn groups(tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
+fn of_status(by_state: &[u64; 9], status: Status) -> u64 {
+    let states = State::ALL.iter().filter(|state| state.status() == status);
+    states.map(|state| by_state[state.code() as usize]).sum()
+}
+
+/// What has ended, and of queues what is there now as well.
+fn groups(census: &Census, tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
     let mut groups: BTreeMap<&str, Bucket> = BTreeMap::new();
     match by {
         Dimension::Queue => tallies.lines.iter().for_each(|l| groups.entry(&l.queue).or_default().merge(&l.bucket)),
@@ -324,23 +349,40 @@ fn groups(tallies: &Tallies, by: Dimension) -> Vec<GroupStats> {
             tallies.tenants.iter().for_each(|(tenant, bucket)| groups.entry(tenant).or_default().merge(bucket));
         }
     }
-    groups.into_iter().map(|(name, bucket)| GroupStats::new(name.to_owned(), &bucket)).collect()
+    let mut now = BTreeMap::new();
+    for queue in census.queues.iter().filter(|_| by == Dimension::Queue) {
+        let counts = [Status::Pending, Status::Running].map(|status| of_status(&queue.by_state, status));
+        now.insert(queue.name.as_str(), counts);
+        if counts != [0, 0] {
+            groups.entry(queue.name.as_str()).or_default();
+        }
+    }
+    let group = |(name, bucket): (&str, Bucket)| {
+        let [pending, running] = now.get(name).map_or([None, None], |counts| counts.map(Some));
+        GroupStats { pending, running, ..GroupStats::new(name.to_owned(), &bucket) }
+    };
+    groups.into_iter().map(group).collect()
 }
 
 impl GroupStats {
     fn new(name: String, bucket: &Bucket) -> Self {
-        let millis =
-            |histogram: &Histogram, part| histogram.quantile(part).map(|duration| duration.as_secs_f64() * 1000.0);
+        let Bucket { wait, run, .. } = bucket;
         Self {
             name,
+            pending: None,
+            running: None,
             completed: bucket.completed,
             failed: bucket.failed(),
             retried: bucket.retried,
             avg_duration_ms: bucket.duration_us as f64 / 1000.0 / bucket.completed.max(1) as f64,
-            p50_wait_ms: millis(&bucket.wait, 0.5),
-            p99_wait_ms: millis(&bucket.wait, 0.99),
-            p50_run_ms: millis(&bucket.run, 0.5),
-            p99_run_ms: millis(&bucket.run, 0.99),
+            avg_wait_ms: wait.mean_ms(),
+            p50_wait_ms: wait.quantile_ms(0.5),
+            p95_wait_ms: wait.quantile_ms(0.95),
+            p99_wait_ms: wait.quantile_ms(0.99),
+            avg_run_ms: run.mean_ms(),
+            p50_run_ms: run.quantile_ms(0.5),
+            p95_run_ms: run.quantile_ms(0.95),
+            p99_run_ms: run.quantile_ms(0.99),
         }
     }
 }
@@ -378,6 +420,9 @@ mod tests {
             assert!((shown / exact - 1.0).abs() <= 0.125, "{part}: {shown}");
         }
         assert_eq!(Histogram::default().quantile(0.5), None);
+        let mean = histogram.mean_ms().unwrap();
+        assert!((mean / 5.0005 - 1.0).abs() <= 0.125, "{mean}");
+        assert_eq!(Histogram::default().mean_ms(), None);
     }
 
     #[test]

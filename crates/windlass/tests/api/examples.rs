@@ -19,6 +19,7 @@ const AS_A_WHOLE: &[(&str, &str)] = &[
 /// Items without an example of their own, and the item whose example uses them, or that answers or takes them.
 const SHOWN_AT: &[(&str, &str)] = &[
     ("Action", "Client"),
+    ("CatchUp", "DueRules"),
     ("Committed", "JobContext"),
     ("Cursor", "JobFilter"),
     ("Decode", "Router"),
@@ -27,6 +28,9 @@ const SHOWN_AT: &[(&str, &str)] = &[
     ("ErrorEntry", "JobRecord"),
     ("EventKind", "Event"),
     ("Fence", "JobContext"),
+    ("Flavor", "ScheduleSpec"),
+    ("Fold", "ScheduleSpec"),
+    ("Gap", "ScheduleSpec"),
     ("GaveUp", "retry"),
     ("GroupInfo", "Client"),
     ("GroupKey", "Client"),
@@ -53,7 +57,10 @@ const SHOWN_AT: &[(&str, &str)] = &[
     ("QueueError", "JobQueue"),
     ("Retry", "retry"),
     ("RetryError", "retry"),
+    ("RunningCron", "Cron"),
     ("ServerId", "Env"),
+    ("SpecError", "ScheduleSpec"),
+    ("SpecWarning", "ScheduleSpec"),
     ("Start", "Client"),
     ("Status", "JobState"),
     ("StoreError", "Error"),

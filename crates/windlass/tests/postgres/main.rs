@@ -5,6 +5,9 @@
 mod claims;
 mod cpu;
 mod days;
+mod doctor;
+mod migrations;
+mod numbers;
 #[path = "../servers/mod.rs"]
 mod servers;
 
@@ -227,7 +230,7 @@ async fn a_store_that_is_not_there_is_made_only_where_it_may_be() {
     let url = url();
     let refused = Client::open(&format!("{url}&migrate=off")).await;
     assert!(
-        matches!(&refused, Err(Error::Store(StoreError::Unavailable(text))) if text.contains("migrate=off")),
+        matches!(&refused, Err(Error::Store(StoreError::Unavailable(text))) if text.contains("migrate=off") && text.contains("`windlass migrate up --store ")),
         "{refused:?}"
     );
     let refused = Client::builder().create(Create::Never).open(&url).await;

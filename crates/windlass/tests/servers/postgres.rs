@@ -127,6 +127,13 @@ impl Drop for Server {
     }
 }
 
+/// A program that came with the server, such as `psql`: beside it, wherever a link leads, or in the path.
+pub(crate) fn program(name: &str) -> Command {
+    let server = bin().and_then(|bin| bin.join("postgres").canonicalize().ok());
+    let beside = server.map(|server| server.with_file_name(name)).filter(|place| place.exists());
+    Command::new(beside.unwrap_or_else(|| name.into()))
+}
+
 /// Where the server's programs are: in the path, or where Debian puts the newest.
 fn bin() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,7 +1,8 @@
-//! The tools for one process: worker pool, job queue, retry, ticker. On simulated time, so that hours pass in
+//! The tools for one process: worker pool, job queue, retry, tickers. On simulated time, so that hours pass in
 //! milliseconds and every run is the same; only what needs several threads runs on real ones, and waits for events.
 #![cfg(feature = "testing")]
 
+mod cron;
 mod job_queue;
 mod periodic;
 mod pool;

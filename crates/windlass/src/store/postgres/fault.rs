@@ -3,7 +3,7 @@
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
-use super::address::Address;
+use super::{address::Address, checkup::NAME_THE_PRIMARY};
 use crate::store::StoreError;
 
 /// An error with what caused it: the driver's own words say little.
@@ -33,6 +33,9 @@ pub(super) fn no_connection(address: &Address, error: &PoolError) -> StoreError 
 pub(super) fn store_error(address: &Address, error: &tokio_postgres::Error) -> StoreError {
     let said = format!("{}: {}", address.shown, chain(error));
     let Some(code) = error.code() else {
+        if said.contains("does not allow writes") {
+            return StoreError::Unavailable(format!("{said}; {NAME_THE_PRIMARY}"));
+        }
         // The connection broke, or was never made; what the driver cannot read is the server's fault, too.
         return StoreError::Unavailable(said);
     };

@@ -1,8 +1,9 @@
 //! The Postgres store: tables in a schema of their own, in the database of the application or another one.
 //!
 //! - `address.rs`: the URL. `tls.rs`, `link.rs`, `hints.rs`: the connections. `clock.rs`: whose time it is.
-//!   `migrate.rs`: the tables and functions. `encode.rs`, `rows.rs`, `fault.rs`: what goes there and comes back.
-//! - `marks.rs`: where claims begin to look. `checkup.rs`: what the server says of itself. `ops/`: the contract's calls; their SQL is in `sql/`. `tx.rs`: the same
+//!   `migrate.rs`, `tables.rs`: the tables and functions. `encode.rs`, `rows.rs`, `fault.rs`: what goes there and comes back.
+//! - `marks.rs`: where claims begin to look. `checkup.rs`, `health.rs`: what the server and the tables say of themselves.
+//!   `ops/`: the contract's calls; their SQL is in `sql/`. `tx.rs`: the same
 //!   in the caller's own transactions.
 //!
 //! Each call is one statement or one call of a function in the database, so it happens whole or not at all, needs no state
@@ -13,12 +14,14 @@ mod checkup;
 mod clock;
 mod encode;
 mod fault;
+mod health;
 mod hints;
 mod link;
 mod marks;
 mod migrate;
 mod ops;
 mod rows;
+mod tables;
 mod tls;
 mod tx;
 
@@ -35,6 +38,7 @@ use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
+pub(super) use self::tables::tables;
 use self::{
     address::Address,
     clock::{Clock, Time},
@@ -109,8 +113,7 @@ impl PostgresStore {
         });
         let stop = CancellationToken::new();
         let store = Self { shared, _listening: stop.clone().drop_guard() };
-        let opening = env.clone();
-        store.whole(async move |store| prepare(&store, create, &opening).await).await?;
+        store.whole(async move |store| prepare(&store, create).await).await?;
         if store.shared.address.notify {
             store.shared.listen(env, stop)?;
         }
@@ -162,13 +165,13 @@ impl PostgresStore {
     }
 }
 
-async fn prepare(store: &Shared, create: Create, env: &Env) -> Result<()> {
-    let found = checkup::checkup(store).await?;
+async fn prepare(store: &Shared, create: Create) -> Result<()> {
+    let found = checkup::at_open(&store.link).await?;
     checkup::refuse(&found)?;
     for check in found.iter().filter(|check| check.level > Level::Ok) {
         warn!(check = check.name, "{}; {}", check.found, check.advice.as_deref().unwrap_or_default());
     }
-    migrate::migrate(&store.link, &store.address, create, env).await?;
+    migrate::migrate(&store.link, &store.address, create).await?;
     let row = store.link.row("SELECT value FROM windlass.meta WHERE name = 'store_id'", &[]).await?;
     store.store_id.get_or_init(|| row.get(0));
     ops::read::clocks(store).await.map(drop)

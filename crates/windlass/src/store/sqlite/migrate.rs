@@ -1,24 +1,26 @@
 //! The tables' versions. Each migration is a file; the newest one that is safe for older programs says so by the
 //! `min_compatible` that it notes, so that a rolling upgrade needs no pause.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{clock::Clock, fault::Done, step::sql};
-use crate::store::{Create, StoreError};
+use crate::store::{
+    Create, Migration, StoreError,
+    schema::{self, NO_STORE},
+};
 
-/// One step of the schema.
-struct Migration {
-    version: i64,
-    /// The oldest schema version whose program can go on with the file once this step is done.
-    min_compatible: i64,
-    sql: &'static str,
+/// One step of the schema, and how it is taken back.
+struct Step {
+    migration: Migration,
+    up: &'static str,
+    down: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, min_compatible: 1, sql: sql!("0001_first") },
-    Migration { version: 2, min_compatible: 1, sql: sql!("0002_groups") },
-    Migration { version: 3, min_compatible: 1, sql: sql!("0003_reports") },
-    Migration { version: 4, min_compatible: 1, sql: sql!("0004_ended") },
+const STEPS: &[Step] = &[
+    Step { migration: Migration::new(1, 1, "0001_first"), up: sql!("0001_first"), down: sql!("0001_first_down") },
+    Step { migration: Migration::new(2, 1, "0002_groups"), up: sql!("0002_groups"), down: sql!("0002_groups_down") },
+    Step { migration: Migration::new(3, 1, "0003_reports"), up: sql!("0003_reports"), down: sql!("0003_reports_down") },
+    Step { migration: Migration::new(4, 1, "0004_ended"), up: sql!("0004_ended"), down: sql!("0004_ended_down") },
 ];
 
 /// The schema version of this program.
@@ -26,7 +28,7 @@ pub(super) const VERSION: i64 = 4;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Nothing,
     Ours { version: i64, min_compatible: i64 },
     Foreign,
@@ -44,21 +46,46 @@ pub(super) fn migrate_up_to(conn: &Connection, clock: &Clock, store_id: &str, la
         Found::Ours { version, .. } => version,
         Found::Foreign => return Err(foreign().into()),
     };
-    for step in MIGRATIONS.iter().filter(|step| step.version > version && step.version <= last) {
-        conn.execute_batch(step.sql)?;
-        if step.version == 1 {
-            conn.execute_batch(sql!("migration_table"))?;
-            conn.execute(sql!("first_rows"), params![&*clock.boot, clock.mono.0])?;
-            conn.execute("INSERT INTO windlass_meta (name, value) VALUES ('store_id', ?1)", [store_id])?;
-        }
-        let row = params![step.version, step.min_compatible, clock.now.as_micros()];
-        conn.execute("INSERT INTO windlass_migration (version, min_compatible, at) VALUES (?1, ?2, ?3)", row)?;
-    }
-    Ok(())
+    Ok(conn.execute_batch(&up_sql(version, last, clock, store_id))?)
 }
 
-/// What to say where there is no store and none may be made.
-pub(super) const NO_STORE: &str = "there is no store here; `windlass enqueue` and `windlass work` make one";
+/// What makes of one version a later one; the clock's moment and the id are those of a new store.
+pub(super) fn up_sql(from: i64, to: i64, clock: &Clock, store_id: &str) -> String {
+    let mut text = String::new();
+    for step in STEPS.iter().filter(|step| step.migration.version > from && step.migration.version <= to) {
+        text += step.up;
+        text.push('\n');
+        if step.migration.version == 1 {
+            text += sql!("migration_table");
+            text += &sql!("first_rows")
+                .replace(":boot", &quoted(&clock.boot))
+                .replace(":mono", &clock.mono.0.to_string())
+                .replace(":store", &quoted(store_id));
+        }
+        let (Migration { version, min_compatible, .. }, at) = (step.migration, clock.now.as_micros());
+        text += &format!(
+            "INSERT INTO windlass_migration (version, min_compatible, at) VALUES ({version}, {min_compatible}, {at});\n"
+        );
+    }
+    text
+}
+
+/// What makes of one version an earlier one, 0 for none.
+pub(super) fn down_sql(from: i64, to: i64) -> String {
+    let mut text = String::new();
+    for step in STEPS.iter().rev().filter(|step| step.migration.version > to && step.migration.version <= from) {
+        text += &format!("DELETE FROM windlass_migration WHERE version = {};\n{}\n", step.migration.version, step.down);
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+pub(super) fn migrations() -> Vec<Migration> {
+    STEPS.iter().map(|step| step.migration).collect()
+}
 
 /// Looks at the file and writes nothing: refuses what is foreign or too new, and a file without our tables if they may
 /// not be made.
@@ -75,11 +102,9 @@ pub(super) fn is_current(conn: &Connection) -> Done<bool> {
     match found(conn)? {
         Found::Nothing => Ok(false),
         Found::Foreign => Err(foreign().into()),
-        Found::Ours { version, min_compatible } if min_compatible > VERSION => Err(StoreError::Corrupt(format!(
-            "the store was made by a newer windlass (schema {version}, which needs at least {min_compatible}; this \
-             program knows {VERSION}); upgrade this program"
-        ))
-        .into()),
+        Found::Ours { version, min_compatible } if min_compatible > VERSION => {
+            Err(schema::newer(version, min_compatible, VERSION).into())
+        }
         Found::Ours { version, .. } => Ok(version >= VERSION),
     }
 }
@@ -98,7 +123,7 @@ pub(super) fn newest(conn: &Connection) -> Done<i64> {
     })
 }
 
-fn found(conn: &Connection) -> Done<Found> {
+pub(super) fn found(conn: &Connection) -> Done<Found> {
     let tables = "SELECT count(*), count(*) FILTER (WHERE name = 'windlass_migration') FROM sqlite_schema \
                   WHERE type = 'table' AND name LIKE 'windlass\\_%' ESCAPE '\\'";
     let (ours, migration): (i64, i64) = conn.query_row(tables, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -120,7 +145,7 @@ fn found(conn: &Connection) -> Done<Found> {
     }
 }
 
-fn foreign() -> StoreError {
+pub(super) fn foreign() -> StoreError {
     StoreError::Corrupt(
         "the file has tables named windlass_* that windlass did not make; give windlass a file of its own, or rename them"
             .into(),
@@ -129,6 +154,8 @@ fn foreign() -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::params;
+
     use super::*;
     use crate::env::Env;
 
@@ -166,6 +193,31 @@ mod tests {
             assert!(is_current(&conn).unwrap());
             assert_eq!((store_id(&conn).unwrap(), schema(&conn)), ("a".into(), schema(&migrated())));
         }
+    }
+
+    #[test]
+    fn the_way_back_from_each_version_leads_to_the_one_before() {
+        let clock = Clock::read(&Env::system());
+        let schema = |conn: &Connection| -> Vec<(String, String)> {
+            let all = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+            let mut statement = conn.prepare(all).unwrap();
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        for earlier in 0..VERSION {
+            let [there, back] = [earlier, earlier + 1].map(|version| {
+                let conn = Connection::open_in_memory().unwrap();
+                migrate_up_to(&conn, &clock, "a", version).unwrap();
+                conn
+            });
+            back.execute_batch(&down_sql(earlier + 1, earlier)).unwrap();
+            assert_eq!(schema(&back), schema(&there));
+            assert_eq!(newest(&back).unwrap(), earlier);
+            back.execute_batch(&up_sql(earlier, VERSION, &clock, "a")).unwrap();
+            assert!(is_current(&back).unwrap());
+        }
+        let conn = migrated();
+        conn.execute_batch(&down_sql(VERSION, 0)).unwrap();
+        assert_eq!(schema(&conn), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The SQLite store: one file, shared by any number of processes of one host.
 //!
 //! - `writer.rs`: the one thread that writes, in groups. `readers.rs`: looking, apart from it. `watch.rs`: wake-ups
-//!   between processes. `identity.rs`: whether the file is still in its place. `open.rs` and `migrate.rs`: the file and its tables. `address.rs`: the URL.
+//!   between processes. `identity.rs`: whether the file is still in its place. `open.rs`, `migrate.rs`, `tables.rs`: the file and its tables. `address.rs`: the URL.
 //! - `ops/`: the operations over a `step.rs` (one transaction); their SQL is in `sql/`. `tx.rs` runs them in the
 //!   caller's own transaction.
 
@@ -19,6 +19,7 @@ mod ops;
 mod readers;
 mod rows;
 mod step;
+mod tables;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 mod tx;
@@ -34,6 +35,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+pub(super) use self::tables::tables;
 use self::{
     address::Address,
     clock::Clock,

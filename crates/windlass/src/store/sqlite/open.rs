@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     env::{Env, block_thread},
-    store::{Create, Result, StoreError},
+    store::{Create, Result, StoreError, schema::NO_STORE},
 };
 
 /// The oldest SQLite without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
@@ -50,7 +50,7 @@ fn assert_version(version: i32) -> Result<()> {
     Ok(())
 }
 
-fn named(error: StoreError, path: &Path) -> StoreError {
+pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
     let at = |text: String| format!("{}: {text}", path.display());
     match error {
         // Of a full disk SQLite says `disk I/O error` when it cannot even make its -shm file.
@@ -61,7 +61,7 @@ fn named(error: StoreError, path: &Path) -> StoreError {
     }
 }
 
-fn connect(address: &Address) -> Done<Connection> {
+pub(super) fn connect(address: &Address) -> Done<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = match &address.vfs {
         None => Connection::open_with_flags(&address.path, flags)?,
@@ -78,7 +78,7 @@ fn place(path: &Path, create: Create) -> Result<()> {
         Ok(found) if found.is_dir() => return unavailable("is a directory; name a file in it".into()),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && create == Create::Never => {
-            return unavailable(migrate::NO_STORE.into());
+            return unavailable(NO_STORE.into());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
         Err(error) => return unavailable(error.to_string()),

@@ -92,7 +92,7 @@ pub(in super::super) async fn census(store: &Shared) -> Result<Census> {
     Ok(census)
 }
 
-pub(super) fn count(number: i64) -> u64 {
+pub(in super::super) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 

@@ -1,5 +1,6 @@
--- first_rows.sql: what a new store begins with. Its start is nobody's, so the first look at the clock takes the present one.
--- in: :store, an id of its own    out: nothing
-INSERT INTO windlass.meta (name, value) VALUES ('store_id', ':store');
+-- first_rows.sql: what a new store begins with: an id of its own, and a start that is nobody's, so that the first look at the
+-- clock takes the present one.
+-- in: nothing    out: nothing
+INSERT INTO windlass.meta (name, value) VALUES ('store_id', gen_random_uuid()::text);
 INSERT INTO windlass.counter (wish) VALUES (0);
 INSERT INTO windlass.pulse (last, steady, start, stamped_mono, wait_mono) VALUES (0, 0, '', 0, 0);
