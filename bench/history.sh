@@ -74,21 +74,21 @@ SQL
     echo "$begin $end" | awk '{ printf "%.1f", $2 - $1 }'
 }
 
-for schema in empty full; do
+for schema in beside_none beside_many; do
     for _ in 1 2; do drain "$schema" 30d >/dev/null; done # warms it, and its jobs let the sweep see which part is wanted
     ask_postgres -c "SELECT $schema.make_days(NULL), $schema.make_days(NULL)" >&2
     ask_postgres -c "SELECT $schema.make_days(NULL)" >&2
 done
 echo "filling $history jobs" >&2
-fill full "$history" "$days"
+fill beside_many "$history" "$days"
 
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
-    measure empty "none, not kept" 0s
-    measure full "$history, not kept" 0s
-    measure empty "none, kept for an hour" 1h
-    measure empty "none, kept for 30 days" 30d
-    measure full "$history, kept for 30 days" 30d
+    measure beside_none "none, not kept" 0s
+    measure beside_many "$history, not kept" 0s
+    measure beside_none "none, kept for an hour" 1h
+    measure beside_none "none, kept for 30 days" 30d
+    measure beside_many "$history, kept for 30 days" 30d
 done
 
 summary() {
@@ -115,16 +115,16 @@ summary() {
             }
         }'
     if [ "$expired" -gt 0 ]; then
-        fill dropped "$expired" 1
-        fill deleted 1 1
-        ask_postgres -c "SET search_path = deleted" -c "SELECT bench_fill($expired, 1, 0)" -c "VACUUM ANALYZE history" >&2
+        fill as_part "$expired" 1
+        fill as_rows 1 1
+        ask_postgres -c "SET search_path = as_rows" -c "SELECT bench_fill($expired, 1, 0)" -c "VACUUM ANALYZE history" >&2
         printf '\nSeconds to remove %d jobs in steps of 500: ' "$expired"
-        printf '%s as a part, ' "$(remove dropped "drop_days(now_micros() + 3 * 86400000000, 500)")"
-        printf '%s row by row\n' "$(remove deleted "prune_history(NULL, NULL, 0, 500)")"
+        printf '%s as a part, ' "$(remove as_part "drop_days(now_micros() + 3 * 86400000000, 500)")"
+        printf '%s row by row\n' "$(remove as_rows "prune_history(NULL, NULL, 0, 500)")"
     fi
 }
 if [ "$expired" -gt 0 ]; then
-    for schema in dropped deleted; do drain "$schema" 0s >/dev/null; done
+    for schema in as_part as_rows; do drain "$schema" 0s >/dev/null; done
 fi
 summary | tee "$place/summary"
 if [ -n "${WRITE:-}" ]; then
