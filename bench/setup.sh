@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that Rust with rustfmt and clippy, a C compiler, a redis-server and PostgreSQL are there. Installs what it can, says what it cannot.
+# Sees to it that Rust with rustfmt and clippy, a C compiler, a redis-server, PostgreSQL and PgBouncer are there. Installs what it can, says what it cannot.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -48,6 +48,17 @@ if [ -z "${TEST_POSTGRES_URL:-}" ] && ! postgres_is_there; then
         apt-get install -qy --no-install-recommends postgresql
     else
         echo "PostgreSQL is missing; install it (Debian: postgresql) or set TEST_POSTGRES_URL, and run this again" >&2
+        exit 1
+    fi
+fi
+
+# Some of them go through a pooler.
+if ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -q
+        apt-get install -qy --no-install-recommends pgbouncer
+    else
+        echo "PgBouncer is missing; install it (Debian: pgbouncer) and run this again" >&2
         exit 1
     fi
 fi

@@ -52,3 +52,16 @@ mod postgres {
 
     windlass::conformance_tests!(open);
 }
+
+/// The same through a pooler of transactions.
+#[cfg(feature = "postgres")]
+mod pgbouncer {
+    use windlass::{Env, conformance::Opened, store::postgres::PostgresStore};
+
+    async fn open(env: Env) -> Opened {
+        let url = crate::servers::pgbouncer::url();
+        Opened::new(PostgresStore::open_on_clock_of(&url, env).await.expect("open"))
+    }
+
+    windlass::conformance_tests!(open);
+}

@@ -16,7 +16,7 @@ use super::{
     run::{Run, StopCause},
 };
 use crate::{
-    job::{State, Verdict},
+    job::{JobId, JobRecord, State, Verdict},
     store::{Finish, Finished, StoreError},
 };
 
@@ -137,7 +137,7 @@ impl Core {
                 continue;
             }
             let claimed = &run.claimed;
-            match self.store().get(&finish.lease.id).await {
+            match self.look_for(&finish.lease.id).await {
                 Ok(Some(job)) if job.fence == Some(claimed.fence) && job.crashes == claimed.crashes => {
                     *answer = Finished::Applied(job.state);
                 }
@@ -145,6 +145,18 @@ impl Core {
                     *answer = Finished::Applied(State::Completed);
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Tries until the store answers, as the report did.
+    async fn look_for(&self, id: &JobId) -> Result<Option<JobRecord>, StoreError> {
+        let wait = Duration::from_millis(50);
+        loop {
+            match self.store().get(id).await {
+                Err(error) if error.is_retryable() && !self.sleep_until(Life::Ended, self.env.jittered(wait)).await => {
+                }
+                answer => return answer,
             }
         }
     }

@@ -2,7 +2,7 @@
 //! (half-open: no data and no end), delays, or is away.
 //!
 //! Requests and replies are counted on the connections for work only, one a read: a call of the store waits for each
-//! answer before it asks again.
+//! answer before it asks again. The tests of the Postgres store use it as well.
 
 use std::{
     net::SocketAddr,
@@ -219,7 +219,9 @@ fn judge(way: Way, bytes: &[u8], passage: &Passage, shared: &Shared) -> Judged {
     if !passage.asking.swap(way == Way::There, Ordering::Relaxed) && way == Way::There {
         shared.round_trips.fetch_add(1, Ordering::Relaxed);
     }
-    if way == Way::There && bytes.windows(9).any(|word| word == b"SUBSCRIBE") {
+    if way == Way::There
+        && [&b"SUBSCRIBE"[..], b"LISTEN "].iter().any(|hear| bytes.windows(hear.len()).any(|word| word == *hear))
+    {
         passage.hears.store(true, Ordering::Relaxed);
     }
     if passage.half_open.load(Ordering::Relaxed) {

@@ -1,7 +1,9 @@
-//! Servers for tests; `postgres.rs` has those of Postgres. Here a Redis server: the one that `TEST_REDIS_URL` names, or one of our own on a free port of this host, which
-//! ends with the test program. Each store gets a prefix of its own, so that tests do not meet.
+//! Servers for tests; `postgres.rs` has those of Postgres, `pgbouncer.rs` a pooler before one. Here a Redis server: the one
+//! that `TEST_REDIS_URL` names, or one of our own on a free port of this host, which ends with the test program. Each store
+//! gets a prefix of its own, so that tests do not meet.
 #![allow(dead_code, reason = "no test program needs all of it")]
 
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 
 use std::{

@@ -73,7 +73,8 @@ impl Address {
             .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable })
             .connect_timeout(connect)
             .tcp_user_timeout(self.timeout)
-            .keepalives_idle(self.timeout)
+            // In whole seconds, of which the system takes no fewer than one.
+            .keepalives_idle(self.timeout.max(Duration::from_secs(1)))
             // A server that has become a copy of another one takes no jobs.
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
         if self.config.get_application_name().is_none() {

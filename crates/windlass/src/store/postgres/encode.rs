@@ -212,8 +212,8 @@ fn verdict(verdict: &Verdict) -> (i16, i64, Option<String>) {
 
 /// What a run says, with the place of its report among the others.
 pub(super) fn news_json(place: usize, news: &News) -> Value {
-    let (fraction, message) = news.progress.as_ref().map(|now| (now.fraction, &*now.message)).unzip();
-    let lines: Vec<_> = news.lines.iter().map(|line| json!([line.at.as_micros(), &*line.text])).collect();
+    let (fraction, message) = news.progress.as_ref().map(|now| (now.fraction, text(&now.message))).unzip();
+    let lines: Vec<_> = news.lines.iter().map(|line| json!([line.at.as_micros(), text(&line.text)])).collect();
     let number = i64::try_from(news.number).unwrap_or(i64::MAX);
     json!([place, number, fraction, message, news.checkpoint.as_deref().map(|bytes| BASE64.encode(bytes)), lines])
 }

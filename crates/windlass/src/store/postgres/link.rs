@@ -3,7 +3,8 @@
 //!
 //! Every call is one statement or one call of a function, sent unnamed with its types, so it needs no state of a session
 //! and works through a pooler of transactions. A call runs on the loop to its end, whoever stops waiting for it. A
-//! connection that does not answer in time is given up; what was asked over it may have happened.
+//! connection that does not answer in time is given up, and so is one to a server that takes no writes any more; what was
+//! asked over it may have happened.
 
 use std::{
     borrow::Cow,
@@ -46,6 +47,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Link {
     pool: Pool,
     address: Address,
+    tls: Tls,
     work: mpsc::UnboundedSender<Work>,
 }
 
@@ -53,7 +55,8 @@ impl Link {
     /// A link that is not connected yet, and its loop.
     pub(super) fn start(address: Address, env: &Env) -> Result<Self> {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(address.config.clone(), Tls::new(&address)?, config);
+        let tls = Tls::new(&address)?;
+        let manager = Manager::from_config(address.config.clone(), tls.clone(), config);
         let wait = Some(address.timeout);
         let pool = Pool::builder(manager)
             .max_size(address.pool)
@@ -63,7 +66,7 @@ impl Link {
             .map_err(|error| StoreError::Invalid(format!("{}: {error}", address.shown)))?;
         let (work, given) = mpsc::unbounded_channel();
         drop(env.spawn_apart("postgres", run(given)));
-        Ok(Self { pool, address, work })
+        Ok(Self { pool, address, tls, work })
     }
 
     /// Lets a call run on the loop; the answer can be waited for or not.
@@ -90,16 +93,39 @@ impl Link {
         let connection = self.connection().await?;
         match tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(fault::store_error(&self.address, &error)),
+            Ok(Err(error)) => {
+                if fault::takes_no_writes(&error) {
+                    // Another server has taken its place; a new connection goes there.
+                    self.give_up(connection);
+                }
+                Err(fault::store_error(&self.address, &error))
+            }
             Err(_) => {
+                self.cancel(&connection);
                 // Whatever it answers later would be somebody else's answer.
-                drop(Object::take(connection));
+                self.give_up(connection);
                 Err(StoreError::Unavailable(format!(
                     "{}: no answer within {:?}; what was asked may have happened",
                     self.address.shown, self.address.timeout
                 )))
             }
         }
+    }
+
+    /// Drops a connection, and those that lie idle: they lead to the same place, and each would cost a call its time.
+    fn give_up(&self, connection: Object) {
+        drop(Object::take(connection));
+        self.pool.retain(|_, _| false);
+    }
+
+    /// Asks the server to stop what nobody waits for any more: behind somebody's lock it would lie there until that is
+    /// gone, one backend for each repeat.
+    fn cancel(&self, connection: &Object) {
+        let (token, tls, wait) = (connection.cancel_token(), self.tls.clone(), self.address.timeout);
+        drop(self.spawn(async move {
+            // What cannot be stopped ends by itself, once it is let.
+            let _ = tokio::time::timeout(wait, token.cancel_query(tls)).await;
+        }));
     }
 
     /// Runs one statement that answers one row.

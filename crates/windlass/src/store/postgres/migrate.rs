@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[Step {
         sql!("sweep"),
         sql!("operate"),
         sql!("read"),
+        sql!("callers"),
         sql!("people"),
         sql!("cpu"),
         sql!("first_rows"),

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use tokio_postgres::{Row, types::FromSql};
+use tracing::warn;
 use uuid::Uuid;
 
-use super::encode::BETWEEN;
+use super::{encode::BETWEEN, tx::Reply};
 use crate::{
     job::{
         ErrorClass, ErrorEntry, Fence, GroupKey, JobId, JobRecord, JobSpec, Kind, Monotonic, Progress, QueueName,
@@ -20,8 +21,15 @@ pub(super) fn odd(what: &str) -> StoreError {
     StoreError::Corrupt(format!("the Postgres server answered {what} that is none; is the schema windlass's own?"))
 }
 
-pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T> {
-    row.try_get(column).map_err(|error| odd(&format!("a column `{column}` ({error})")))
+pub(super) fn get<'r, T: FromSql<'r>>(row: &'r impl Reply, column: &str) -> Result<T> {
+    row.value(column).map_err(|error| odd(&format!("a column `{column}` ({error})")))
+}
+
+/// What was read from a job's row; of one that somebody has damaged by hand there is nothing but a word in the log.
+pub(super) fn readable<A>(row: &Row, read: Result<A>) -> Option<A> {
+    let id = || row.try_get::<_, &str>("id").unwrap_or_default();
+    read.inspect_err(|error| warn!(job.id = id(), %error, "a job's row cannot be read; look at it in the database"))
+        .ok()
 }
 
 pub(super) fn id(text: &str) -> Result<JobId> {

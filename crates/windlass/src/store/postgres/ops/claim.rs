@@ -56,7 +56,9 @@ pub(in super::super) async fn claim(store: &Shared, request: &ClaimRequest) -> R
     store.clock.learn(&moment, rows::get(told, "wall")?);
     learn(&mut marks, moment.asked, whole, told)?;
     let suspect_waiting = rows::get::<Option<i64>>(told, "suspect_us")?.map(rows::duration);
-    Ok(Claim { jobs: jobs.iter().map(rows::claimed).collect::<Result<_>>()?, suspect_waiting })
+    // One that cannot be read costs the others nothing: nobody renews its lease, and after some crashes it is dead.
+    let jobs = jobs.iter().filter_map(|row| rows::readable(row, rows::claimed(row))).collect();
+    Ok(Claim { jobs, suspect_waiting })
 }
 
 /// Notes what the first row says of the lines: nothing, if the claim looked at none.

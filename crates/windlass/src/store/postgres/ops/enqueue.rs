@@ -5,7 +5,10 @@ use tokio_postgres::types::Type;
 use super::{Shared, encode::Columns, rows};
 use crate::{
     job::NewJob,
-    store::{Enqueued, Result, postgres::link::Param},
+    store::{
+        Enqueued, Result,
+        postgres::{link::Param, tx::Reply},
+    },
 };
 
 /// The call, whose parameters [`params`] gives.
@@ -37,7 +40,7 @@ pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) 
 }
 
 /// The answers: what is not in the reply is new.
-pub(in super::super) fn answers(jobs: &[NewJob], reply: &[tokio_postgres::Row]) -> Result<Vec<Enqueued>> {
+pub(in super::super) fn answers(jobs: &[NewJob], reply: &[impl Reply]) -> Result<Vec<Enqueued>> {
     let mut answers: Vec<_> = jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect();
     for row in reply {
         let place = usize::try_from(rows::get::<i32>(row, "n")? - 1).unwrap_or(usize::MAX);

@@ -5,7 +5,10 @@ use tokio_postgres::types::Type;
 use super::{Shared, encode, encode::Reports, rows};
 use crate::{
     job::micros,
-    store::{Finish, Finished, Report, Reported, Result, postgres::link::Param},
+    store::{
+        Finish, Finished, Report, Reported, Result,
+        postgres::{link::Param, tx::Reply},
+    },
 };
 
 /// The call, whose parameters [`params`] gives.
@@ -47,7 +50,7 @@ pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> 
 }
 
 /// The answers: what is not in the reply is stale.
-pub(in super::super) fn answers(many: usize, reply: &[tokio_postgres::Row]) -> Result<Vec<Finished>> {
+pub(in super::super) fn answers(many: usize, reply: &[impl Reply]) -> Result<Vec<Finished>> {
     let mut answers = vec![Finished::Stale; many];
     for row in reply {
         let place = usize::try_from(rows::get::<i32>(row, "n")? - 1).unwrap_or(usize::MAX);

@@ -37,7 +37,7 @@ pub(in super::super) async fn list(
     for row in store.link.rows(sql!("record_list"), &params).await? {
         page.next = rows::get::<Option<i64>>(&row, "next")?.map(Cursor);
         if rows::get::<Option<i64>>(&row, "seq")?.is_some() {
-            page.items.push(rows::record(&row, read)?);
+            page.items.extend(rows::readable(&row, rows::record(&row, read)));
         }
     }
     Ok(page)

@@ -205,11 +205,11 @@ BEGIN
     DELETE FROM windlass.log WHERE seq = ANY (p_seqs);
 END $$;
 
--- A history of errors with one more, of which the newest ten are kept.
+-- A history of errors with one more, of which the newest ten are kept. What is no history (somebody wrote it by hand) goes.
 CREATE FUNCTION windlass.with_error(p_errors jsonb, p_at bigint, p_attempt integer, p_class text, p_message text)
 RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN jsonb_array_length(all_errors) > 10 THEN all_errors - 0 ELSE all_errors END
-    FROM (SELECT coalesce(p_errors, '[]') || jsonb_build_object('at', p_at, 'attempt', p_attempt, 'class', p_class,
+    FROM (SELECT CASE WHEN jsonb_typeof(p_errors) = 'array' THEN p_errors ELSE '[]' END || jsonb_build_object('at', p_at, 'attempt', p_attempt, 'class', p_class,
         'message', p_message) AS all_errors) AS a
 $$;
 

@@ -2,6 +2,14 @@
 -- in: see finish_jobs    out: see finish_jobs
 -- why: runs that completed and have nothing more to say are one statement; the others go job by job
 
+-- Locks these runs in the order of their ids, as everybody does who touches several: so nobody waits in a circle.
+CREATE FUNCTION windlass.lock_runs(p_ids text[], p_fences bigint[]) RETURNS void LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    PERFORM 1 FROM unnest(p_ids, p_fences) AS u (id, fence)
+    JOIN windlass.job AS j ON j.id = u.id AND j.state + 0 = 4 AND j.fence = u.fence ORDER BY j.id FOR UPDATE OF j;
+END $$;
+
 -- What a run says while it goes on: each number of a run once, and none that comes after a later one.
 -- in: the job, its fence and attempt; number, fraction, message, checkpoint; the lines as [[at, text], ..]
 CREATE FUNCTION windlass.take_news(p_seq bigint, p_fence bigint, p_attempt integer, p_number bigint,
@@ -57,11 +65,14 @@ DECLARE
     v_then jsonb := p_then::jsonb;
     v_jobs jsonb;
 BEGIN
+    IF true = ANY (p_alone) OR 0 <> ANY (p_verdicts) THEN
+        PERFORM windlass.lock_runs(p_ids, p_fences);
+    END IF;
     WITH gone AS (
         DELETE FROM windlass.job AS j
-        USING unnest(p_ids, p_fences, p_verdicts, p_results, p_rans, p_alone) WITH ORDINALITY
-            AS u (id, fence, verdict, result, ran, alone, n)
-        WHERE u.verdict = 0 AND NOT u.alone AND j.id = u.id AND j.state + 0 = 4 AND j.fence = u.fence
+        USING (SELECT * FROM unnest(p_ids, p_fences, p_verdicts, p_results, p_rans, p_alone) WITH ORDINALITY
+            AS o (id, fence, verdict, result, ran, alone, n) WHERE verdict = 0 AND NOT alone ORDER BY id) AS u
+        WHERE j.id = u.id AND j.state + 0 = 4 AND j.fence = u.fence
         RETURNING j, u.n, u.result, u.ran
     ), kept AS (
         INSERT INTO windlass.history
@@ -160,6 +171,7 @@ BEGIN
     IF NOT p_durable THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
+    PERFORM windlass.lock_runs(p_ids, p_fences);
     FOR v_news IN SELECT (w.news->>0)::integer AS place, w.news
         FROM jsonb_array_elements(p_news::jsonb) WITH ORDINALITY AS w (news, n) ORDER BY w.n
     LOOP

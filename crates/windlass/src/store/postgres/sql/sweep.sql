@@ -137,6 +137,8 @@ CREATE FUNCTION windlass.note_undeclared(p_undeclared integer[], p_declared inte
 RETURNS TABLE (line integer, undeclared_us bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
+    -- Not while somebody adds up the ledger: both write many lines, each in an order of its own.
+    PERFORM pg_advisory_xact_lock(7089, 'windlass.ledger'::regclass::oid::integer);
     UPDATE windlass.line AS l SET undeclared_us = 0 WHERE l.id = ANY (p_declared) AND l.undeclared_us <> 0;
     RETURN QUERY UPDATE windlass.line AS l SET undeclared_us = l.undeclared_us + p_elapsed
         WHERE l.id = ANY (p_undeclared) RETURNING l.id, l.undeclared_us;
