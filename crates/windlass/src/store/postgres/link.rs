@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -40,6 +41,9 @@ pub(super) use sql;
 
 /// A parameter and its type.
 pub(super) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+
+/// How long the server may take to hear that nobody waits any more; a process that ends waits for that, too.
+const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -121,10 +125,10 @@ impl Link {
     /// Asks the server to stop what nobody waits for any more: behind somebody's lock it would lie there until that is
     /// gone, one backend for each repeat.
     fn cancel(&self, connection: &Object) {
-        let (token, tls, wait) = (connection.cancel_token(), self.tls.clone(), self.address.timeout);
+        let (token, tls) = (connection.cancel_token(), self.tls.clone());
         drop(self.spawn(async move {
             // What cannot be stopped ends by itself, once it is let.
-            let _ = tokio::time::timeout(wait, token.cancel_query(tls)).await;
+            let _ = tokio::time::timeout(CANCEL_WITHIN, token.cancel_query(tls)).await;
         }));
     }
 
