@@ -19,7 +19,10 @@ use std::{
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::error::Elapsed,
+};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -95,8 +98,18 @@ impl Link {
     pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let sql = self.with_schema(sql);
         let connection = self.connection().await?;
-        match tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await {
-            Ok(Ok(rows)) => Ok(rows),
+        let answer = tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await;
+        self.answered(connection, answer)
+    }
+
+    /// What came of a call over a connection, which goes back to the others if it is still good.
+    pub(super) fn answered<A>(
+        &self,
+        connection: Object,
+        answer: std::result::Result<std::result::Result<A, tokio_postgres::Error>, Elapsed>,
+    ) -> Result<A> {
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 if fault::takes_no_writes(&error) {
                     // Another server has taken its place; a new connection goes there.
