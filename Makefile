@@ -113,10 +113,11 @@ bench-peers: ## Measure ours beside Asynq, BullMQ, River, Graphile Worker and ap
 	ROUNDS=$(ROUNDS) bench/peers.sh
 
 .PHONY: bench-flat
-bench-flat: ## Measure that a job costs the same behind a backlog of a million, on Redis, SQLite and Postgres (ROUNDS)
+bench-flat: ## Measure that a job costs the same behind a backlog of a million, and on Postgres beside five million that have ended (ROUNDS)
 	ROUNDS=$(ROUNDS) STORE=redis bench/flat.sh
 	ROUNDS=$(ROUNDS) STORE=sqlite bench/flat.sh
 	ROUNDS=$(ROUNDS) STORE=postgres bench/flat.sh
+	ROUNDS=$(ROUNDS) bench/history.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -8,6 +8,7 @@ mod claims;
 mod cpu;
 mod days;
 mod doctor;
+mod enqueues;
 mod function;
 mod migrations;
 mod numbers;

@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[Step {
         sql!("kept"),
         sql!("days"),
         sql!("enqueue"),
+        sql!("copy"),
         sql!("lease"),
         sql!("claim"),
         sql!("finish"),
