@@ -13,6 +13,8 @@ STEPS ?= 200000
 ROUNDS ?= 5
 # A store of somebody else: a workspace of its own, built into the same place so that most of it is there already.
 OUTSIDE := examples/outside-store
+# An application with a lock of its own: sqlx's default features bring more into one than windlass needs.
+AXUM := examples/axum-postgres
 MINUTES ?= 10
 
 export RUSTDOCFLAGS := -D warnings
@@ -22,7 +24,7 @@ help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: test
-test: setup fmt-check clippy doc check outside package ## Everything that must hold; what CI runs
+test: setup fmt-check clippy doc check outside axum package ## Everything that must hold; what CI runs
 
 .PHONY: setup
 setup: ## Install what is missing, or say what is
@@ -32,11 +34,13 @@ setup: ## Install what is missing, or say what is
 fmt: ## Format the code
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path $(OUTSIDE)/Cargo.toml
+	$(CARGO) fmt --manifest-path $(AXUM)/Cargo.toml
 
 .PHONY: fmt-check
 fmt-check:
 	$(CARGO) fmt --all -- --check
 	$(CARGO) fmt --manifest-path $(OUTSIDE)/Cargo.toml -- --check
+	$(CARGO) fmt --manifest-path $(AXUM)/Cargo.toml -- --check
 
 # The library alone in its smallest shapes, then everything with everything.
 .PHONY: clippy
@@ -62,6 +66,10 @@ api: ## Write the public surface down anew (crates/windlass/tests/api/api.txt)
 outside: ## Hold a store from outside the workspace to the conformance suite
 	$(CARGO) test --locked --manifest-path $(OUTSIDE)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 
+.PHONY: axum
+axum: ## Run the example on axum and sqlx against a Postgres
+	$(CARGO) test --locked --manifest-path $(AXUM)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
+
 .PHONY: package
 package: ## Check that the crates can be packaged
 	$(CARGO) package --locked --no-verify --allow-dirty -p windlass-macros -p windlass
@@ -77,6 +85,7 @@ soak: ## Long simulation and comparison of the stores, fights with Go, a million
 	WINDLASS_OUTAGE_SECONDS=60 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults
 	WINDLASS_OUTAGE_SECONDS=60 WINDLASS_RESTARTS=50 $(CARGO) test --locked --release -p windlass --features conformance,postgres --test postgres_faults
 	WINDLASS_SLOW_MICROS=5000 $(CARGO) test --locked --release -p windlass --features testing,redis --test redis_faults -- --test-threads=1 expiry
+	WINDLASS_KILLS=200 $(CARGO) test --locked --release -p windlass --all-features --test transactions killed
 	WINDLASS_FENCE_STEPS=$(STEPS) $(CARGO) test --locked --release -p windlass --features testing,redis --test interop fence
 	WINDLASS_CRON_FULL=1 PROPTEST_CASES=100000 $(CARGO) test --locked --release -p windlass --lib schedule
 	WINDLASS_POWER_CUTS=all $(CARGO) test --locked --release -p windlass --features testing,sqlite --test power
@@ -104,10 +113,11 @@ bench-peers: ## Measure ours beside Asynq, BullMQ, River, Graphile Worker and ap
 	ROUNDS=$(ROUNDS) bench/peers.sh
 
 .PHONY: bench-flat
-bench-flat: ## Measure that a job costs the same behind a backlog of a million, on Redis, SQLite and Postgres (ROUNDS)
+bench-flat: ## Measure that a job costs the same behind a backlog of a million, and on Postgres beside five million that have ended (ROUNDS)
 	ROUNDS=$(ROUNDS) STORE=redis bench/flat.sh
 	ROUNDS=$(ROUNDS) STORE=sqlite bench/flat.sh
 	ROUNDS=$(ROUNDS) STORE=postgres bench/flat.sh
+	ROUNDS=$(ROUNDS) bench/history.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -330,8 +330,27 @@ impl Client {
 
     /// Enqueues one job in the caller's transaction: it exists if and only if that commits.
     ///
-    /// With rusqlite the answer is a `Result<Enqueued, Error>`: `client.enqueue_in(&mut tx, job)?`; with tokio-postgres a
-    /// future of it: `client.enqueue_in(&mut tx, job).await?`. An error of the Postgres server has ended the transaction.
+    /// With rusqlite the answer is a `Result<Enqueued, Error>`: `client.enqueue_in(&mut tx, job)?`; with tokio-postgres and sqlx
+    /// a future of it: `client.enqueue_in(&mut tx, job).await?`. `store::EnqueueIn` has the list of drivers.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlx-0_9")]
+    /// # mod example {
+    /// # use sqlx_0_9 as sqlx;
+    /// # use windlass::{Client, RawJob};
+    /// async fn sign_up(client: &Client, pool: &sqlx::PgPool) -> anyhow::Result<()> {
+    ///     let mut tx = pool.begin().await?;
+    ///     sqlx::query("INSERT INTO users (name) VALUES ('ada')").execute(&mut *tx).await?;
+    ///     client.enqueue_in(&mut tx, RawJob::new("mail:welcome", r#""ada""#)).await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// (In the driver's answer.) `Unsupported` when the client's store is of another kind than the transaction, `Invalid` when it
+    /// is in another database: both leave the transaction as it was. Another error of a Postgres server has ended it.
     pub fn enqueue_in<'t, T: EnqueueIn>(&self, tx: &'t mut T, job: impl Enqueue) -> T::Answer<'t> {
         tx.enqueue_in(&*self.0.store, self.resolve(job).map_err(Error::from))
     }

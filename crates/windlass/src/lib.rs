@@ -59,6 +59,8 @@
 //! | `sqlite` | `sqlite:` stores, and jobs in rusqlite transactions |
 //! | `redis` | `redis://` stores, shared with Go's Asynq |
 //! | `postgres` | `postgres://` stores, and jobs in tokio-postgres transactions |
+//! | `sqlx-0_9`, `sqlx-0_8` | jobs in sqlx's transactions on Postgres, of version 0.9 (Rust 1.94) or 0.8 |
+//! | `sqlx-sqlite-0_9` | jobs in sqlx 0.9's transactions on SQLite |
 //! | `testing` | time that tests move, the simulated host, faults |
 //! | `conformance` | the suite that every store must pass; exempt from semver, as are the traits in [`store`] |
 

@@ -1,6 +1,9 @@
-//! The key that a job is unique by: a hash of its kind, its tenant and a canonical form of the caller's value.
+//! The key that a job is unique by: a hash of its kind, its tenant and a canonical form of the caller's value. On Postgres
+//! other clients make the same one by `windlass.unique_key()` (store/postgres/sql/callers.sql), so it is made of what every
+//! database has: SHA-256.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::UniqueKey;
 
@@ -8,14 +11,15 @@ use super::UniqueKey;
 pub(super) fn key(kind: &str, tenant: Option<&str>, value: &Value) -> UniqueKey {
     let mut canonical = String::new();
     write_canonical(value, &mut canonical);
-    let mut hasher = blake3::Hasher::new_derive_key("windlass unique key v1");
+    let mut hasher = Sha256::new();
+    hasher.update(b"windlass unique key v1");
     for part in [kind, tenant.unwrap_or(""), &canonical] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(&[u8::from(tenant.is_some())]);
-    let mut key = [0; 16];
-    hasher.finalize_xof().fill(&mut key);
+    hasher.update([u8::from(tenant.is_some())]);
+    let (mut key, hash) = ([0; 16], hasher.finalize());
+    key.copy_from_slice(&hash[..16]);
     UniqueKey(key)
 }
 
@@ -65,6 +69,12 @@ mod tests {
     #[test]
     fn the_order_of_fields_and_the_writing_of_numbers_do_not_matter() {
         assert_eq!(of(r#"{"a":1,"b":[2.0,{"x":1,"y":2}]}"#), of(r#"{ "b":[2,{"y":2,"x":1e0}], "a":1.0 }"#));
+    }
+
+    /// As `windlass.unique_key('k', NULL, '"a"')` answers.
+    #[test]
+    fn keys_stay_what_they_are() {
+        assert_eq!(of("\"a\"").0, 0x2784_de49_523c_436b_a2a2_bfc0_5759_dd42_u128.to_be_bytes());
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl JobContext {
 
     /// Completes the job in the handler's own transaction and commits it: its effects and the fenced finish together,
     /// or neither. Return what it answers: `Ok(ctx.complete_in(tx)?)` with rusqlite, `Ok(ctx.complete_in(tx).await?)` with
-    /// tokio-postgres.
+    /// tokio-postgres and sqlx.
     ///
     /// # Errors
     /// (In the driver's answer.) [`Error::Stale`] when the lease is lost: the transaction is rolled back.

@@ -10,7 +10,15 @@ pub(crate) mod sealed {
 }
 
 /// A transaction in which jobs can be enqueued: they exist if and only if it commits.
-/// Implemented for `rusqlite::Transaction` (feature `sqlite`) and `tokio_postgres::Transaction` (feature `postgres`).
+///
+/// | transaction | feature |
+/// | --- | --- |
+/// | `rusqlite::Transaction` | `sqlite` |
+/// | `tokio_postgres::Transaction` | `postgres` |
+/// | `sqlx::Transaction<'_, Postgres>`, `sqlx::PgConnection` | `sqlx-0_9`, `sqlx-0_8` |
+/// | `sqlx::Transaction<'_, Sqlite>`, `sqlx::SqliteConnection` | `sqlx-sqlite-0_9` |
+///
+/// A connection of sqlx's may be lent as it is, to code that takes one; if it is in no transaction, the job is there at once.
 pub trait EnqueueIn: sealed::Sealed {
     /// `Result<Enqueued, Error>`, or a future of it where the driver is asynchronous.
     type Answer<'t>
@@ -22,7 +30,7 @@ pub trait EnqueueIn: sealed::Sealed {
 }
 
 /// A transaction with which a run can be finished: its effects and the fenced finish commit together, or neither does.
-/// Implemented for `rusqlite::Transaction` (feature `sqlite`) and `tokio_postgres::Transaction` (feature `postgres`).
+/// Implemented for the transactions of [`EnqueueIn`].
 pub trait CompleteIn: sealed::Sealed {
     /// `Result<Committed, Error>`, or a future of it where the driver is asynchronous.
     type Answer;

@@ -48,6 +48,7 @@ fn ids(jobs: &[Claimed]) -> Vec<String> {
 async fn what_is_behind_a_mark_waits_for_the_next_walk_and_what_is_put_in_front_does_not() {
     let url = url();
     let bench = bench(&url).await;
+    // Its line is there; those that are new are looked at whole.
     bench.add_many(1).await;
     bench.finish(bench.claim_one().await.lease(), Verdict::Complete).await;
     let (mut late, schema) = application(&url).await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use windlass::{
-    Action, DeadReason, JobId, JobOptions, JobState, News, UniqueBy, Verdict,
+    Action, DeadReason, JobId, JobOptions, JobState, Lease, News, UniqueBy, Verdict,
     conformance::{Bench, DAY, HOUR, MINUTE, SECOND},
     store::{Enqueued, Finish, Operated, Prune, Pruned},
 };
@@ -42,6 +42,18 @@ impl Place {
 
     async fn complete(&self, options: JobOptions) -> JobId {
         self.bench.run(options, Verdict::Complete).await
+    }
+
+    /// Ends a run in this transaction.
+    async fn complete_in(&self, tx: &tokio_postgres::Transaction<'_>, lease: Lease) {
+        let finish = format!(
+            "SELECT n, state FROM {}.finish_jobs($1, 1, ARRAY[$2], ARRAY[$3::bigint], ARRAY[0::smallint], \
+             ARRAY[0::bigint], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::bytea], ARRAY[1::bigint], \
+             ARRAY[false], '[]', NULL)",
+            self.schema
+        );
+        let (now, fence) = (self.bench.env.wall().as_micros(), i64::try_from(lease.fence.0).unwrap());
+        assert_eq!(tx.query(&finish, &[&now, &lease.id.to_string(), &fence]).await.unwrap().len(), 1);
     }
 
     async fn sweep(&self) -> Pruned {
@@ -186,18 +198,31 @@ async fn a_transaction_that_was_open_while_parts_came_and_went_goes_on() {
     place.sweep().await;
     place.sweep().await;
     let lease = place.bench.start(month()).await.1;
-    let now = place.bench.env.wall().as_micros();
-    let finish = format!(
-        "SELECT n, state FROM {schema}.finish_jobs($1, 1, ARRAY[$2], ARRAY[$3::bigint], ARRAY[0::smallint], \
-         ARRAY[0::bigint], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::bytea], ARRAY[1::bigint], ARRAY[false], '[]', \
-         NULL)"
-    );
-    let fence = i64::try_from(lease.fence.0).unwrap();
-    assert_eq!(tx.query(&finish, &[&now, &lease.id.to_string(), &fence]).await.unwrap().len(), 1);
+    place.complete_in(&tx, lease).await;
     assert_eq!(place.apart().await, 0, "not before it commits");
     tx.commit().await.unwrap();
     assert_eq!(place.apart().await, 1);
     place.exact(2, 2).await;
+}
+
+#[tokio::test]
+async fn enqueues_and_ends_look_into_no_part_but_the_one_that_a_job_goes_to() {
+    let (place, _) = Place::with_part().await;
+    let lease = place.bench.start(month().id("named")).await.1;
+    let (mut other, schema) = application(&place.url).await;
+    let tx = other.transaction().await.unwrap();
+    let looked_into = async || -> i64 {
+        let locked = "SELECT count(DISTINCT relation) FROM pg_locks JOIN pg_class ON pg_class.oid = relation \
+                      WHERE pid = pg_backend_pid() AND relkind = 'r' AND relname LIKE 'history\\_%'";
+        tx.query_one(locked, &[]).await.unwrap().get(0)
+    };
+    place.complete_in(&tx, lease).await;
+    for options in ["{}", "{\"id\": \"order 1\"}"] {
+        tx.query_one(&format!("SELECT {schema}.enqueue('work', '{{}}', '{options}')"), &[]).await.unwrap();
+    }
+    assert_eq!(looked_into().await, 1);
+    tx.query(&format!("SELECT * FROM {schema}.read_job(NULL, NULL, NULL, NULL, 'unknown')"), &[]).await.unwrap();
+    assert_eq!(looked_into().await, 3, "the control");
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
-//! What is Postgres's alone: the caller's own transactions, the SQL function, connections that are ended, locks of others,
-//! migrations, hints between processes, TLS, and in days.rs history in parts.
+//! What is Postgres's alone: connections that are ended, locks of others, migrations, hints between processes, TLS. Calls
+//! that are given up are in `cancel.rs`, the SQL function in `function.rs`, history in parts in `days.rs`; the caller's own
+//! transactions are in `tests/transactions`.
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 
+mod cancel;
 mod claims;
 mod cpu;
 mod days;
 mod doctor;
+mod enqueues;
+mod function;
 mod migrations;
 mod numbers;
 #[path = "../servers/mod.rs"]
@@ -16,8 +20,7 @@ use std::{sync::Arc, time::Duration};
 use servers::postgres::{Server, url};
 use tokio_postgres::NoTls;
 use windlass::{
-    Action, Client, Env, Error, JobContext, JobId, JobOptions, JobState, RawJob, Router, Server as Worker, StoreError,
-    Verdict,
+    Action, Client, Env, Error, JobOptions, JobState, RawJob, StoreError, Verdict,
     conformance::{Bench, LEASE, Opened},
     store::{Backend, Create, Finished, Operate, Store, postgres::PostgresStore},
 };
@@ -40,122 +43,6 @@ fn job(id: &str) -> RawJob {
 
 async fn enqueued(client: &Client) -> u64 {
     client.census().await.expect("census").enqueued
-}
-
-#[tokio::test]
-async fn a_job_exists_if_and_only_if_its_transaction_commits() {
-    let url = url();
-    let client = open(&url).await;
-    let (mut app, schema) = application(&url).await;
-    app.batch_execute(&format!("CREATE TABLE {schema}.orders (id int)")).await.unwrap();
-    for (id, commits) in [("rolled back", false), ("committed", true)] {
-        let mut tx = app.transaction().await.unwrap();
-        tx.batch_execute(&format!("INSERT INTO {schema}.orders VALUES (1)")).await.unwrap();
-        assert!(client.enqueue_in(&mut tx, job(id)).await.unwrap().is_new());
-        assert_eq!(enqueued(&client).await, 0, "nobody sees it before");
-        if commits { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
-    }
-    let there = app.query_one(&format!("SELECT count(*) FROM {schema}.orders"), &[]).await.unwrap();
-    assert_eq!((there.get::<_, i64>(0), enqueued(&client).await), (1, 1));
-    assert!(client.get(&"committed".parse().unwrap()).await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn a_transaction_on_another_database_is_refused_and_can_go_on() {
-    let url = url();
-    let client = open(&url).await;
-    let (app, schema) = application(&url).await;
-    app.batch_execute(&format!("CREATE DATABASE {schema}")).await.unwrap();
-    let (place, _) = url.rsplit_once('/').unwrap();
-    let (mut elsewhere, connection) = tokio_postgres::connect(&format!("{place}/{schema}"), NoTls).await.unwrap();
-    tokio::spawn(connection);
-    let mut tx = elsewhere.transaction().await.unwrap();
-    tx.batch_execute("CREATE TABLE t (id int)").await.unwrap();
-    let refused = client.enqueue_in(&mut tx, job("a")).await;
-    assert!(matches!(refused, Err(Error::Store(StoreError::Invalid(_)))), "{refused:?}");
-    let memory = Client::open("memory:").await.unwrap();
-    let refused = memory.enqueue_in(&mut tx, job("a")).await;
-    assert!(matches!(refused, Err(Error::Store(StoreError::Unsupported(_)))), "{refused:?}");
-    tx.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(enqueued(&client).await, 0);
-}
-
-/// Runs one job whose handler writes a row and completes in its own transaction.
-async fn complete_in_own_transaction(url: &str, steal: bool) -> (JobState, i64) {
-    let client = open(url).await;
-    let (app, schema) = application(url).await;
-    app.batch_execute(&format!("CREATE TABLE {schema}.effects (id text)")).await.unwrap();
-    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let handler = {
-        let url = url.to_owned();
-        move |_job: RawJob, ctx: JobContext| {
-            let (url, said) = (url.clone(), said.clone());
-            async move {
-                let (mut own, schema) = application(&url).await;
-                let tx = own.transaction().await?;
-                tx.execute(&format!("INSERT INTO {schema}.effects VALUES ('x')"), &[]).await?;
-                if steal {
-                    // As if another run had begun meanwhile.
-                    let (other, schema) = application(&url).await;
-                    other.execute(&format!("UPDATE {schema}.job SET fence = fence + 1"), &[]).await?;
-                }
-                let committed = ctx.complete_in(tx).await;
-                said.send(matches!(committed, Err(Error::Stale(_)))).unwrap();
-                Ok::<_, windlass::JobError>(committed?)
-            }
-        }
-    };
-    let router = Router::new().at("work", handler);
-    let worker = Worker::new(&client, router).start().await.unwrap();
-    let options = |options: JobOptions| options.id("one").retention(Duration::from_secs(600)).max_retry(0);
-    client.enqueue(RawJob::new("work", "{}").with(options)).await.unwrap();
-    let id: JobId = "one".parse().unwrap();
-    let effects =
-        async || app.query_one(&format!("SELECT count(*) FROM {schema}.effects"), &[]).await.unwrap().get::<_, i64>(0);
-    assert_eq!(heard.recv().await, Some(steal), "stale, where the lease is lost");
-    worker.shutdown().await;
-    (client.get(&id).await.unwrap().unwrap().state, effects().await)
-}
-
-#[tokio::test]
-async fn effects_and_the_end_of_their_run_commit_together() {
-    assert_eq!(complete_in_own_transaction(&url(), false).await, (JobState::Completed, 1));
-}
-
-#[tokio::test]
-async fn effects_of_a_run_whose_lease_is_lost_are_rolled_back() {
-    assert_eq!(complete_in_own_transaction(&url(), true).await, (JobState::Running, 0));
-}
-
-#[tokio::test]
-async fn a_job_of_the_sql_function_is_a_job_like_any_other() {
-    let url = url();
-    let client = open(&url).await;
-    let (app, schema) = application(&url).await;
-    let call =
-        format!("SELECT {schema}.enqueue('work', '{{\"to\": 1}}', '{{\"priority\": 5, \"tags\": [\"a\", \"b\"]}}')");
-    let id: String = app.query_one(&call, &[]).await.unwrap().get(0);
-    let job = client.get(&id.parse().unwrap()).await.unwrap().expect("it is there");
-    assert_eq!(
-        (job.state, job.spec.priority, &job.spec.tags[..]),
-        (JobState::Pending, 5, &["a".into(), "b".into()][..])
-    );
-    assert_eq!(job.id().as_uuid().map(|id| id.get_version_num()), Some(7));
-    assert_eq!(&job.spec.payload[..], b"{\"to\": 1}");
-    let plain = client.prepare(RawJob::new("work", "{}")).unwrap().spec;
-    assert_eq!(
-        (job.spec.max_retry, job.spec.timeout, job.spec.retention),
-        (plain.max_retry, plain.timeout, plain.retention)
-    );
-    let again = format!("SELECT {schema}.enqueue('work', '{{}}', '{{\"id\": \"{id}\"}}')");
-    assert_eq!(app.query_one(&again, &[]).await.unwrap().get::<_, String>(0), id);
-    assert_eq!(enqueued(&client).await, 1);
-    for bad in ["'', '{}'", "'a*', '{}'", "'a', '{}', '{\"priority\": 101}'", "'a', '{}', '{\"prio\": 1}'"] {
-        assert!(app.query_one(&format!("SELECT {schema}.enqueue({bad})"), &[]).await.is_err(), "{bad}");
-    }
-    let seen = app.query_one(&format!("SELECT state, payload->>'to' FROM {schema}.jobs"), &[]).await.unwrap();
-    assert_eq!((seen.get::<_, &str>(0), seen.get::<_, &str>(1)), ("pending", "1"));
 }
 
 async fn bench(url: &str) -> Bench {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use windlass::{
-    Action, Env, JobId, JobOptions, Lease, Line, News, ServerId, Verdict,
+    Action, Client, Env, JobId, JobOptions, Lease, Line, News, RawJob, ServerId, UniqueBy, Verdict,
     conformance::{Bench, HOUR, SECOND},
     store::{
         Cluster, ExtendRequest, Operate, Prune, Report, RescueRules, ServerInfo, Store, StoreError,
@@ -108,20 +108,48 @@ async fn what_meets_a_lock_answers_in_time_and_nothing_lies_in_wait() {
     }
     bench.finish(other, Verdict::Complete).await;
     // Whatever was given up was stopped: behind the lock nobody waits.
+    let watching = place.database().await;
+    soon("nobody waits", waits_behind_a_lock(&place, &watching, 0)).await;
+    lock.rollback().await.unwrap();
+    assert!(bench.record(&running).await.cancel_requested.is_none(), "what was given up has not happened later");
+    bench.finish(lease, Verdict::Complete).await;
+}
+
+/// Who enqueues under a key that somebody's open transaction has taken is told what became of that one.
+#[tokio::test]
+async fn a_key_that_an_open_transaction_took_is_free_once_that_is_rolled_back() {
+    let place = Place::start().await;
+    let store = Arc::new(place.open("notify=off").await);
+    let client = Client::builder().env(place.env.clone()).on(store.clone());
+    let (mut app, watching) = (place.database().await, place.database().await);
+    let keyed = |id: &str| RawJob::new("x", "{}").with(|options| options.id(id).unique(UniqueBy::until_done("key")));
+    for commits in [false, true] {
+        let mut tx = app.transaction().await.unwrap();
+        assert!(client.enqueue_in(&mut tx, keyed("first")).await.unwrap().is_new());
+        let (other, job) = (client.clone(), keyed("second"));
+        let second = tokio::spawn(async move { other.enqueue(job).await });
+        soon("it waits for the first", waits_behind_a_lock(&place, &watching, 1)).await;
+        if commits {
+            tx.commit().await.unwrap()
+        } else {
+            tx.rollback().await.unwrap()
+        }
+        let answer = second.await.unwrap().unwrap();
+        let expected = if commits { "first" } else { "second" };
+        assert_eq!((answer.is_new(), answer.id().to_string()), (!commits, expected.to_owned()));
+        store.operate(answer.id(), &Action::Delete).await.unwrap();
+    }
+}
+
+/// Waits until so many statements on our schema wait for somebody's lock.
+async fn waits_behind_a_lock(place: &Place, watching: &tokio_postgres::Client, many: i64) {
     let waits = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}.%'",
         place.schema
     );
-    let watching = place.database().await;
-    soon("nobody waits", async {
-        while watching.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-            place.env.sleep(SECOND / 20).await;
-        }
-    })
-    .await;
-    lock.rollback().await.unwrap();
-    assert!(bench.record(&running).await.cancel_requested.is_none(), "what was given up has not happened later");
-    bench.finish(lease, Verdict::Complete).await;
+    while watching.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) != many {
+        place.env.sleep(SECOND / 20).await;
+    }
 }
 
 /// Finishing, reporting, renewing, claiming, sweeping and operating on the same jobs at the same time, in random order.

@@ -3,6 +3,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use sha2::{Digest, Sha256};
+
 use crate::job::{InvalidJob, JobId, Timestamp};
 
 /// The name of a tick: its schedule, the schedule's generation (which a change of its rule raises), and the instant.
@@ -41,10 +43,10 @@ impl TickId {
     /// spread. Zero of zero.
     pub fn jitter(&self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
-        let mut hash = blake3::Hasher::new();
-        hash.update(&self.at.as_micros().to_le_bytes()).update(self.schedule.as_bytes());
+        let hash =
+            Sha256::new().chain_update(self.at.as_micros().to_le_bytes()).chain_update(&*self.schedule).finalize();
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+        bytes.copy_from_slice(&hash[..8]);
         Duration::from_micros(u64::from_le_bytes(bytes).checked_rem(most).unwrap_or(0))
     }
 }

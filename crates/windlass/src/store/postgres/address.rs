@@ -8,7 +8,7 @@ use tokio_postgres::{
 };
 
 use crate::{
-    job::DEFAULTS,
+    job::{DEFAULTS, QueueName},
     store::{Result, StoreError, redact},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Address {
     pub(super) migrate: bool,
     /// Whether processes tell each other of new work.
     pub(super) notify: bool,
+    /// Queues whose jobs are made durable and ended without waiting for the disk.
+    pub(super) relaxed: Vec<String>,
     /// Whom to trust that the server is itself, as PEM; none: those that the host trusts.
     pub(super) ca: Option<Vec<u8>>,
     /// The URL without what is secret.
@@ -36,7 +38,7 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads `postgres://[user[:password]@]host[:port]/database`, with the driver's own parameters and ours: `schema=`,
-    /// `pool=`, `timeout=`, `keep_failed=`, `migrate=off`, `notify=off`, `ca=`, `sslmode=`.
+    /// `pool=`, `timeout=`, `keep_failed=`, `migrate=off`, `notify=off`, `relaxed=`, `ca=`, `sslmode=`.
     pub(super) fn parse(url: &str) -> Result<Self> {
         let (place, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -53,6 +55,7 @@ impl Address {
             keep_failed: DEFAULTS.keep_failed,
             migrate: true,
             notify: true,
+            relaxed: vec![],
             ca: None,
             shown: redact(place),
         };
@@ -85,6 +88,11 @@ impl Address {
         }
     }
 
+    /// Whether a queue is one of those that need not wait for the disk.
+    pub(super) fn is_relaxed(&self, queue: &QueueName) -> bool {
+        self.relaxed.iter().any(|relaxed| relaxed == queue.as_str())
+    }
+
     /// Whether the way to the server does not leave this host.
     fn is_local(&self) -> bool {
         self.config.get_hosts().iter().all(|host| match host {
@@ -113,6 +121,11 @@ impl Address {
             "keep_failed" => self.keep_failed = span()?,
             "migrate" => self.migrate = switch()?,
             "notify" => self.notify = switch()?,
+            "relaxed" => {
+                let queue = |name: &str| QueueName::new(name).map(|name| name.to_string());
+                let queues: Result<_, _> = value.split(',').map(queue).collect();
+                self.relaxed = queues.map_err(|_| wrong("list of queues, such as relaxed=metrics,mail"))?;
+            }
             _ => {
                 let unread = |error| StoreError::Invalid(format!("the certificates of `ca={value}`: {error}"));
                 self.ca = Some(std::fs::read(value).map_err(unread)?);
@@ -123,7 +136,7 @@ impl Address {
 }
 
 fn is_ours(name: &str) -> bool {
-    ["schema", "pool", "timeout", "keep_failed", "migrate", "notify", "ca", "sslmode"].contains(&name)
+    ["schema", "pool", "timeout", "keep_failed", "migrate", "notify", "relaxed", "ca", "sslmode"].contains(&name)
 }
 
 fn config(place: &str, rest: &str) -> Result<Config> {
@@ -131,7 +144,7 @@ fn config(place: &str, rest: &str) -> Result<Config> {
     let wrong = |what: String| {
         StoreError::Invalid(format!(
             "`{}` is no Postgres URL ({what}); use postgres://user@host:port/database, with ?schema=, pool=, timeout=, \
-             keep_failed=, migrate=, notify=, ca=, sslmode=",
+             keep_failed=, migrate=, notify=, relaxed=, ca=, sslmode=",
             redact(place)
         ))
     };
@@ -173,10 +186,12 @@ mod tests {
 
     #[test]
     fn our_parameters_are_read_and_the_drivers_are_its_own() {
-        let url = "postgresql://app:secret@db:5433/shop?schema=jobs&pool=9&timeout=2s&migrate=off&application_name=x";
+        let url = "postgresql://app:secret@db:5433/shop?schema=jobs&pool=9&timeout=2s&migrate=off&application_name=x\
+                   &relaxed=metrics,mail";
         let address = Address::parse(url).unwrap();
         assert_eq!((address.schema.as_str(), address.pool, address.migrate), ("jobs", 9, false));
         assert_eq!(address.config.get_application_name(), Some("x"));
+        assert_eq!(address.relaxed, ["metrics", "mail"]);
         assert!(!address.shown.contains("secret"), "{}", address.shown);
     }
 

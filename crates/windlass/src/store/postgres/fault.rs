@@ -40,20 +40,25 @@ pub(super) fn takes_no_writes(error: &tokio_postgres::Error) -> bool {
 
 /// What the server or the driver says of a call.
 pub(super) fn store_error(address: &Address, error: &tokio_postgres::Error) -> StoreError {
-    let said = format!("{}: {}", address.shown, chain(error));
-    let Some(code) = error.code() else {
+    of_code(address, chain(error), error.code().map(SqlState::code))
+}
+
+/// The same of what another driver says, with the server's code if it has one.
+pub(super) fn of_code(address: &Address, said: String, code: Option<&str>) -> StoreError {
+    let said = format!("{}: {said}", address.shown);
+    let Some(code) = code else {
         if said.contains("does not allow writes") {
             return StoreError::Unavailable(format!("{said}; {NAME_THE_PRIMARY}"));
         }
         // The connection broke, or was never made; what the driver cannot read is the server's fault, too.
         return StoreError::Unavailable(said);
     };
-    match code.code().get(..2).unwrap_or_default() {
+    match code.get(..2).unwrap_or_default() {
         // Who may come in, and what he may do.
         "28" => StoreError::Invalid(format!("{said}; check user and password in the URL")),
         "3D" => StoreError::Invalid(format!("{said}; make the database, or name another one in the URL")),
         "22" | "23" => StoreError::Invalid(said),
-        "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => StoreError::Invalid(format!(
+        "42" if code == SqlState::INSUFFICIENT_PRIVILEGE.code() => StoreError::Invalid(format!(
             "{said}; let the user create the schema `{}` in this database, or use it",
             address.schema
         )),

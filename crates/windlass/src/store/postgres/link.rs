@@ -14,11 +14,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::error::Elapsed,
+};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -40,6 +44,9 @@ pub(super) use sql;
 
 /// A parameter and its type.
 pub(super) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+
+/// How long the server may take to hear that nobody waits any more; a process that ends waits for that, too.
+const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -91,8 +98,18 @@ impl Link {
     pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let sql = self.with_schema(sql);
         let connection = self.connection().await?;
-        match tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await {
-            Ok(Ok(rows)) => Ok(rows),
+        let answer = tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await;
+        self.answered(connection, answer)
+    }
+
+    /// What came of a call over a connection, which goes back to the others if it is still good.
+    pub(super) fn answered<A>(
+        &self,
+        connection: Object,
+        answer: std::result::Result<std::result::Result<A, tokio_postgres::Error>, Elapsed>,
+    ) -> Result<A> {
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 if fault::takes_no_writes(&error) {
                     // Another server has taken its place; a new connection goes there.
@@ -121,10 +138,10 @@ impl Link {
     /// Asks the server to stop what nobody waits for any more: behind somebody's lock it would lie there until that is
     /// gone, one backend for each repeat.
     fn cancel(&self, connection: &Object) {
-        let (token, tls, wait) = (connection.cancel_token(), self.tls.clone(), self.address.timeout);
+        let (token, tls) = (connection.cancel_token(), self.tls.clone());
         drop(self.spawn(async move {
             // What cannot be stopped ends by itself, once it is let.
-            let _ = tokio::time::timeout(wait, token.cancel_query(tls)).await;
+            let _ = tokio::time::timeout(CANCEL_WITHIN, token.cancel_query(tls)).await;
         }));
     }
 

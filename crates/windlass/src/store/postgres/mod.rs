@@ -70,6 +70,8 @@ struct Shared {
     abandoned: Abandoned,
     /// Claims of this process go one after the other: one that overtook another would let it get nothing.
     claims: tokio::sync::Mutex<Marks>,
+    /// Calls that bring in jobs, until the next step takes them.
+    gathered: parking_lot::Mutex<ops::gather::Gathered>,
     changes: AtomicU32,
     /// The id that tells this store from every other one.
     store_id: OnceLock<String>,
@@ -77,7 +79,7 @@ struct Shared {
 
 impl PostgresStore {
     /// Opens `postgres://[user[:password]@]host[:port]/database` with the parameters `schema=windlass`, `pool=5`,
-    /// `timeout=10s`, `keep_failed=90d`, `migrate=on|off`, `notify=on|off`, `sslmode=`, `ca=`, and makes the tables if they
+    /// `timeout=10s`, `keep_failed=90d`, `migrate=on|off`, `notify=on|off`, `relaxed=queue,..`, `sslmode=`, `ca=`, and makes the tables if they
     /// are not there.
     ///
     /// # Errors
@@ -107,6 +109,7 @@ impl PostgresStore {
             teller: Teller::default(),
             abandoned: Abandoned::default(),
             claims: tokio::sync::Mutex::default(),
+            gathered: parking_lot::Mutex::default(),
             changes: AtomicU32::new(0),
             store_id: OnceLock::new(),
             address,
@@ -220,7 +223,7 @@ impl Shared {
 #[async_trait]
 impl Store for PostgresStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        self.changing(async move |store| ops::enqueue::enqueue(&store, &jobs).await).await
+        self.changing(async move |store| ops::gather::enqueue(store, jobs).await).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
@@ -379,8 +382,11 @@ impl Backend for PostgresStore {
     }
 
     fn durability(&self) -> String {
-        "as durable as your Postgres commits: by itself (synchronous_commit) what was acknowledged survives a crash"
-            .into()
+        let all = "as durable as your Postgres commits: by itself (synchronous_commit) what was acknowledged survives a crash";
+        match self.shared.address.relaxed.join(", ") {
+            queues if queues.is_empty() => all.into(),
+            queues => format!("{all}; but for the relaxed queues ({queues}), whose last moments it may cost"),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, types::FromSql};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::encode::BETWEEN;
+use super::{encode::BETWEEN, tx::Reply};
 use crate::{
     job::{
         ErrorClass, ErrorEntry, Fence, GroupKey, JobId, JobRecord, JobSpec, Kind, Monotonic, Progress, QueueName,
@@ -21,8 +21,8 @@ pub(super) fn odd(what: &str) -> StoreError {
     StoreError::Corrupt(format!("the Postgres server answered {what} that is none; is the schema windlass's own?"))
 }
 
-pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T> {
-    row.try_get(column).map_err(|error| odd(&format!("a column `{column}` ({error})")))
+pub(super) fn get<'r, T: FromSql<'r>>(row: &'r impl Reply, column: &str) -> Result<T> {
+    row.value(column).map_err(|error| odd(&format!("a column `{column}` ({error})")))
 }
 
 /// What was read from a job's row; of one that somebody has damaged by hand there is nothing but a word in the log.

@@ -2,10 +2,13 @@
 
 use tokio_postgres::types::Type;
 
-use super::{Shared, encode::Columns, rows};
+use super::{Shared, copy, encode::Columns, rows};
 use crate::{
     job::NewJob,
-    store::{Enqueued, Result, postgres::link::Param},
+    store::{
+        Enqueued, Result,
+        postgres::{link::Param, tx::Reply},
+    },
 };
 
 /// The call, whose parameters [`params`] gives.
@@ -37,7 +40,7 @@ pub(in super::super) fn params<'c>(wall: &'c Option<i64>, columns: &'c Columns) 
 }
 
 /// The answers: what is not in the reply is new.
-pub(in super::super) fn answers(jobs: &[NewJob], reply: &[tokio_postgres::Row]) -> Result<Vec<Enqueued>> {
+pub(in super::super) fn answers(jobs: &[NewJob], reply: &[impl Reply]) -> Result<Vec<Enqueued>> {
     let mut answers: Vec<_> = jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect();
     for row in reply {
         let place = usize::try_from(rows::get::<i32>(row, "n")? - 1).unwrap_or(usize::MAX);
@@ -48,11 +51,22 @@ pub(in super::super) fn answers(jobs: &[NewJob], reply: &[tokio_postgres::Row]) 
     Ok(answers)
 }
 
-pub(in super::super) async fn enqueue(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+/// The same, committed without waiting for the disk.
+// why: one statement, as all calls are; the setting is made first, since the function's argument depends on it
+const RELAXED_CALL: &str = "SELECT e.n, e.id, e.state \
+                            FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s (relaxed), \
+                            LATERAL windlass.enqueue_jobs(CASE WHEN s.relaxed IS NOT NULL THEN $1 END, $2, $3, $4, $5, $6, \
+                            $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) AS e";
+
+pub(super) async fn enqueue_at_once(store: &Shared, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
     let (wall, columns) = (store.clock.wall(), Columns::new(jobs));
-    let reply = store.link.rows(CALL, &params(&wall, &columns)).await?;
-    answers(jobs, &reply)
+    let relaxed = jobs.iter().all(|job| store.address.is_relaxed(&job.spec.queue));
+    if copy::fits(jobs) && copy::copy(store, jobs, &columns, relaxed).await? {
+        return Ok(jobs.iter().map(|job| Enqueued::New(job.spec.id.clone())).collect());
+    }
+    let call = if relaxed { RELAXED_CALL } else { CALL };
+    answers(jobs, &store.link.rows(call, &params(&wall, &columns)).await?)
 }

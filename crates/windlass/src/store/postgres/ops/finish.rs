@@ -5,12 +5,15 @@ use tokio_postgres::types::Type;
 use super::{Shared, encode, encode::Reports, rows};
 use crate::{
     job::micros,
-    store::{Finish, Finished, Report, Reported, Result, postgres::link::Param},
+    store::{
+        Finish, Finished, Report, Reported, Result,
+        postgres::{link::Param, tx::Reply},
+    },
 };
 
 /// The call, whose parameters [`params`] gives.
 pub(in super::super) const CALL: &str =
-    "SELECT n, state FROM windlass.finish_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    "SELECT n, state FROM windlass.finish_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// The clock, how long failed jobs are kept, and the two documents.
 pub(in super::super) struct Beside {
@@ -18,16 +21,22 @@ pub(in super::super) struct Beside {
     keep: i64,
     news: String,
     then: Option<String>,
+    relaxed: Vec<String>,
 }
 
 impl Beside {
     pub(in super::super) fn new(store: &Shared, reports: &Reports) -> Self {
         let keep = micros(store.address.keep_failed);
-        Self { wall: store.clock.wall(), keep, news: reports.news(), then: reports.then() }
+        Self { wall: store.clock.wall(), keep, news: reports.news(), then: reports.then(), relaxed: vec![] }
+    }
+
+    /// What ends in these queues alone need not wait for the disk: in a transaction of ours, that is.
+    fn relaxed(self, queues: &[String]) -> Self {
+        Self { relaxed: queues.to_vec(), ..self }
     }
 }
 
-pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> [Param<'c>; 14] {
+pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> [Param<'c>; 15] {
     [
         (&beside.wall, Type::INT8),
         (&beside.keep, Type::INT8),
@@ -43,11 +52,12 @@ pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> 
         (&reports.alone, Type::BOOL_ARRAY),
         (&beside.news, Type::TEXT),
         (&beside.then, Type::TEXT),
+        (&beside.relaxed, Type::TEXT_ARRAY),
     ]
 }
 
 /// The answers: what is not in the reply is stale.
-pub(in super::super) fn answers(many: usize, reply: &[tokio_postgres::Row]) -> Result<Vec<Finished>> {
+pub(in super::super) fn answers(many: usize, reply: &[impl Reply]) -> Result<Vec<Finished>> {
     let mut answers = vec![Finished::Stale; many];
     for row in reply {
         let place = usize::try_from(rows::get::<i32>(row, "n")? - 1).unwrap_or(usize::MAX);
@@ -62,7 +72,7 @@ pub(in super::super) async fn finish(store: &Shared, batch: &[Finish]) -> Result
         return Ok(Vec::new());
     }
     let reports = Reports::new(batch);
-    let beside = Beside::new(store, &reports);
+    let beside = Beside::new(store, &reports).relaxed(&store.address.relaxed);
     let reply = store.link.rows(CALL, &params(&beside, &reports)).await?;
     answers(batch.len(), &reply)
 }

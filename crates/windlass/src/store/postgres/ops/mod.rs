@@ -2,8 +2,10 @@
 
 pub(super) mod claim;
 pub(super) mod cluster;
+pub(super) mod copy;
 pub(super) mod enqueue;
 pub(super) mod finish;
+pub(super) mod gather;
 pub(super) mod groups;
 pub(super) mod lease;
 pub(super) mod list;

@@ -37,6 +37,7 @@ CREATE TABLE windlass.line (
     id            integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue         text COLLATE "C" NOT NULL,
     kind          text COLLATE "C" NOT NULL,
+    copy          bigint NOT NULL DEFAULT 0, -- there may be several of a queue and kind: see make_lines()
     undeclared_us bigint NOT NULL DEFAULT 0, -- time with live servers of which none declared the kind
     enqueued      bigint NOT NULL DEFAULT 0,
     removed       bigint NOT NULL DEFAULT 0,
@@ -49,7 +50,7 @@ CREATE TABLE windlass.line (
     completed     bigint NOT NULL DEFAULT 0,
     dead          bigint NOT NULL DEFAULT 0,
     cancelled     bigint NOT NULL DEFAULT 0,
-    UNIQUE (queue, kind)
+    UNIQUE (queue, kind, copy)
 );
 
 CREATE TABLE windlass.pause (

@@ -4,6 +4,31 @@
 -- guarantee: all or none; an id or a live key is taken once, whoever asks at the same time
 -- why: plain jobs are one statement. A key is looked at job by job, since an earlier one of the same call may take it.
 
+-- The lines of queues and kinds, by their place; null where there is none.
+CREATE FUNCTION windlass.find_lines(p_queues text[], p_kinds text[]) RETURNS integer[] LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off AS $$
+BEGIN
+    RETURN ARRAY(SELECT (SELECT l.id FROM windlass.line AS l WHERE l.queue = u.queue AND l.kind = u.kind
+            ORDER BY l.queue, l.kind, l.copy LIMIT 1)
+        FROM unnest(p_queues, p_kinds) WITH ORDINALITY AS u (queue, kind, n) ORDER BY u.n);
+END $$;
+
+-- Makes those lines that are missing, and waits for nobody.
+-- why: the first job of a kind may be in a transaction that lasts, and holds the row of its line as long. Whoever cannot
+--   be the one that makes that row makes another one of the same queue and kind, under a number of its own: to all who
+--   read, what stands in either belongs to the queue and the kind.
+CREATE FUNCTION windlass.make_lines(p_queues text[], p_kinds text[]) RETURNS void LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off AS $$
+BEGIN
+    INSERT INTO windlass.line (queue, kind, copy)
+    SELECT d.queue, d.kind, CASE WHEN pg_try_advisory_xact_lock(hashtextextended(d.queue || E'\x1f' || d.kind,
+        'windlass.line'::regclass::oid::bigint)) THEN 0 ELSE pg_current_xact_id()::text::bigint END
+    FROM (SELECT DISTINCT u.queue, u.kind FROM unnest(p_queues, p_kinds) AS u (queue, kind)
+        WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = u.queue AND l.kind = u.kind)
+        ORDER BY u.queue, u.kind) AS d
+    ON CONFLICT DO NOTHING;
+END $$;
+
 -- Jobs without a key of their own, or whose key was looked at.
 -- why: whoever ends a job moves it to history in one step, so an id that was free here is looked for there once the
 -- index has let it in; the other way round one could slip through. A fresh id is not looked for (kept.sql).
@@ -15,21 +40,24 @@ RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = of
 #variable_conflict use_column
 DECLARE
     v_known text[] := ARRAY(SELECT u.id FROM unnest(p_ids, p_fresh) AS u (id, fresh) WHERE NOT u.fresh);
+    v_queues text[];
+    v_kinds text[];
+    v_lines integer[];
     v_added text[];
     v_gone text[];
     v_events windlass.event[];
 BEGIN
-    IF EXISTS (SELECT 1 FROM (SELECT DISTINCT queue, kind FROM unnest(p_queues, p_kinds) AS u (queue, kind)) AS d
-        WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = d.queue AND l.kind = d.kind)) THEN
+    SELECT array_agg(d.queue), array_agg(d.kind) INTO v_queues, v_kinds
+    FROM (SELECT DISTINCT u.queue, u.kind FROM unnest(p_queues, p_kinds) AS u (queue, kind)) AS d;
+    v_lines := windlass.find_lines(v_queues, v_kinds);
+    IF array_position(v_lines, NULL) IS NOT NULL THEN
         -- A job whose id is taken, by one of the same call too, makes no queue.
-        INSERT INTO windlass.line (queue, kind)
-        SELECT DISTINCT u.queue, u.kind
+        PERFORM windlass.make_lines(array_agg(u.queue), array_agg(u.kind))
         FROM (SELECT DISTINCT ON (id) id, queue, kind FROM unnest(p_ids, p_queues, p_kinds) WITH ORDINALITY
             AS o (id, queue, kind, n) ORDER BY id, n) AS u
-        WHERE NOT EXISTS (SELECT 1 FROM windlass.line AS l WHERE l.queue = u.queue AND l.kind = u.kind)
-            AND NOT EXISTS (SELECT 1 FROM windlass.job AS j WHERE j.id = u.id)
-            AND u.id NOT IN (SELECT e.id FROM windlass.ended(v_known) AS e)
-        ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+        WHERE NOT EXISTS (SELECT 1 FROM windlass.job AS j WHERE j.id = u.id)
+            AND u.id NOT IN (SELECT e.id FROM windlass.ended(v_known) AS e);
+        v_lines := windlass.find_lines(v_queues, v_kinds);
     END IF;
     WITH input AS (
         SELECT u.*, line.id AS line, CASE u.start WHEN 0 THEN p_now WHEN 1 THEN u.start_us
@@ -38,7 +66,8 @@ BEGIN
             p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls, p_groups) WITH ORDINALITY
             AS u (id, queue, kind, payload, tags, headers, tenant, priority, max_retry, timeout_us, retention_us, start,
             start_us, deadline, key, ttl, member_of, n)
-        JOIN windlass.line AS line ON line.queue = u.queue AND line.kind = u.kind
+        JOIN unnest(v_queues, v_kinds, v_lines) AS line (queue, kind, id)
+            ON line.queue = u.queue AND line.kind = u.kind AND line.id IS NOT NULL
     ), placed AS (
         SELECT nextval('windlass.place') AS place, i.* FROM (SELECT * FROM input ORDER BY n) AS i
     ), added AS (

@@ -43,11 +43,12 @@ END $$;
 -- in: arrays with an element for each report: verdicts: 0 complete, 1 retry, 2 snooze, 3 release, 4 bury, 5 cancel;
 --   waits; reasons; the error's class and message; results; how long it ran; alone: whether it has more to say, or
 --   anything follows from a report of this batch.
---   p_news: [[place, number, fraction, message, checkpoint in base64, lines], ..]; p_then: [[place, job], ..] as JSON or null
+--   p_news: [[place, number, fraction, message, checkpoint in base64, lines], ..]; p_then: [[place, job], ..] as JSON or null;
+--   p_relaxed: queues whose jobs may end without waiting for the disk
 -- out: the place of each report that was accepted, and the job's state
 CREATE FUNCTION windlass.finish_jobs(p_wall bigint, p_keep bigint, p_ids text[], p_fences bigint[], p_verdicts smallint[],
     p_waits bigint[], p_reasons text[], p_classes text[], p_messages text[], p_results bytea[], p_rans bigint[],
-    p_alone boolean[], p_news text, p_then text)
+    p_alone boolean[], p_news text, p_then text, p_relaxed text[] DEFAULT '{}')
 RETURNS TABLE (n integer, state smallint) LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -156,6 +157,10 @@ BEGIN
     END LOOP;
     IF v_events IS NOT NULL THEN
         PERFORM windlass.book(v_now, v_events);
+    END IF;
+    IF cardinality(p_relaxed) > 0 AND p_then IS NULL AND NOT EXISTS (SELECT 1 FROM unnest(v_events) AS e
+        JOIN windlass.line AS l ON l.id = e.line WHERE l.queue <> ALL (p_relaxed)) THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
 END $$;
 

@@ -222,19 +222,21 @@ END $$;
 CREATE FUNCTION windlass.tallies(p_minute bigint)
 RETURNS TABLE (queue text, kind text, completed bigint, retried bigint, dead bigint, cancelled bigint, duration_us bigint,
     wait_slots smallint[], wait_counts bigint[], run_slots smallint[], run_counts bigint[]) LANGUAGE sql STABLE AS $$
-    WITH sums AS (
-        SELECT line, sum(completed) AS completed, sum(retried) AS retried, sum(dead) AS dead, sum(cancelled) AS cancelled,
+    WITH same AS (
+        SELECT id, min(id) OVER (PARTITION BY queue, kind) AS first FROM windlass.line
+    ), sums AS (
+        SELECT same.first AS line, sum(completed) AS completed, sum(retried) AS retried, sum(dead) AS dead, sum(cancelled) AS cancelled,
             least(sum(duration_us), 9223372036854775807) AS duration_us
         FROM (SELECT line, completed, retried, dead, cancelled, duration_us FROM windlass.bucket WHERE minute >= p_minute
             UNION ALL SELECT line, did_complete, did_retry, did_die, did_cancel, duration_us
             FROM windlass.ledger WHERE minute >= p_minute AND did_complete + did_retry + did_die + did_cancel > 0) AS b
-        GROUP BY line
+        JOIN same ON same.id = b.line GROUP BY same.first
     ), slots AS (
-        SELECT line, ran, slot, sum(n)::bigint AS n
+        SELECT same.first AS line, ran, slot, sum(n)::bigint AS n
         FROM (SELECT line, ran, slot, n FROM windlass.bucket_slot WHERE minute >= p_minute
             UNION ALL SELECT line, false, unnest(waits), 1 FROM windlass.ledger WHERE minute >= p_minute
             UNION ALL SELECT line, true, unnest(runs), 1 FROM windlass.ledger WHERE minute >= p_minute) AS s
-        GROUP BY line, ran, slot
+        JOIN same ON same.id = s.line GROUP BY same.first, ran, slot
     ), histograms AS (
         SELECT line, array_agg(slot) FILTER (WHERE NOT ran) AS wait_slots, array_agg(n) FILTER (WHERE NOT ran) AS wait_counts,
             array_agg(slot) FILTER (WHERE ran) AS run_slots, array_agg(n) FILTER (WHERE ran) AS run_counts
