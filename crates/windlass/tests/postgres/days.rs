@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use windlass::{
     Action, DeadReason, JobId, JobOptions, JobState, Lease, News, UniqueBy, Verdict,
     conformance::{Bench, DAY, HOUR, MINUTE, SECOND},
@@ -354,6 +355,14 @@ async fn sweeps_of_a_user_who_owns_nothing_make_and_drop_parts() {
     let (own, _) = application(&place.url).await;
     own.batch_execute(&format!("SET ROLE {user}")).await.unwrap();
     assert!(own.batch_execute(&format!("CREATE TABLE {schema}.t (i int)")).await.is_err(), "the control");
+    for call in ["make_days(9000000000000000000)", "drop_days(9000000000000000000, 1000)"] {
+        let refused = own.batch_execute(&format!("SELECT {schema}.{call}")).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "nobody who was not told that he may");
+    }
+    let grant = format!(
+        "GRANT EXECUTE ON FUNCTION {schema}.make_days(bigint), {schema}.drop_days(bigint, integer) TO {user}"
+    );
+    place.app.batch_execute(&grant).await.unwrap();
     place.bench.clock.advance(DAY);
     place.complete(month()).await;
     let later = place.bench.env.wall().after(MONTH + DAY).as_micros();

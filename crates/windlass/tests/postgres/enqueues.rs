@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio_postgres::Client;
 use windlass::{
-    JobOptions, JobState, NewJob, Verdict,
+    JobOptions, JobState, NewJob, UniqueBy, Verdict,
     conformance::{Bench, HOUR},
     store::Enqueued,
 };
@@ -118,20 +118,65 @@ async fn calls_that_come_together_share_transactions_and_not_what_is_wrong_with_
     let url = url();
     let bench = bench(&url).await;
     let (app, schema) = application(&url).await;
-    let mut jobs: Vec<_> = (0..60).map(|_| bench.job(JobOptions::new().tag("a"))).collect();
+    let fresh = |job| NewJob { fresh: true, ..job };
+    let mut jobs: Vec<_> = (0..60).map(|_| fresh(bench.job(JobOptions::new().tag("a")))).collect();
     // What no client would send, and the server does not take.
     Arc::make_mut(&mut jobs[30].spec).tags = vec!["\0".into()];
     let calls = jobs.into_iter().map(|job| bench.store.enqueue(vec![job]));
     for (at, answer) in join_all(calls).await.into_iter().enumerate() {
         assert_eq!(answer.is_ok(), at != 30, "{at}: {answer:?}");
     }
-    let calls = (0..60).map(|_| bench.store.enqueue(vec![bench.job_of("shared", JobOptions::new())]));
+    let calls = (0..60).map(|_| bench.store.enqueue(vec![fresh(bench.job_of("shared", JobOptions::new()))]));
     assert!(join_all(calls).await.iter().all(Result::is_ok));
     let commits = format!(
         "SELECT count(DISTINCT job.xmin::text) FROM {schema}.job JOIN {schema}.line ON line.id = job.line WHERE kind = 'shared'"
     );
     let commits: i64 = app.query_one(&commits, &[]).await.unwrap().get(0);
     assert!(commits <= 20, "60 calls were {commits} transactions");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_id_that_an_open_transaction_holds_holds_up_no_other() {
+    let url = url();
+    let bench = bench(&url).await;
+    let (mut app, schema) = application(&url).await;
+    let lasts = app.transaction().await.unwrap();
+    lasts.query(&format!(r#"SELECT {schema}.enqueue('work', '{{}}', '{{"id": "held"}}')"#), &[]).await.unwrap();
+    let held = || bench.store.enqueue(vec![bench.job(JobOptions::new().id("held"))]);
+    let mut waiting = FuturesUnordered::from_iter((0..4).map(|_| held()));
+    assert!(waiting.next().now_or_never().is_none());
+    // They are sent before what comes now.
+    for _ in 0..20 {
+        let fresh = NewJob { fresh: true, ..bench.job(JobOptions::new()) };
+        assert!(bench.store.enqueue(vec![fresh]).await.unwrap()[0].is_new());
+    }
+    assert!(waiting.next().now_or_never().is_none());
+    lasts.commit().await.unwrap();
+    while let Some(answer) = waiting.next().await {
+        assert!(!answer.unwrap()[0].is_new());
+    }
+}
+
+#[tokio::test]
+async fn processes_that_bring_in_the_same_ids_and_keys_in_any_order_do_not_wait_for_each_other() {
+    let url = url();
+    let first = bench(&url).await;
+    let others = [bench(&url).await, bench(&url).await, bench(&url).await];
+    let job = |at: usize| match at % 3 {
+        0 => first.job(JobOptions::new().unique(UniqueBy::until_done(&at))),
+        1 => first.job(JobOptions::new().unique(UniqueBy::idempotency(&at, HOUR))),
+        _ => first.job(JobOptions::new().id(format!("id {at}"))),
+    };
+    for round in 0..8 {
+        let calls = others.iter().enumerate().map(|(turn, bench)| {
+            let ats = (0..90).map(|at| round * 90 + if turn == 1 { 89 - at } else { (at * 7 + turn * 31) % 90 });
+            bench.store.enqueue(ats.map(job).collect())
+        });
+        for answer in join_all(calls).await {
+            assert_eq!(answer.unwrap().len(), 90);
+        }
+    }
+    assert_eq!(first.store.census().await.unwrap().enqueued, 8 * 90);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Faults around the Postgres store: connections that are cut, half-open or slow (through a proxy), backends that are
-//! terminated, a server that restarts, is away or fails over to its standby, locks of others, rows that were damaged,
+//! terminated, a server that crashes, restarts, is away or fails over to its standby, locks of others, rows that were damaged,
 //! a pooler of transactions; and functions with a guard taken out, which the tests must find.
 //!
 //! Nothing here sleeps to pass: waits are for events, with a bound after which the test fails.
@@ -8,6 +8,7 @@
 
 mod calls;
 mod controls;
+mod crash;
 mod damage;
 mod failover;
 mod locks;

@@ -15,8 +15,8 @@ use crate::job::Monotonic;
 
 /// So many entries are walked with every claim.
 const SHORT: u64 = 4_000;
-/// How long after a walk the next one is taken, for each entry: a walk takes about a twentieth of that.
-const PAUSE_PER_ENTRY: Duration = Duration::from_micros(2);
+/// How long after a walk the next one is taken, for each entry: a walk takes about a hundredth of that.
+const PAUSE_PER_ENTRY: Duration = Duration::from_micros(10);
 /// The longest time between two walks.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Places that were given so long ago are taken for committed.
@@ -126,8 +126,8 @@ mod tests {
     fn after_a_long_walk_claims_begin_at_the_head_until_the_next_walk_is_due() {
         let marks = after_a_walk(Some(700), 100_000);
         assert_eq!(mark(&marks, 1000), Some(700));
-        assert_eq!(mark(&marks, 1199), Some(700));
-        assert_eq!(mark(&marks, 1200), None, "2 us an entry later");
+        assert_eq!(mark(&marks, 1999), Some(700));
+        assert_eq!(mark(&marks, 2000), None, "10 us an entry later");
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     fn a_claim_from_the_marks_moves_them_and_not_the_next_walk() {
         let mut marks = after_a_walk(Some(700), 100_000);
         marks.learn(at(1100), false, &seen(Some(800), 10, 1000));
-        assert_eq!((mark(&marks, 1100), mark(&marks, 1200)), (Some(800), None));
+        assert_eq!((mark(&marks, 1100), mark(&marks, 2000)), (Some(800), None));
     }
 
     #[test]

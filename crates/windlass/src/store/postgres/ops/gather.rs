@@ -1,5 +1,6 @@
 //! Calls that bring in jobs while others are on their way gather, and the next step takes them all: what a job costs is
-//! mostly its part of a commit.
+//! mostly its part of a commit. What may have to wait for somebody's open transaction goes by itself, so that it holds up
+//! nobody: a job with a unique key, or an id that may be there already.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::{
 const TURNS: usize = 2;
 /// What one step takes of the calls that have gathered; a call that brings that many by itself goes by itself.
 const MOST: usize = 500;
+/// So many bytes of payload, too.
+const MOST_BYTES: usize = 1 << 20;
 
 type Call = (Vec<NewJob>, oneshot::Sender<Result<Vec<Enqueued>>>);
 
@@ -26,7 +29,7 @@ pub(in super::super) struct Gathered {
 }
 
 pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-    if jobs.len() >= MOST {
+    if jobs.len() >= MOST || !jobs.iter().all(waits_for_nobody) {
         return enqueue_at_once(&store, &jobs).await;
     }
     let (done, answer) = oneshot::channel();
@@ -37,10 +40,30 @@ pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> 
     answer.await.map_err(|_| StoreError::Unavailable("the call was interrupted".into()))?
 }
 
-/// A turn to send what has gathered. Whoever has one goes on until nothing has.
+fn waits_for_nobody(job: &NewJob) -> bool {
+    job.fresh && job.spec.unique.is_none()
+}
+
+/// How many calls of so many jobs and bytes go with one step: one at least, if there is one.
+fn fitting(calls: impl Iterator<Item = (usize, usize)>) -> usize {
+    let so_far = calls.scan((0_usize, 0_usize), |(jobs, bytes), (more, weigh)| {
+        *jobs += more;
+        *bytes = bytes.saturating_add(weigh);
+        Some((*jobs, *bytes))
+    });
+    so_far.enumerate().take_while(|(at, (jobs, bytes))| *at == 0 || (*jobs <= MOST && *bytes <= MOST_BYTES)).count()
+}
+
+fn size((jobs, _): &Call) -> (usize, usize) {
+    (jobs.len(), jobs.iter().map(|job| job.spec.payload.len()).sum())
+}
+
+/// A turn to send what has gathered. Whoever has one goes on until nothing has; if the last is broken off before that,
+/// those who wait are told.
 struct Turn {
     store: Arc<Shared>,
     calls: Vec<Call>,
+    over: bool,
 }
 
 impl Turn {
@@ -52,7 +75,7 @@ impl Turn {
             return None;
         }
         gathered.turns += 1;
-        Some(Self { store: store.clone(), calls: vec![call] })
+        Some(Self { store: store.clone(), calls: vec![call], over: false })
     }
 
     async fn carry_on(mut self) {
@@ -83,26 +106,43 @@ impl Turn {
         }
     }
 
-    /// Takes whole calls, as many as one step may hold.
+    /// Takes whole calls, as many as one step may hold. If there are none, the turn is over.
     fn gather(&mut self) {
         let gathered = &mut *self.store.gathered.lock();
-        let mut jobs = 0;
-        let fits = |(more, _): &Call| {
-            jobs += more.len();
-            jobs <= MOST
-        };
-        let many = gathered.calls.iter().map(fits).take_while(|fits| *fits).count();
+        let many = fitting(gathered.calls.iter().map(size));
         self.calls = gathered.calls.drain(..many).collect();
+        if self.calls.is_empty() {
+            // In the same look that saw nothing, or a call that comes in between would wait for nobody.
+            self.over = true;
+            gathered.turns -= 1;
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         let mut gathered = self.store.gathered.lock();
         gathered.turns -= 1;
         if gathered.turns == 0 {
             // Nobody is left to send them; dropped, they tell who waits.
             gathered.calls.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_bounded_and_takes_a_large_call_alone() {
+        assert_eq!(fitting([(1, 100); 2000].into_iter()), MOST);
+        assert_eq!(fitting([(200, 100); 5].into_iter()), 2);
+        assert_eq!(fitting([(1, MOST_BYTES / 2); 5].into_iter()), 2);
+        assert_eq!(fitting([(1, 2 * MOST_BYTES), (1, 1)].into_iter()), 1);
+        assert_eq!(fitting([].into_iter()), 0);
     }
 }

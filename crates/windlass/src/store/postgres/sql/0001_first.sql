@@ -25,6 +25,11 @@ CREATE TABLE windlass.pulse (
     wait_mono    bigint NOT NULL  -- nobody is rescued before
 );
 
+-- One row, which a crash of the server removes.
+CREATE UNLOGGED TABLE windlass.boot (
+    mark text NOT NULL
+);
+
 -- One row: numbers that are rarely moved.
 CREATE TABLE windlass.counter (
     one      boolean PRIMARY KEY DEFAULT true CHECK (one),

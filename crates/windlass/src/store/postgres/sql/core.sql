@@ -7,8 +7,12 @@ CREATE FUNCTION windlass.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Names this start of the server: another one is an outage.
+-- why: a process of the server that is killed ends all others, and the server recovers without another start; what was
+--   committed without waiting for the disk may be gone, and `boot` is empty, since it is not in the log. A copy of the
+--   database has another name.
 CREATE FUNCTION windlass.start_of_server() RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT extract(epoch FROM pg_postmaster_start_time())::text
+    SELECT concat_ws(' ', extract(epoch FROM pg_postmaster_start_time())::text,
+        (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()), (SELECT min(mark) FROM windlass.boot))
 $$;
 
 -- Later by a duration; stops at the end of time instead of overflowing.
@@ -43,6 +47,12 @@ BEGIN
     LOOP
         IF v_write THEN
             SELECT * INTO STRICT v_pulse FROM windlass.pulse FOR UPDATE;
+            IF p_start IS NULL THEN
+                -- The pulse's lock lets one do it; whoever waited for it looks anew.
+                INSERT INTO windlass.boot (mark) SELECT gen_random_uuid()::text
+                WHERE NOT EXISTS (SELECT 1 FROM windlass.boot);
+                v_start := windlass.start_of_server();
+            END IF;
         ELSE
             SELECT * INTO STRICT v_pulse FROM windlass.pulse;
         END IF;

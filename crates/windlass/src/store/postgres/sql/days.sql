@@ -2,7 +2,8 @@
 -- in: see each function    out: functions
 -- guarantee: nobody who ends a job makes a part or waits for one: sweeps make them ahead, and where there is none yet the
 -- job goes to part 0. One process at a time makes and removes them. What a crash interrupts goes on where it stood.
--- why: run with the rights of whoever made the tables, since they make and drop tables
+-- why: run with the rights of whoever made the tables, since they make and drop tables; so nobody may call them who was not
+--   told that he may
 
 -- The part for a job that ends now and expires then.
 -- why: what goes within two days is removed job by job, at its time; a part is dropped up to a day after that
@@ -148,3 +149,5 @@ BEGIN
     UPDATE windlass.day SET past = v_seqs[cardinality(v_seqs)] WHERE day = p_day.day;
     RETURN cardinality(v_seqs);
 END $$;
+
+REVOKE ALL ON FUNCTION windlass.make_days(bigint), windlass.drop_days(bigint, integer) FROM PUBLIC;

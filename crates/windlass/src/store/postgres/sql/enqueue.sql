@@ -29,13 +29,13 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Jobs without a key of their own, or whose key was looked at.
+-- Jobs without a key of their own, or whose key was looked at. p_places: their places in line; none: at its end.
 -- why: whoever ends a job moves it to history in one step, so an id that was free here is looked for there once the
 -- index has let it in; the other way round one could slip through. A fresh id is not looked for (kept.sql).
 CREATE FUNCTION windlass.enqueue_plain(p_now bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[], p_fresh boolean[])
+    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_places bigint[])
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -69,7 +69,7 @@ BEGIN
         JOIN unnest(v_queues, v_kinds, v_lines) AS line (queue, kind, id)
             ON line.queue = u.queue AND line.kind = u.kind AND line.id IS NOT NULL
     ), placed AS (
-        SELECT nextval('windlass.place') AS place, i.* FROM (SELECT * FROM input ORDER BY n) AS i
+        SELECT coalesce(p_places[i.n::integer], nextval('windlass.place')) AS place, i.* FROM (SELECT * FROM input ORDER BY n) AS i
     ), added AS (
         INSERT INTO windlass.job (seq, ord, created_at, updated_at, pending_at, run_at, deadline, timeout_us,
             retention_us, unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, unique_key, tags,
@@ -78,7 +78,8 @@ BEGIN
             CASE WHEN due > p_now THEN due END, deadline, timeout_us, retention_us, ttl, max_retry, line,
             CASE WHEN due > p_now THEN 1 WHEN member_of IS NOT NULL THEN 3 ELSE 0 END, priority, id, tenant, member_of,
             key, string_to_array(tags, E'\x1f'), headers, payload
-        FROM placed ORDER BY n ON CONFLICT DO NOTHING
+        -- In one order, so that two who bring in the same ids do not wait for each other.
+        FROM placed ORDER BY id, n ON CONFLICT DO NOTHING
         RETURNING id, line, tenant, state
     )
     SELECT array_agg(a.id),
@@ -133,14 +134,20 @@ DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
     v_holder record;
     v_taken record;
+    v_places bigint[];
+    i integer;
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL) THEN
         RETURN QUERY SELECT * FROM windlass.enqueue_plain(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers,
             p_tenants, p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys,
-            p_ttls, p_groups, p_fresh);
+            p_ttls, p_groups, p_fresh, NULL);
         RETURN;
     END IF;
-    FOR i IN 1..cardinality(p_ids) LOOP
+    -- One order of keys for all, so that two who bring in the same ones do not wait for each other; places as given.
+    v_places := ARRAY(SELECT nextval('windlass.place') FROM generate_series(1, cardinality(p_ids)));
+    FOR i IN SELECT o.n FROM unnest(p_keys, p_ids) WITH ORDINALITY AS o (key, id, n)
+        ORDER BY o.key NULLS FIRST, CASE WHEN o.key IS NULL THEN o.id END, o.n
+    LOOP
         LOOP
             -- The id first: a job that is there is the answer, whoever holds the key.
             SELECT j.state INTO v_taken FROM windlass.job AS j WHERE j.id = p_ids[i];
@@ -163,7 +170,7 @@ BEGIN
             PERFORM 1 FROM windlass.enqueue_plain(v_now, p_ids[i:i], p_queues[i:i], p_kinds[i:i], p_payloads[i:i],
                 p_tags[i:i], p_headers[i:i], p_tenants[i:i], p_priorities[i:i], p_retries[i:i], p_timeouts[i:i],
                 p_retentions[i:i], p_starts[i:i], p_start_us[i:i], p_deadlines[i:i], p_keys[i:i], p_ttls[i:i],
-                p_groups[i:i], p_fresh[i:i]);
+                p_groups[i:i], p_fresh[i:i], v_places[i:i]);
             -- A row: somebody was faster. Look again who.
             CONTINUE WHEN FOUND;
             EXIT WHEN p_keys[i] IS NULL OR p_ttls[i] IS NULL;
