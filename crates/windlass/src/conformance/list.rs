@@ -200,6 +200,7 @@ macro_rules! __conformance_facts {
                 the_newest_hundred_lines_are_kept,
                 lines_name_the_attempt_that_said_them,
                 a_finish_brings_its_news,
+                each_finish_of_a_batch_brings_what_its_own_run_said,
                 news_of_a_stale_finish_are_dropped,
                 news_that_were_reported_are_not_taken_again_with_the_finish,
                 what_was_said_stays_for_the_retention_and_goes_with_the_job,

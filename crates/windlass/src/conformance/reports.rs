@@ -217,6 +217,25 @@ pub async fn a_finish_brings_its_news(bench: Bench) {
     }
 }
 
+pub async fn each_finish_of_a_batch_brings_what_its_own_run_said(bench: Bench) {
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(bench.start(JobOptions::new().retention(HOUR)).await);
+    }
+    bench.finish(runs[1].1.clone(), Verdict::Complete).await;
+    let said =
+        [vec![], vec![lines(1, &["stale"])], vec![lines(1, &["a"]), lines(2, &["b"])], vec![], vec![lines(1, &["c"])]];
+    let finish =
+        |((_, lease), news): (&(JobId, Lease), Vec<News>)| Finish { news, ..report(lease.clone(), Verdict::Complete) };
+    let answers = bench.store.finish(runs.iter().zip(said).map(finish).collect()).await.expect("finish");
+    let stale: Vec<bool> = answers.iter().map(|answer| *answer == Finished::Stale).collect();
+    assert_eq!(stale, [false, true, false, false, false]);
+    let kept: [&[&str]; 5] = [&[], &[], &["a", "b"], &[], &["c"]];
+    for ((job, _), kept) in runs.iter().zip(kept) {
+        assert_eq!(texts(&bench.record(job).await), kept);
+    }
+}
+
 pub async fn news_of_a_stale_finish_are_dropped(bench: Bench) {
     let (job, lease) = bench.start(JobOptions::new().retention(HOUR)).await;
     bench.finish(lease.clone(), Verdict::Complete).await;

@@ -22,6 +22,9 @@ use crate::{
 
 /// The most reports that travel together.
 const BATCH: usize = 512;
+/// The most bytes of what jobs bring that travel together, so that a store takes a batch well within the time of a call. A
+/// report that brings more goes alone.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Outcomes on their way.
 #[derive(Default)]
@@ -50,12 +53,30 @@ impl Reports {
 
     fn take(&self) -> Vec<(Arc<Run>, Finish)> {
         let mut waiting = self.waiting.lock();
-        if waiting.len() <= BATCH {
-            return std::mem::take(&mut *waiting);
-        }
-        let rest = waiting.split_off(BATCH);
+        let together = fitting(waiting.iter().map(|(_, finish)| bytes(finish)));
+        let rest = waiting.split_off(together);
         std::mem::replace(&mut *waiting, rest)
     }
+}
+
+/// How many of the first reports travel together, by the bytes of each.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let sums = sizes.take(BATCH).scan(0_usize, |sum, size| {
+        *sum = sum.saturating_add(size);
+        Some(*sum)
+    });
+    sums.enumerate().take_while(|&(before, sum)| before == 0 || sum <= BATCH_BYTES).count()
+}
+
+/// How large what a report brings is: a result, checkpoints and lines, and the jobs that follow.
+fn bytes(finish: &Finish) -> usize {
+    let result = finish.result.as_ref().map_or(0, |result| result.len());
+    let said = finish.news.iter().map(|news| {
+        let checkpoint = news.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len());
+        checkpoint + news.lines.iter().map(|line| line.text.len()).sum::<usize>()
+    });
+    let then = finish.then.iter().map(|job| job.spec.payload.len());
+    result + said.sum::<usize>() + then.sum::<usize>()
 }
 
 /// Reports until the server has ended.
@@ -196,4 +217,20 @@ fn plainer(finish: &Finish, error: &StoreError) -> Option<Finish> {
         },
         ..finish.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_travel_together_until_they_are_many_or_large_and_one_always_does() {
+        let fitting = |sizes: &[usize]| super::fitting(sizes.iter().copied());
+        assert_eq!(fitting(&[]), 0);
+        assert_eq!(fitting(&[0; BATCH + 1]), BATCH);
+        assert_eq!(fitting(&[BATCH_BYTES / 2, BATCH_BYTES / 2, 1]), 2);
+        assert_eq!(fitting(&[BATCH_BYTES + 1, 0]), 1);
+        assert_eq!(fitting(&[1, BATCH_BYTES, 1]), 1);
+        assert_eq!(fitting(&[usize::MAX, usize::MAX]), 1);
+    }
 }

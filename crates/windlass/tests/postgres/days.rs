@@ -114,6 +114,25 @@ fn month() -> JobOptions {
 }
 
 #[tokio::test]
+async fn somebody_elses_table_in_the_place_of_a_part_costs_that_part_and_no_more() {
+    let place = Place::new().await;
+    place.complete(month()).await;
+    let day = place.ask("SELECT min(expires_at) / 86400000000 FROM windlass.history").await;
+    let make = "DO $$ BEGIN EXECUTE format('CREATE TABLE windlass.%I (mine int)', windlass.part_name(DAY)); END $$";
+    let make = make.replace("windlass.", &format!("{}.", place.schema)).replace("DAY", &day.to_string());
+    place.app.batch_execute(&make).await.unwrap();
+    place.sweep().await;
+    place.sweep().await;
+    assert_eq!(place.parts().await, [i32::try_from(day + 1).unwrap()], "the day after it has one");
+    place.complete(month()).await;
+    assert_eq!(place.apart().await, 0);
+    place.exact(2, 2).await;
+    place.bench.clock.advance(MONTH + SECOND);
+    assert_eq!(place.sweep_out().await, 2, "they go by the moment");
+    place.exact(2, 0).await;
+}
+
+#[tokio::test]
 async fn a_part_is_dropped_when_its_day_is_over_and_its_jobs_are_counted_as_removed() {
     let (place, first) = Place::with_part().await;
     let (second, lease) = place.bench.start(month().id("named")).await;

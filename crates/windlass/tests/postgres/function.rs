@@ -142,6 +142,31 @@ async fn what_the_library_would_refuse_is_refused_with_the_name_of_the_option() 
     assert_eq!(enqueued(&client).await, 0);
 }
 
+/// Whatever else the library takes for blank, in each place where a name stands.
+#[tokio::test]
+async fn a_name_of_white_space_alone_is_refused_wherever_it_stands() {
+    let (client, app) = place().await;
+    let blanks: Vec<char> = ('\u{1}'..=char::MAX).filter(|c| c.is_whitespace() && !c.is_control()).collect();
+    assert!(blanks.contains(&'\u{a0}') && blanks.contains(&'\u{3000}'), "the control: {blanks:?}");
+    for name in blanks.iter().map(|blank| format!(" {blank}")).chain([blanks.iter().collect::<String>()]) {
+        for arguments in [
+            format!("'{name}', '{{}}'"),
+            format!("'a', '{{}}', '{{\"id\": \"{name}\"}}'"),
+            format!("'a', '{{}}', '{{\"queue\": \"{name}\"}}'"),
+            format!("'a', '{{}}', '{{\"tenant\": \"{name}\"}}'"),
+            format!("'a', '{{}}', '{{\"group\": \"{name}\"}}'"),
+            format!("'a', '{{}}', '{{\"tags\": [\"{name}\"]}}'"),
+            format!("'a', '{{}}', '{{\"headers\": {{\"{name}\": \"\"}}}}'"),
+        ] {
+            let refused = call(&app, &arguments).await.expect_err(&arguments);
+            assert_eq!(refused.code().map(|code| code.code()), Some("22023"), "{arguments}: {refused}");
+        }
+        let letters = format!("{name}a{name}");
+        assert_eq!(call(&app, &format!("'a', '{{}}', '{{\"id\": \"{letters}\"}}'")).await.unwrap(), letters);
+        record(&client, &letters).await;
+    }
+}
+
 #[tokio::test]
 async fn a_trigger_enqueues_a_job_for_each_row_that_is_committed() {
     let (client, mut app) = place().await;

@@ -162,6 +162,21 @@ async fn another_process_is_told_of_new_work_unless_nobody_is_to_be_told() {
 }
 
 #[tokio::test]
+async fn a_transaction_of_two_phases_brings_jobs_where_nobody_is_to_be_told() {
+    let server = Server::start_with("-c max_prepared_transactions=5");
+    let client = open(&format!("{}?notify=off", server.url())).await;
+    let (mut app, connection) = tokio_postgres::connect(&server.url(), NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    let mut tx = app.transaction().await.unwrap();
+    client.enqueue_in(&mut tx, job("a")).await.unwrap();
+    tx.batch_execute("PREPARE TRANSACTION 'both'").await.expect("it has told nobody");
+    drop(tx);
+    assert_eq!(enqueued(&client).await, 0);
+    app.batch_execute("COMMIT PREPARED 'both'").await.unwrap();
+    assert_eq!(enqueued(&client).await, 1);
+}
+
+#[tokio::test]
 async fn an_operator_who_meets_a_change_decides_anew() {
     let store = Arc::new(PostgresStore::open_on_clock_of(&url(), Env::system()).await.unwrap());
     let bench = Bench::open({

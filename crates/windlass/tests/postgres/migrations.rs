@@ -98,6 +98,36 @@ async fn a_store_that_holds_something_is_only_taken_away_by_force_and_never_what
 }
 
 #[tokio::test]
+async fn a_schema_that_was_there_before_stays_with_what_is_in_it() {
+    let url = url();
+    let (sql, name) = application(&url).await;
+    sql.batch_execute(&format!("CREATE SCHEMA {name}; CREATE TABLE {name}.mine (x int)")).await.unwrap();
+    let before = catalog(&sql, &name).await;
+    open(&url).await.enqueue(job("a")).await.unwrap();
+    assert!(catalog(&sql, &name).await.len() > before.len());
+    assert_eq!(Schema::look(&url).await.unwrap().migrate(0, true).await.unwrap().version, 0);
+    assert_eq!(catalog(&sql, &name).await, before);
+}
+
+#[tokio::test]
+async fn the_way_back_does_not_wait_for_whoever_has_a_table_open() {
+    let url = url();
+    let client = open(&url).await;
+    let (mut sql, name) = application(&url).await;
+    let reader = sql.transaction().await.unwrap();
+    reader.batch_execute(&format!("SELECT 1 FROM {name}.job")).await.unwrap();
+    let schema = Schema::look(&url).await.unwrap();
+    let refused = schema.migrate(0, true).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Invalid(text)) if text.contains("has a table of ours open")),
+        "{refused:?}"
+    );
+    client.enqueue(job("a")).await.expect("nothing was changed");
+    reader.commit().await.unwrap();
+    assert_eq!(schema.migrate(0, true).await.unwrap().version, 0);
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_program_is_shared_while_that_allows_it() {
     let url = url();
     open(&url).await;

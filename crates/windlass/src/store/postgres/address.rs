@@ -12,6 +12,21 @@ use crate::{
     store::{Result, StoreError, redact},
 };
 
+/// Words that the server does not read as the name of a schema without quotes, in any version up to 18.
+const RESERVED: &str = "\
+    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case \
+    cast char character check coalesce collate collation column concurrently constraint create cross current_catalog \
+    current_date current_role current_schema current_time current_timestamp current_user dec decimal default \
+    deferrable desc distinct do else end except exists extract false fetch float for foreign freeze from full grant \
+    greatest group grouping having ilike in initially inner inout int integer intersect interval into is isnull join \
+    json json_array json_arrayagg json_exists json_object json_objectagg json_query json_scalar json_serialize \
+    json_table json_value lateral leading least left like limit localtime localtimestamp loop merge_action national \
+    natural nchar none normalize not notnull null nullif numeric offset on only or order out outer overlaps overlay \
+    placing position precision primary real references returning right row select session_user setof similar \
+    smallint some substring symmetric system_user table tablesample then time timestamp to trailing treat trim true \
+    union unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat \
+    xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable";
+
 /// Where the store is and how it is used.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
@@ -111,8 +126,13 @@ impl Address {
             _ => Err(wrong("switch; use on or off")),
         };
         match name {
-            "schema" if is_schema(value) => self.schema = value.into(),
-            "schema" => return Err(wrong("schema of ours: up to 40 lower-case letters, digits and `_`")),
+            "schema" if !is_schema(value) => {
+                return Err(wrong("schema of ours: up to 40 lower-case letters, digits and `_`"));
+            }
+            "schema" if is_taken(value) => {
+                return Err(wrong("schema of ours: the server keeps this word for itself; take another one"));
+            }
+            "schema" => self.schema = value.into(),
             "pool" => {
                 let size = value.parse().ok().filter(|size| (1..=1000).contains(size));
                 self.pool = size.ok_or_else(|| wrong("number of connections from 1 to 1000"))?;
@@ -171,6 +191,11 @@ fn is_schema(name: &str) -> bool {
     !name.is_empty() && name.len() <= 40 && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// Whether a name is the server's own, or a word of its language.
+fn is_taken(name: &str) -> bool {
+    name.starts_with("pg_") || name == "information_schema" || RESERVED.split_whitespace().any(|word| word == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +227,18 @@ mod tests {
         assert_eq!(mode("postgres://app@db/shop"), SslMode::Require);
         assert_eq!(mode("postgres://app@db/shop?sslmode=disable"), SslMode::Disable);
         assert_eq!(mode("postgres://app@localhost/shop?sslmode=verify-full"), SslMode::Require);
+    }
+
+    #[test]
+    fn words_that_the_server_keeps_for_itself_name_no_schema() {
+        for word in ["user", "order", "all", "pg_x", "pg_catalog", "information_schema", "values", "loop", "json_table"]
+        {
+            let refused = Address::parse(&format!("postgres://app@h/d?schema={word}")).unwrap_err().to_string();
+            assert!(refused.contains(word) && refused.contains("take another one"), "{refused}");
+        }
+        for word in ["public", "jobs", "users", "orders", "pg"] {
+            assert_eq!(Address::parse(&format!("postgres://app@h/d?schema={word}")).unwrap().schema, word);
+        }
     }
 
     #[test]

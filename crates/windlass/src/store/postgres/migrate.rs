@@ -44,6 +44,9 @@ const STEPS: &[Step] = &[Step {
     ],
 }];
 
+/// The comment on a schema that we made, which goes with the last table. One that was there before stays.
+const OURS: &str = "made by windlass";
+
 /// The schema version of this program.
 pub(super) const VERSION: i64 = 1;
 
@@ -99,8 +102,10 @@ pub(super) async fn up(connection: &mut Object, address: &Address) -> Result<()>
 /// What makes of one version the newest one.
 pub(super) fn up_sql(schema: &str, from: i64) -> String {
     // Not IF NOT EXISTS: that asks for the right to create one even where it is there.
-    let make =
-        format!("DO $$ BEGIN IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA {schema}; END IF; END $$;\n\n");
+    let make = format!(
+        "DO $$ BEGIN\n    IF to_regnamespace('{schema}') IS NULL THEN\n        CREATE SCHEMA {schema};\n        COMMENT ON SCHEMA \
+         {schema} IS '{OURS}';\n    END IF;\nEND $$;\n\n"
+    );
     let mut text = if from == 0 { make } else { String::new() };
     for step in STEPS.iter().filter(|step| step.migration.version > from) {
         for file in step.files {
@@ -123,9 +128,13 @@ pub(super) fn down_sql(schema: &str, from: i64, to: i64) -> String {
         text += &format!("DELETE FROM {schema}.migration WHERE version = {version};\n");
         text += &with_schema(&undo(step.files), schema);
     }
-    if to == 0 {
+    // Nobody means to lose `public`, whoever made it.
+    if to == 0 && schema != "public" {
         // What is not ours stands in the way of this, and everything stays as it is.
-        text += &format!("DROP SCHEMA {schema};\n");
+        text += &format!(
+            "DO $$ BEGIN\n    IF obj_description(to_regnamespace('{schema}'), 'pg_namespace') = '{OURS}' THEN\n        DROP \
+             SCHEMA {schema};\n    END IF;\nEND $$;\n"
+        );
     }
     text
 }
@@ -245,6 +254,12 @@ mod tests {
             }];
         let dropped = "DROP VIEW windlass.v;\nDROP FUNCTION windlass.f;\nDROP TABLE windlass.a;\n";
         assert_eq!(undo(&files), dropped);
+    }
+
+    #[test]
+    fn a_schema_goes_only_where_we_made_it_and_public_never() {
+        assert!(down_sql("other", VERSION, 0).contains("= 'made by windlass' THEN\n        DROP SCHEMA other;"));
+        assert!(!down_sql("public", VERSION, 0).contains("DROP SCHEMA"));
     }
 
     #[test]

@@ -84,8 +84,10 @@ impl schema::Tables for Tables {
 
 /// The way back, but for its transaction.
 fn back(schema: &str, from: i64, to: i64, force: bool) -> String {
+    // Somebody may have a table open for long, and whoever comes later waits in line behind us.
+    const NOT_FOR_EVER: &str = "SET LOCAL lock_timeout = '5s';\n";
     let unless_held = if force { "".into() } else { with_schema(sql!("migrate_empty"), schema) };
-    begun(schema, from) + &unless_held + &migrate::down_sql(schema, from, to)
+    begun(schema, from) + NOT_FOR_EVER + &unless_held + &migrate::down_sql(schema, from, to)
 }
 
 /// Alone, and at the version that the steps are for.
@@ -104,6 +106,11 @@ fn stays(address: &Address, error: &tokio_postgres::Error) -> StoreError {
         (Some(&SqlState::OBJECT_IN_USE), Some(error)) => {
             StoreError::Invalid(format!("{}; nothing was changed", said(error)))
         }
+        (Some(&SqlState::LOCK_NOT_AVAILABLE), _) => StoreError::Invalid(format!(
+            "{}: somebody has a table of ours open (a query, a dump, a transaction that was left open); nothing was changed; \
+             try again when that has ended",
+            address.shown
+        )),
         (Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST), Some(error)) => StoreError::Invalid(format!(
             "{}; somebody else's things stand in our schema or on it: move them away first; nothing was changed",
             said(error)

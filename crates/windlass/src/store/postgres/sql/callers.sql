@@ -19,10 +19,12 @@ BEGIN
     RAISE EXCEPTION '%', p_why USING ERRCODE = 'invalid_parameter_value';
 END $$;
 
--- A name as the library takes one: not empty, at most 255 bytes, no control character.
+-- A name as the library takes one: not blank, at most 255 bytes, no control character.
+-- why: blank is what Rust takes for white space, written out; a job with a name that it cannot read would be read by nobody
 CREATE FUNCTION windlass.check_name(p_what text, p_name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF coalesce(trim(p_name), '') = '' OR octet_length(p_name) > 255 OR p_name ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+    IF p_name IS NULL OR p_name !~ '[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+        OR octet_length(p_name) > 255 OR p_name ~ '[\u0001-\u001f\u007f-\u009f]' THEN
         PERFORM windlass.refuse(format('the %s is empty, longer than 255 bytes or holds a control character', p_what));
     END IF;
 END $$;

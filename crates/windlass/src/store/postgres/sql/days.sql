@@ -64,7 +64,9 @@ BEGIN
     END IF;
     UPDATE windlass.day SET ready = true WHERE NOT ready AND past IS NULL;
     FOR v_day IN SELECT DISTINCT w.day FROM windlass.days_wanted(v_now) AS w (day)
-        WHERE NOT EXISTS (SELECT 1 FROM windlass.day AS d WHERE d.day = w.day) ORDER BY 1 LIMIT 8
+        WHERE NOT EXISTS (SELECT 1 FROM windlass.day AS d WHERE d.day = w.day)
+            -- Somebody else's table of that name costs its day the part: jobs stay in part 0.
+            AND to_regclass('windlass.' || windlass.part_name(w.day)) IS NULL ORDER BY 1 LIMIT 8
     LOOP
         EXECUTE format('CREATE TABLE windlass.%I (LIKE windlass.history INCLUDING DEFAULTS) '
             'WITH (autovacuum_vacuum_insert_threshold = -1)', windlass.part_name(v_day));

@@ -10,6 +10,13 @@ BEGIN
     JOIN windlass.job AS j ON j.id = u.id AND j.state + 0 = 4 AND j.fence = u.fence ORDER BY j.id FOR UPDATE OF j;
 END $$;
 
+-- The parts of a document [[place, ..], ..] in the order of their places, those of one place as they stand.
+-- why: read once for a whole batch and walked along with it; to look for each report's own part costs as much each time
+CREATE FUNCTION windlass.by_place(p_document text) RETURNS jsonb[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY(SELECT w.part FROM jsonb_array_elements(p_document::jsonb) WITH ORDINALITY AS w (part, n)
+        ORDER BY (w.part->>0)::integer, w.n)
+$$;
+
 -- What a run says while it goes on: each number of a run once, and none that comes after a later one.
 -- in: the job, its fence and attempt; number, fraction, message, checkpoint; the lines as [[at, text], ..]
 CREATE FUNCTION windlass.take_news(p_seq bigint, p_fence bigint, p_attempt integer, p_number bigint,
@@ -59,12 +66,15 @@ DECLARE
     v_sides bigint[];
     v_kept boolean;
     v_job windlass.job;
-    v_news record;
+    v_news jsonb[] := windlass.by_place(p_news);
+    v_said jsonb;
+    v_next integer := 1;
     v_verdict integer;
     v_reason text;
     v_waited bigint;
-    v_then jsonb := p_then::jsonb;
-    v_jobs jsonb;
+    v_then jsonb[] := windlass.by_place(p_then);
+    v_then_next integer := 1;
+    v_jobs jsonb[];
 BEGIN
     IF true = ANY (p_alone) OR 0 <> ANY (p_verdicts) THEN
         PERFORM windlass.lock_runs(p_ids, p_fences);
@@ -106,12 +116,13 @@ BEGIN
         SELECT * INTO v_job FROM windlass.job AS j
         WHERE j.id = p_ids[i] AND j.state + 0 = 4 AND j.fence = p_fences[i] FOR UPDATE;
         CONTINUE WHEN NOT FOUND;
-        FOR v_news IN SELECT w.news FROM jsonb_array_elements(p_news::jsonb) WITH ORDINALITY AS w (news, n)
-            WHERE (w.news->>0)::integer = i ORDER BY w.n
-        LOOP
+        WHILE (v_news[v_next]->>0)::integer <= i LOOP
+            v_said := v_news[v_next];
+            v_next := v_next + 1;
+            CONTINUE WHEN (v_said->>0)::integer < i;
             v_job.side := true;
-            PERFORM windlass.take_news(v_job.seq, v_job.fence, v_job.attempt, (v_news.news->>1)::bigint,
-                (v_news.news->>2)::double precision, v_news.news->>3, decode(v_news.news->>4, 'base64'), v_news.news->5);
+            PERFORM windlass.take_news(v_job.seq, v_job.fence, v_job.attempt, (v_said->>1)::bigint,
+                (v_said->>2)::double precision, v_said->>3, decode(v_said->>4, 'base64'), v_said->5);
         END LOOP;
         IF p_classes[i] IS NOT NULL THEN
             v_job.errors := windlass.with_error(v_job.errors, v_now, v_job.attempt, p_classes[i], p_messages[i]);
@@ -145,14 +156,17 @@ BEGIN
         END IF;
         n := i;
         RETURN NEXT;
-        IF v_then IS NOT NULL THEN
-            -- Between this report and the next: what follows may need a key that this one freed, or find one that the next
-            -- one holds.
-            SELECT jsonb_agg(t.job->1 ORDER BY t.n) INTO v_jobs
-            FROM jsonb_array_elements(v_then) WITH ORDINALITY AS t (job, n) WHERE (t.job->>0)::integer = i;
-            IF v_jobs IS NOT NULL THEN
-                PERFORM windlass.enqueue_json(v_now, v_jobs::text);
+        -- Between this report and the next: what follows may need a key that this one freed, or find one that the next one
+        -- holds.
+        v_jobs := '{}';
+        WHILE (v_then[v_then_next]->>0)::integer <= i LOOP
+            IF (v_then[v_then_next]->>0)::integer = i THEN
+                v_jobs := array_append(v_jobs, v_then[v_then_next]->1);
             END IF;
+            v_then_next := v_then_next + 1;
+        END LOOP;
+        IF cardinality(v_jobs) > 0 THEN
+            PERFORM windlass.enqueue_json(v_now, to_jsonb(v_jobs)::text);
         END IF;
     END LOOP;
     IF v_events IS NOT NULL THEN

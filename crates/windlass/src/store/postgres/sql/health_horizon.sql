@@ -1,5 +1,5 @@
--- health_horizon.sql: who keeps dead rows from being removed, the oldest first: open transactions with a snapshot or a number
--- of their own, prepared transactions, and what copies of this server still read.
+-- health_horizon.sql: who keeps dead rows from being removed, those farthest back first: open transactions with a snapshot
+-- or a number of their own, prepared transactions, and what copies of this server still read.
 -- in: nothing    out: rows: kind (session, prepared, slot), name, what, how long (null: of a slot) and how many transactions have
 --   begun since; none of sessions that this user may not see
 -- why: only this database counts, but for copies, which hold up the whole server
@@ -19,4 +19,4 @@ SELECT kind, name, what, age_us, behind FROM (
     SELECT 'slot', s.slot_name, CASE WHEN s.active THEN 'active' ELSE 'nobody reads it' END, NULL, age(s.xmin)::bigint
     FROM pg_replication_slots AS s WHERE s.xmin IS NOT NULL
 ) AS holder
-ORDER BY age_us DESC NULLS LAST, behind DESC LIMIT 5
+ORDER BY behind DESC, age_us DESC NULLS LAST

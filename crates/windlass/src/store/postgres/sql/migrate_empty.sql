@@ -1,7 +1,5 @@
 -- migrate_empty.sql: goes on only if no job is there and no server works, and keeps it so.
 -- in: nothing    out: nothing, or an error
--- why: whoever has a job locked in a transaction of his own may have it for long; nobody should wait behind us meanwhile
-SET LOCAL lock_timeout = '5s';
 LOCK TABLE windlass.job, windlass.history IN ACCESS EXCLUSIVE MODE;
 DO $$
 BEGIN
