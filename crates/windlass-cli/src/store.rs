@@ -21,7 +21,11 @@ pub(crate) fn not_opened(url: &str, error: &Error) -> Failure {
         return Failure { help: None, ..failure };
     }
     let remote = url.starts_with("redis") || url.starts_with("postgres");
-    let what = if remote { "address, and that a server answers there" } else { "path" };
+    let what = match remote {
+        true if reason.contains("there is no store here") => "database and the schema in the URL",
+        true => "address, and that a server answers there",
+        false => "path",
+    };
     failure.help(format!("check the {what}, or name another store with --store"))
 }
 

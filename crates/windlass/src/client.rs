@@ -267,8 +267,8 @@ const ENQUEUE_TRIES: u32 = 4;
 const ENQUEUE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
-    /// Opens the store that the URL names: `memory:`, `sqlite:path` (feature `sqlite`) or `redis://host:port/db` (feature
-    /// `redis`).
+    /// Opens the store that the URL names: `memory:`, `sqlite:path` (feature `sqlite`), `redis://host:port/db` (feature
+    /// `redis`) or `postgres://user@host/database` (feature `postgres`).
     ///
     /// # Errors
     /// As [`store::open`].

@@ -92,6 +92,9 @@ fn a_schema_of_others_and_of_a_newer_program_are_6_and_left_alone() {
 #[test]
 fn a_url_that_forbids_to_migrate_names_the_command_that_does() {
     let url = url();
+    let nothing = refused(3, &url);
+    assert!(nothing["message"].as_str().unwrap().contains("`windlass migrate up`"), "{nothing}");
+    assert!(nothing["help"].as_str().unwrap().contains("the schema in the URL"), "{nothing}");
     let off = Place::on(format!("{url}&migrate=off"));
     let error = off.run(&["enqueue", "a"]).expect(3).error();
     assert!(error["message"].as_str().unwrap().contains("run `windlass migrate up --store postgres://"), "{error}");
