@@ -47,16 +47,17 @@ impl Seen {
         self.app.query_one(sql, &[&self.name]).await.expect("a number").get(0)
     }
 
-    /// Waits until none of them does anything: what was sent on its way comes to its end.
+    /// Waits until none of them does anything or holds a lock: what was sent on its way comes to its end, and a notice that
+    /// was to be told goes out.
     async fn idle(&self) {
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle'";
         for _ in 0..250 {
-            if self.number(busy).await == 0 {
+            if self.number(busy).await == 0 && self.locks().await == 0 {
                 return;
             }
             self.app.batch_execute("SELECT pg_sleep(0.02)").await.expect("it waits");
         }
-        panic!("a call or a transaction stays open");
+        panic!("a call or a transaction stays open, or a lock is left");
     }
 
     async fn locks(&self) -> i64 {
@@ -132,7 +133,6 @@ async fn calls_that_are_given_up_at_any_await_leave_nothing_open_and_lose_nothin
     for polls in 0..POLLS {
         ended.push(storm(&bench, polls).await);
         seen.idle().await;
-        assert_eq!(seen.locks().await, 0, "after {polls} polls");
         assert!(seen.connections().await <= 3, "two for calls and one for hints");
     }
     assert!(ended[0] == 0 && ended[POLLS as usize - 1] > 10, "the control: {ended:?} calls ended");
