@@ -378,9 +378,8 @@ async fn sweeps_of_a_user_who_owns_nothing_make_and_drop_parts() {
         let refused = own.batch_execute(&format!("SELECT {schema}.{call}")).await.unwrap_err();
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "nobody who was not told that he may");
     }
-    let grant = format!(
-        "GRANT EXECUTE ON FUNCTION {schema}.make_days(bigint), {schema}.drop_days(bigint, integer) TO {user}"
-    );
+    let grant =
+        format!("GRANT EXECUTE ON FUNCTION {schema}.make_days(bigint), {schema}.drop_days(bigint, integer) TO {user}");
     place.app.batch_execute(&grant).await.unwrap();
     place.bench.clock.advance(DAY);
     place.complete(month()).await;
