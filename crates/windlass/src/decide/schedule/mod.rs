@@ -1,5 +1,5 @@
 //! Schedules: at which instants a recurring rule ticks, and what follows from that. [`ScheduleSpec`] is the rule;
-//! [`due`](self::due) says which of its ticks are to run now, [`overlap`] what becomes of a tick whose predecessors still
+//! [`due`] says which of its ticks are to run now, [`overlap`] what becomes of a tick whose predecessors still
 //! run, [`tick`] how a tick is called and by how much it is put off. All of it is computed from what is handed in, so
 //! every process comes to the same answer.
 
