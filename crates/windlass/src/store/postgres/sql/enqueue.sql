@@ -135,6 +135,7 @@ DECLARE
     v_holder record;
     v_taken record;
     v_places bigint[];
+    v_once boolean := (SELECT count(DISTINCT u.id) = count(*) FROM unnest(p_ids) AS u (id));
     i integer;
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL) THEN
@@ -143,10 +144,11 @@ BEGIN
             p_ttls, p_groups, p_fresh, NULL);
         RETURN;
     END IF;
-    -- One order of keys for all, so that two who bring in the same ones do not wait for each other; places as given.
+    -- One order of keys for all, so that two who bring in the same ones do not wait for each other; places as given. Of an id
+    -- that is named twice the first one counts, so there they stay in their order.
     v_places := ARRAY(SELECT nextval('windlass.place') FROM generate_series(1, cardinality(p_ids)));
     FOR i IN SELECT o.n FROM unnest(p_keys, p_ids) WITH ORDINALITY AS o (key, id, n)
-        ORDER BY o.key NULLS FIRST, CASE WHEN o.key IS NULL THEN o.id END, o.n
+        ORDER BY CASE WHEN v_once THEN o.key END NULLS FIRST, CASE WHEN v_once AND o.key IS NULL THEN o.id END, o.n
     LOOP
         LOOP
             -- The id first: a job that is there is the answer, whoever holds the key.
