@@ -6,6 +6,7 @@
 
 mod checkup;
 mod groups;
+mod locks;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -28,6 +29,7 @@ use thiserror::Error;
 pub use self::{
     checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
+    locks::{Hold, LockHolder, LockInfo, LockPage, LockReply, LockRequest, Locks, MAX_HOLDERS_SHOWN, MAX_SLOTS},
     schema::{Held, Migration, Schema, SchemaStatus},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
@@ -568,7 +570,7 @@ pub trait Cluster: Send + Sync + 'static {
 }
 
 /// A whole store.
-pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Any {
+pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Locks + Any {
     /// Its name: `memory`, `sqlite`, `redis`, `postgres`.
     fn name(&self) -> &'static str;
 

@@ -3,13 +3,14 @@
 //!
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
-//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one.
+//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `locks.rs`: locks.
 
 mod cold;
 mod groups;
 mod hot;
 mod ids;
 mod line;
+mod locks;
 mod report;
 mod table;
 
@@ -113,6 +114,7 @@ struct Inner {
     leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
+    locks: locks::AllLocks,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
@@ -148,6 +150,7 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
+            locks: BTreeMap::new(),
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),
