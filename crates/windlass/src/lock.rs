@@ -20,6 +20,21 @@ use crate::{
 ///
 /// An attempt that is given up (its future is dropped at any await) leaves the lock free: at once in general, and within
 /// one ttl in any case.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// use std::time::Duration;
+/// use windlass::Client;
+/// let client = Client::open("memory:").await?;
+/// let lock = client.lock("import", Duration::from_secs(10)).with(|o| o.holder("nightly import"));
+/// match lock.acquire_within(Duration::from_secs(60)).await? {
+///     Some(guard) => println!("imports with fence {}", guard.fence()),
+///     None => println!("others have imported for a whole minute"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is locked until it is acquired"]
 pub struct Lock {
@@ -29,6 +44,19 @@ pub struct Lock {
 }
 
 /// How a lock is taken; see [`Lock::with`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// # use windlass::Client;
+/// # let client = Client::open("memory:").await?;
+/// # let ttl = std::time::Duration::from_secs(10);
+/// let _guard = client.lock("import", ttl).with(|o| o.holder("nightly import")).acquire().await?;
+/// let lock = &client.locks(None, 10).await?.items[0];
+/// assert_eq!(&*lock.holders[0].holder, "nightly import");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LockOptions {

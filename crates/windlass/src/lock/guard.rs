@@ -22,6 +22,22 @@ const RELEASE_TRIES: u32 = 3;
 
 /// A lock that is held. It is renewed by itself until it is dropped or given back; dropping it sends the giving back in
 /// the background, [`release`](Self::release) waits for it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// # use windlass::Client;
+/// # let client = Client::open("memory:").await?;
+/// # let ttl = std::time::Duration::from_secs(10);
+/// # async fn write(_: windlass::Fence) {}
+/// let guard = client.lock("ledger", ttl).acquire().await?;
+/// tokio::select! {
+///     () = guard.lost() => println!("stopped: somebody else may hold it now"),
+///     () = write(guard.fence()) => guard.release().await?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the lock is given back when its guard is dropped"]
 pub struct LockGuard {
     hold: Hold,

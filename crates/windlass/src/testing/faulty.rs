@@ -25,7 +25,8 @@ use crate::{
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
         GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, Promoted, Prune, Pruned, Report, Reported,
-        RescueRules, Rescued, Result, ServerInfo, StoreError, Tallies, WakeUps, Waker,
+        RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo,
+        StoreError, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
 
@@ -328,6 +329,10 @@ send! {
     release_lock([&] name: &LockName, [=] token: Uuid, [=] fence: Option<Fence>) -> bool;
     locks([=] after: Option<LockName>, [=] limit: u32) -> LockPage;
     break_lock([&] name: &LockName) -> u32;
+    change_schedule([&] change: &ScheduleChange) -> ScheduleChanged;
+    schedules([=] after: Option<ScheduleKey>, [=] limit: u32) -> StoredSchedules;
+    schedules_named([&] name: &str) -> StoredSchedules;
+    schedule_history([&] key: &ScheduleKey, [=] before: Option<u64>, [=] limit: u32) -> Vec<ScheduleLine>;
     beat([&] server: &ServerInfo) -> ();
     leave([=] server: ServerId) -> ();
     sweep_unknown([=] after: Duration, [=] limit: u32) -> u32;

@@ -15,7 +15,8 @@ use crate::{
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
         Flush, Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
-        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged,
+        ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
     },
 };
 
@@ -105,6 +106,12 @@ layer! {
     fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> bool;
     fn locks(&self, after: Option<LockName>, limit: u32) -> LockPage;
     fn break_lock(&self, name: &LockName) -> u32;
+    }
+    Schedules {
+    fn change_schedule(&self, change: &ScheduleChange) -> ScheduleChanged;
+    fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> StoredSchedules;
+    fn schedules_named(&self, name: &str) -> StoredSchedules;
+    fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Vec<ScheduleLine>;
     }
     Cluster {
     fn beat(&self, server: &ServerInfo) -> ();

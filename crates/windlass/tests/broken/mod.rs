@@ -13,8 +13,8 @@ use windlass::{
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
         Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
-        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
-        Waker,
+        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged,
+        ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
 
@@ -325,6 +325,25 @@ impl Locks for Broken {
 
     async fn break_lock(&self, name: &LockName) -> Result<u32> {
         self.inner.break_lock(name).await
+    }
+}
+
+#[async_trait]
+impl Schedules for Broken {
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        self.inner.change_schedule(change).await
+    }
+
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.inner.schedules(after, limit).await
+    }
+
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        self.inner.schedules_named(name).await
+    }
+
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        self.inner.schedule_history(key, before, limit).await
     }
 }
 

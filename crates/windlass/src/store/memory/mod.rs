@@ -3,7 +3,8 @@
 //!
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
-//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `locks.rs`: locks.
+//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
+//!   recurring ones. `locks.rs`: locks.
 
 mod cold;
 mod groups;
@@ -12,6 +13,7 @@ mod ids;
 mod line;
 mod locks;
 mod report;
+mod schedules;
 mod table;
 
 use std::{
@@ -30,6 +32,7 @@ use self::{
     groups::{Members, leave_group},
     ids::Ids,
     line::Line,
+    schedules::Kept,
     table::Table,
 };
 use super::*;
@@ -115,6 +118,9 @@ struct Inner {
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
     locks: locks::AllLocks,
+    schedules: BTreeMap<ScheduleKey, Kept>,
+    /// The newest version of any schedule.
+    revision: Revision,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
@@ -151,6 +157,8 @@ impl MemoryStore {
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
             locks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            revision: Revision(0),
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),
