@@ -331,6 +331,25 @@ macro_rules! __conformance_facts {
                 statistics_do_not_grow_for_ever,
                 the_id_of_a_pruned_job_is_free,
             }
+            schedules {
+                a_schedule_comes_back_byte_for_byte,
+                a_new_schedule_is_added_only_where_there_is_none,
+                a_change_counts_only_for_the_version_that_was_read,
+                a_conflict_enqueues_nothing_and_says_nothing,
+                the_jobs_of_a_change_come_in_with_it,
+                a_job_of_a_change_that_is_there_already_is_left_as_it_is,
+                a_repeat_after_a_lost_reply_is_a_conflict,
+                of_many_who_change_one_version_one_wins,
+                a_version_never_comes_again,
+                a_removed_schedule_is_gone_with_its_history,
+                history_is_read_newest_first_in_pages,
+                only_the_newest_lines_of_a_history_are_kept,
+                schedules_are_listed_in_pages_by_queue_and_name,
+                a_name_in_two_queues_is_two_schedules,
+                a_change_that_no_store_takes_is_refused,
+                a_change_of_the_largest_size_is_one_step,
+                the_jobs_of_a_change_wake_whoever_waits,
+            }
             cluster {
                 a_server_is_listed_as_it_described_itself,
                 a_beat_replaces_the_one_before,

@@ -3,7 +3,8 @@
 //!
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
-//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one.
+//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
+//!   recurring ones.
 
 mod cold;
 mod groups;
@@ -11,6 +12,7 @@ mod hot;
 mod ids;
 mod line;
 mod report;
+mod schedules;
 mod table;
 
 use std::{
@@ -29,6 +31,7 @@ use self::{
     groups::{Members, leave_group},
     ids::Ids,
     line::Line,
+    schedules::Kept,
     table::Table,
 };
 use super::*;
@@ -113,6 +116,9 @@ struct Inner {
     leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
+    schedules: BTreeMap<ScheduleKey, Kept>,
+    /// The newest version of any schedule.
+    revision: Revision,
     due: BTreeSet<(Timestamp, u64)>,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
@@ -148,6 +154,8 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            revision: Revision(0),
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),
