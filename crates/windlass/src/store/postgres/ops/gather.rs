@@ -83,6 +83,9 @@ impl Turn {
     }
 
     async fn carry_on(mut self) {
+        // Callers that were answered together ask again together: whoever is about to, comes along.
+        tokio::task::yield_now().await;
+        self.gather();
         while !self.calls.is_empty() {
             let calls = std::mem::take(&mut self.calls);
             self.send(calls).await;
@@ -110,11 +113,11 @@ impl Turn {
         }
     }
 
-    /// Takes whole calls, as many as one step may hold. If there are none, the turn is over.
+    /// Takes whole calls, as many as one step may hold with those that it has. If there are none, the turn is over.
     fn gather(&mut self) {
         let gathered = &mut *self.store.gathered.lock();
-        let many = fitting(gathered.calls.iter().map(size));
-        self.calls = gathered.calls.drain(..many).collect();
+        let many = fitting(self.calls.iter().chain(&gathered.calls).map(size)).saturating_sub(self.calls.len());
+        self.calls.extend(gathered.calls.drain(..many));
         // Few jobs in the order of their ids are the least work (enqueue.sql). They came at once, so any order will do.
         self.calls.sort_by(|(one, _), (other, _)| first_id(one).cmp(&first_id(other)));
         if self.calls.is_empty() {
