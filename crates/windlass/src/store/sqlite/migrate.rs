@@ -26,11 +26,16 @@ const STEPS: &[Step] = &[
         up: sql!("0005_schedules"),
         down: sql!("0005_schedules_down"),
     },
-    Step { migration: Migration::new(6, 1, "0006_locks"), up: sql!("0006_locks"), down: sql!("0006_locks_down") },
+    Step {
+        migration: Migration::new(6, 1, "0006_tenant_times"),
+        up: sql!("0006_tenant_times"),
+        down: sql!("0006_tenant_times_down"),
+    },
+    Step { migration: Migration::new(7, 1, "0007_locks"), up: sql!("0007_locks"), down: sql!("0007_locks_down") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
--- 0006_locks.sql: locks, and who waits for them.
+-- 0007_locks.sql: locks, and who waits for them.
 -- in: nothing    out: nothing
 -- guarantee: runs once, in the transaction that also notes it in windlass_migration. Older programs go on: they know of
 -- no locks.
