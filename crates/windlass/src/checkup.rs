@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    client::Client,
+    client::{Client, SchedulePage},
     error::Error,
     job::{GroupInfo, JobFilter, KindFilter, Pattern, QueueName, State, Timestamp},
     store::{Census, Check, QueueCensus, ServerInfo, StoreError},
@@ -18,7 +18,7 @@ const DEPLOYMENT: Duration = Duration::from_secs(600);
 /// How many jobs in line are looked at: a few at a time, since their payloads come along.
 const PAGES: usize = 40;
 const PAGE: u32 = 25;
-/// How many groups are looked at, and how long one may stay as it is before it is worth a word.
+/// How many groups and schedules are looked at, and how long one may stay as it is before it is worth a word.
 const GROUPS: u32 = 1000;
 const QUIET: Duration = Duration::from_secs(3600);
 /// The first moment at which this could have been compiled: a clock before it was never set.
@@ -28,7 +28,7 @@ impl Client {
     /// Looks at the health of the store and of those who work on it. Bounded, however large the store is.
     ///
     /// Each [`Check`] has a name, a level, what was found, and, unless all is well, what to do about it. The names:
-    /// `reachable`, `writable`, `clock`, `ledger`, `servers`, `queues`, with a live server `handled` and `groups`, and
+    /// `reachable`, `writable`, `clock`, `ledger`, `servers`, `queues`, with a live server `handled`, `groups` and (where there are some) `schedules`, and
     /// those of the store (on SQLite `version`, `wal`, `disk`, `durability`, `integrity`; on Redis `version`, `role`,
     /// `cluster`, `eviction`, `memory`, `durability`; on Postgres `version`, `role`, `encoding`, `durability`, `schema`,
     /// `connections`, `autovacuum`, `vacuum`, `horizon`, `indexes`, `fold`, `counters`). A store that does not answer has the first one alone.
@@ -84,6 +84,11 @@ impl Client {
             checks.push(unhandled(&self.unhandled(&servers).await?, census.now));
             let page = self.store().groups(None, None, GROUPS).await?;
             checks.push(groups(&page.items, &servers, page.now));
+            match self.schedules(None, GROUPS).await {
+                Ok(page) => checks.extend(schedules(&page)),
+                Err(Error::Store(StoreError::Unsupported(_))) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(checks)
     }
@@ -258,6 +263,25 @@ fn groups(groups: &[GroupInfo], servers: &[ServerInfo], now: Timestamp) -> Check
         );
     }
     Check::ok("groups", format!("each of the first {} groups has a live server", groups.len()))
+}
+
+/// Schedules that nobody lets tick. None without any schedule.
+fn schedules(page: &SchedulePage) -> Option<Check> {
+    let all = page.items.len() + page.unreadable.len();
+    let orphaned: Vec<_> = page.items.iter().filter(|info| info.orphaned).map(|info| &*info.record.name).collect();
+    let unreadable: Vec<_> = page.unreadable.iter().map(|key| &*key.name).collect();
+    let found = |names: &[&str], what: &str| {
+        format!("{} of the first {all} schedules {what}: {}", names.len(), names[..names.len().min(10)].join(", "))
+    };
+    if !unreadable.is_empty() {
+        let advice = "a newer program has written them: look with its version, or remove them";
+        return Some(Check::warn("schedules", found(&unreadable, "cannot be read"), advice));
+    }
+    if !orphaned.is_empty() {
+        let advice = "run a server that declares them, or remove them: windlass schedule remove NAME";
+        return Some(Check::warn("schedules", found(&orphaned, "are declared by no live server"), advice));
+    }
+    (all > 0).then(|| Check::ok("schedules", format!("each of the first {all} schedules has a live server")))
 }
 
 #[cfg(test)]

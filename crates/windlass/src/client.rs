@@ -2,7 +2,10 @@
 //! Cheap to clone; every clone talks to the same store.
 
 mod groups;
+pub(crate) mod schedule;
+mod schedules;
 mod stream;
+pub(crate) mod ticking;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -10,7 +13,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use self::waiting::{Returns, Update, Updates};
+pub use self::{
+    schedule::Schedule,
+    schedules::{ScheduleHistory, ScheduleInfo, SchedulePage},
+    waiting::{Returns, Update, Updates},
+};
 use crate::{
     codec::{self, CODEC_HEADER, Coding},
     decide::operate::Action,

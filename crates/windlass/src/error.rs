@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
+    decide::schedule::record::ScheduleOrigin,
     job::{ErrorClass, Fence, InvalidJob, JobId, LockName, State},
     store::StoreError,
 };
@@ -69,6 +70,13 @@ pub enum Error {
     #[error("job `{id}` is {state}{}", .holder.as_ref().map(|holder| format!(" and its unique key is held by job `{holder}`")).unwrap_or_default())]
     #[allow(missing_docs)]
     Conflict { id: JobId, state: State, holder: Option<JobId> },
+    /// There is no schedule of this name.
+    #[error("there is no schedule `{0}`; `windlass schedule list` shows those that there are")]
+    NoSchedule(Arc<str>),
+    /// A schedule of this name is declared in code or in a configuration file, where it has to be changed.
+    #[error("schedule `{name}` is declared in {}; change it there, or give this one another name", match .origin { ScheduleOrigin::Config => "a configuration file", _ => "code" })]
+    #[allow(missing_docs)]
+    ScheduleDeclared { name: Arc<str>, origin: ScheduleOrigin },
     /// The lease of the run was lost, or the run has ended: another run of the job counts. A transaction that was to
     /// complete the job was rolled back, a checkpoint was not kept.
     #[error("the lease of job `{0}` is lost; another run's outcome counts, and nothing more is kept of this one")]

@@ -36,6 +36,7 @@
 //! | write handlers | [`Router`], [`JobContext`], [`State`], [`Extension`], [`Json`], [`ResultExt`] |
 //! | run jobs | [`Server`], [`RunningServer`], [`RetryPolicy`] |
 //! | work in this process alone | [`WorkerPool`], [`JobQueue`], [`retry`], [`periodic`], [`Cron`] |
+//! | run something at the ticks of a rule, once for a fleet | [`Schedule`], [`Server::schedule`], [`Client::add_schedule`] |
 //! | know when a recurring rule is due | [`ScheduleSpec`], [`DueRules`], [`TickId`], [`tz_version`] |
 //! | look at a store's health | [`Client::checkup`], [`Monitor`] |
 //! | know all defaults | [`DEFAULTS`] |
@@ -105,7 +106,10 @@ pub mod middleware {
 #[doc(hidden)]
 pub use self::server::handler::check as __check;
 pub use self::{
-    client::{Client, ClientBuilder, Enqueue, Job, RawJob, Returns, Update, Updates, With},
+    client::{
+        Client, ClientBuilder, Enqueue, Job, RawJob, Returns, Schedule, ScheduleHistory, ScheduleInfo, SchedulePage,
+        Update, Updates, With,
+    },
     cron::{Cron, RunningCron},
     decide::{
         breaker::{Breaker, BreakerInfo, BreakerState},
@@ -117,6 +121,8 @@ pub use self::{
             Flavor, Fold, Gap, ScheduleSpec, SpecError, SpecWarning,
             due::{CatchUp, DueRules},
             overlap::Overlap,
+            record::{ScheduleDefinition, ScheduleEvent, ScheduleNews, ScheduleOrigin, ScheduleRecord, UnendedJob},
+            template::JobTemplate,
             tick::TickId,
             tz_version,
         },

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("decide", &["job"]),
     ("env", &["job", "decide"]),
     ("store", &["job", "decide", "env", "error"]),
-    ("error", &["job", "store"]),
+    ("error", &["job", "decide", "store"]),
     ("codec", &[]),
     ("client", &["job", "decide", "env", "error", "store", "codec"]),
     ("server", &["job", "decide", "env", "error", "store", "codec", "client", "maintain"]),

@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt;
 use windlass::{
     Client, DeadReason, ErrorClass, Group, GroupRules, Job, JobContext, JobOptions, JobState, Json, QueueName, RawJob,
-    RetryPolicy, Router, State, Verdict,
+    RetryPolicy, Router, Schedule, State, Verdict,
     store::memory::MemoryStore,
     testing::{Call, FaultyStore, Kit, ManualClock, Network, World, assert_enqueued, enqueued, refute_enqueued},
 };
@@ -432,6 +432,18 @@ async fn a_group_becomes_a_job_at_its_own_moment() {
     assert_eq!((ran.flushed, ran.completed, lines(&log)), (1, 1, vec!["note 200".to_owned()]), "{ran}");
     assert_eq!(kit.now().since(began), HOUR);
     assert_eq!(kit.total().flushed, 1);
+}
+
+#[tokio::test]
+async fn a_tick_of_a_schedule_runs_at_its_own_moment() {
+    let (router, log) = router();
+    let hourly = || Schedule::cron("hourly", "@hourly").job(Note(3));
+    let kit = Kit::builder(router).server(move |server| server.schedule(hourly())).build();
+    assert_eq!(kit.run_due().await.runs(), 0, "there is no tick before the declaration");
+    let began = kit.now();
+    let ran = kit.advance(3 * HOUR).await;
+    assert_eq!((ran.completed, lines(&log)), (3, vec!["note 3".to_owned(); 3]), "{ran}");
+    assert_eq!(kit.now().since(began), 3 * HOUR);
 }
 
 #[tokio::test]

@@ -5,19 +5,22 @@ pub(crate) mod aggregator;
 mod promoter;
 mod pruner;
 mod rescuer;
+pub(crate) mod scheduler;
 
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use self::scheduler::Scheduler;
 use crate::server::core::{Core, watched};
 
 /// Starts all of them.
-pub(crate) fn start(core: &Arc<Core>) -> Vec<JoinHandle<()>> {
+pub(crate) fn start(core: &Arc<Core>, scheduler: Scheduler) -> Vec<JoinHandle<()>> {
     vec![
         core.env.spawn(watched(core, "the promoter", promoter::run(core.clone()))),
         core.env.spawn(watched(core, "the rescuer", rescuer::run(core.clone()))),
         core.env.spawn(watched(core, "the pruner", pruner::run(core.clone()))),
         core.env.spawn(watched(core, "the aggregator", aggregator::run(core.clone()))),
+        core.env.spawn(watched(core, "the scheduler", scheduler::run(core.clone(), scheduler))),
     ]
 }

@@ -12,7 +12,10 @@ use super::{
     rules::{Terms, kinds, terms},
 };
 use crate::{
-    client::Client,
+    client::{
+        Client,
+        schedule::{Declared, Schedule},
+    },
     decide::{breaker::Breaker, budget::RetryBudget, queues::QueuePlan, retry::RetryPolicy},
     env,
     error::Error,
@@ -38,6 +41,7 @@ pub struct Server {
     client: Client,
     router: Router,
     pub(crate) queues: Vec<(String, u32)>,
+    pub(crate) schedules: Vec<Schedule>,
     limits: Vec<(String, u32)>,
     timeouts: Vec<(String, Duration)>,
     retries: Vec<(String, RetryPolicy)>,
@@ -69,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) aggregators: Vec<Aggregator>,
     /// The names of the groups of each aggregator.
     pub(crate) groups: Vec<Pattern>,
+    pub(crate) schedules: Vec<Declared>,
     pub(crate) on_event: Vec<OnEvent>,
     pub(crate) on_error: Option<OnError>,
     pub(crate) is_failure: Option<IsFailure>,
@@ -95,6 +100,7 @@ impl Server {
             retries: Vec::new(),
             aggregators: Vec::new(),
             groups: Vec::new(),
+            schedules: Vec::new(),
             on_event: Vec::new(),
             on_error: None,
             is_failure: None,
@@ -103,6 +109,7 @@ impl Server {
             client: client.clone(),
             router,
             queues: Vec::new(),
+            schedules: Vec::new(),
             limits: Vec::new(),
             timeouts: Vec::new(),
             retries: Vec::new(),
@@ -170,6 +177,32 @@ impl Server {
     /// started when they are needed. Default: as many as the host has cores.
     pub fn blocking_threads(mut self, threads: u32) -> Self {
         self.config.blocking_threads = threads;
+        self
+    }
+
+    /// Declares a recurring job. At the start of the server the store hears of it: one that is new ticks from then on, one
+    /// that was declared otherwise is changed, and the newest declaration holds. It ticks while a server is there that
+    /// declares it, once for all of them; a server without it leaves it alone. What one that has gone has declared is
+    /// shown as orphaned until somebody removes it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), windlass::Error> {
+    /// use windlass::{Client, JobContext, RawJob, Router, Schedule, Server};
+    /// async fn report(_: RawJob, ctx: JobContext) -> windlass::Result {
+    ///     println!("the report of {}", ctx.scheduled_for().expect("a tick has enqueued it"));
+    ///     Ok(())
+    /// }
+    /// let client = Client::open("memory:").await?;
+    /// let weekly = Schedule::cron("weekly", "0 9 * * MON").timezone("Asia/Jakarta").job(RawJob::new("report", "{}"));
+    /// let server = Server::new(&client, Router::new().at("report", report)).schedule(weekly).start().await?;
+    /// assert!(client.schedule("weekly").await?.next.is_some());
+    /// server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
         self
     }
 
@@ -321,6 +354,7 @@ impl Server {
         check_queues(&queues)?;
         check_timeouts(&self.timeouts, self.config.timeout_cap)?;
         let mut config = self.config;
+        config.schedules = resolved(self.schedules, &self.client)?;
         config.groups = group::patterns(&config.aggregators)?;
         config.kinds = kinds(&routes.patterns(), &self.limits)?;
         config.terms = terms(&mut config.kinds, &self.breakers, &self.budgets)?;
@@ -338,6 +372,20 @@ impl Server {
         }
         Ok((self.client, routes, QueuePlan::new(queues, self.strict), config))
     }
+}
+
+/// The schedules, checked; each name once.
+pub(crate) fn resolved(schedules: Vec<Schedule>, client: &Client) -> Result<Vec<Declared>, Error> {
+    let mut resolved: Vec<Declared> = Vec::with_capacity(schedules.len());
+    for schedule in schedules {
+        let declared = schedule.resolve(client)?;
+        if resolved.iter().any(|other| other.name == declared.name) {
+            let name = declared.name;
+            return Err(Error::Config(format!("schedule `{name}` is declared twice; give one of them another name")));
+        }
+        resolved.push(declared);
+    }
+    Ok(resolved)
 }
 
 /// More slots than this are surely a slip.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     client::{Client, Enqueue},
+    decide::schedule::record::{SCHEDULE_HEADER, TICK_HEADER},
     error::Error,
     job::{DEFAULTS, Fence, JobId, JobSpec, Line, Progress, Timestamp, Verdict},
     store::{CompleteIn, Finish},
@@ -111,6 +112,17 @@ impl JobContext {
     /// When it was enqueued.
     pub fn created_at(&self) -> Timestamp {
         self.0.claimed.created_at
+    }
+
+    /// The instant of the tick of a schedule that has enqueued it, whatever its jitter and however late it runs. None: no
+    /// schedule has.
+    pub fn scheduled_for(&self) -> Option<Timestamp> {
+        self.headers().get(TICK_HEADER)?.parse().ok()
+    }
+
+    /// The name of the schedule that has enqueued it.
+    pub fn schedule(&self) -> Option<&str> {
+        self.headers().get(SCHEDULE_HEADER).map(String::as_str)
     }
 
     /// The job's deadline.

@@ -41,7 +41,7 @@ use crate::{
     env::Env,
     error::Error,
     job::{Pattern, QueueName, ServerId, State, Timestamp, Verdict},
-    maintain,
+    maintain::{self, scheduler},
     store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
 
@@ -125,6 +125,7 @@ impl Core {
             config,
         });
         let cancel_log = core.first_contact().await?;
+        let scheduler = scheduler::begin(&core).await?;
         let mut slots = Vec::new();
         for _ in 0..core.config.slots {
             slots.push(env.spawn(watched(&core, "a slot", executor::slot(core.clone()))));
@@ -136,7 +137,7 @@ impl Core {
             env.spawn_apart("windlass-keeper", keeper),
         ];
         let mut loops = vec![env.spawn(watched(&core, "the dispatcher", dispatcher::run(core.clone(), plan)))];
-        loops.extend(maintain::start(&core));
+        loops.extend(maintain::start(&core, scheduler));
         Ok(RunningServer::new(core, Tasks { slots, loops, reporting }))
     }
 
@@ -282,6 +283,7 @@ impl Core {
         info.queues = self.queues.clone();
         info.kinds = self.config.kinds.rules.iter().map(|rule| rule.pattern.to_string()).collect();
         info.groups = self.config.groups.iter().map(Pattern::to_string).collect();
+        info.schedules = self.config.schedules.iter().map(|schedule| schedule.name.to_string()).collect();
         info.slots = self.config.slots;
         info.busy = self.queue.busy();
         info.leaked = self.leaked();

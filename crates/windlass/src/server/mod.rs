@@ -1,7 +1,7 @@
 //! The runtime that claims and runs jobs. `builder.rs` sets it up; `core.rs` says what its parts are.
 
 pub(crate) mod blocking;
-mod builder;
+pub(crate) mod builder;
 pub(crate) mod context;
 pub(crate) mod core;
 mod dispatcher;

@@ -16,9 +16,12 @@ use super::{
 use crate::{
     client::{Client, ClientBuilder, Enqueue, Job},
     job::{NewJob, QueueName, State, Timestamp},
-    maintain::aggregator::{AllFailing, Looked, Tender},
-    server::{Server, group::patterns, router::Router},
-    store::{Backend, Enqueued, Prune, QueueCensus, Result, memory::MemoryStore},
+    maintain::{
+        aggregator::{AllFailing, Looked, Tender},
+        scheduler::Scheduler,
+    },
+    server::{Server, builder::resolved, group::patterns, router::Router},
+    store::{Backend, Enqueued, Prune, QueueCensus, Result, StoreError, memory::MemoryStore},
 };
 
 /// How long a run may take without a sign of life, in the time of the outside world.
@@ -234,7 +237,8 @@ impl Kit {
 
     /// Runs what is due, and what comes of it, until nothing is due; time stands still. Jobs go through a real server:
     /// claimed, run, reported. What no handler of the router takes, and what is in a paused queue, stays in line. Groups
-    /// that are due become jobs, if the [server](KitBuilder::server) has an aggregator for them.
+    /// that are due become jobs, if the [server](KitBuilder::server) has an aggregator for them, and so do ticks of the
+    /// schedules that it declares.
     ///
     /// # Panics
     /// When the server is set up wrongly, the store is away, a handler hangs
@@ -312,14 +316,16 @@ impl Parts {
         let seen = Arc::new(Seen::default());
         let observed = Arc::new(Layered(Observed { store: store.clone(), seen: seen.clone() }));
         let mut server = self.server_on(observed, queues);
-        // Groups are seen to between the runs, so that a test always finds the same.
+        // Groups and schedules are seen to between the runs, so that a test always finds the same.
         server.config.aggregators.clear();
+        server.schedules.clear();
         drive(server, &seen, &*store, self.patience).await
     }
 
     async fn run_due(&self) -> Drained {
         let mut drained = Drained::default();
         loop {
+            self.tick_schedules().await;
             self.promote().await;
             let groups = self.tend_groups().await;
             let flushed = groups.flushed;
@@ -345,7 +351,7 @@ impl Parts {
             }
             // At least a microsecond, the grain of the clock, so that there is an end to it.
             let groups = self.tend_groups().await;
-            let next = self.promote().await.into_iter().chain(groups.next).min();
+            let next = self.promote().await.into_iter().chain(groups.next).chain(self.tick_schedules().await).min();
             drained.add_groups(groups);
             let next = next.map_or(left, |due| due.max(Duration::from_micros(1)).min(left));
             self.clock.advance(next);
@@ -364,6 +370,21 @@ impl Parts {
             if promoted.moved == 0 {
                 return promoted.next_due;
             }
+        }
+    }
+
+    /// Enqueues the jobs of ticks that are due, as the server under test would; answers in how long the next one will be.
+    async fn tick_schedules(&self) -> Option<Duration> {
+        let server = self.server_on(self.store.clone(), Vec::new());
+        let client = self.client_on(self.store.clone());
+        let declared = resolved(server.schedules, &client);
+        let declared = declared.unwrap_or_else(|error| panic!("the server is set up wrongly: {error}"));
+        let mut scheduler = Scheduler::new(client, declared);
+        scheduler.declare().await.unwrap_or_else(|error| panic!("schedules cannot be declared: {error}"));
+        match scheduler.look(|| true).await {
+            Ok(next) => next,
+            Err(StoreError::Unsupported(_)) => None,
+            Err(error) => panic!("schedules cannot be looked at: {error}"),
         }
     }
 

@@ -24,6 +24,7 @@ mod log;
 mod outcomes;
 mod reports;
 mod router;
+mod schedules;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 #[path = "../servers/mod.rs"]
 mod servers;

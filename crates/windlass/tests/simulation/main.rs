@@ -15,6 +15,7 @@ mod mutants;
 mod plan;
 mod rules;
 mod run;
+mod schedules;
 
 use check::check;
 use corners::Corners;

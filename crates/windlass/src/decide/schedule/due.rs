@@ -3,6 +3,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::ScheduleSpec;
 use crate::job::Timestamp;
 
@@ -12,7 +14,8 @@ const COUNTED: u64 = 10_000;
 pub const MAX_CATCH_UP: u32 = 1000;
 
 /// What becomes of ticks that passed while nobody looked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CatchUp {
     /// They are left out.
@@ -64,7 +67,8 @@ impl Default for DueRules {
 }
 
 /// Why a tick was missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MissReason {
     /// Nobody looked when it was due, and the schedule makes up for nothing.

@@ -12,6 +12,9 @@ mod lint;
 pub mod overlap;
 mod parse;
 mod pattern;
+pub(crate) mod plan;
+pub mod record;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod tick;
@@ -21,6 +24,7 @@ mod zone;
 
 use std::{convert::Infallible, fmt, str::FromStr, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::{civil::Civil, pattern::Pattern, wall::Wall, zone::Zone};
@@ -28,7 +32,8 @@ pub use self::{lint::SpecWarning, zone::tz_version};
 use crate::job::Timestamp;
 
 /// By whose rules a spec is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Flavor {
     /// Ours: five or six fields, `L W #`, ranges that wrap around, and a stated policy where clocks change. Days of the
@@ -42,7 +47,8 @@ pub enum Flavor {
 }
 
 /// What becomes of a fixed time that the wall clock leaves out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Gap {
     /// It ticks at the end of the gap, once for all that lay in it.
@@ -53,7 +59,8 @@ pub enum Gap {
 }
 
 /// What becomes of a fixed time that the wall clock shows twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fold {
     /// It ticks the first time.

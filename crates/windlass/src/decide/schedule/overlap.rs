@@ -1,5 +1,7 @@
 //! What becomes of a tick while jobs of earlier ticks have not ended.
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::Timestamp;
 
 /// What a schedule does when a tick is due and the job of an earlier one has not ended.
@@ -10,7 +12,8 @@ use crate::job::Timestamp;
 /// assert_eq!(overlap(Overlap::Skip, busy), Start::Missed);
 /// assert_eq!(overlap(Overlap::CancelRunning, busy), Start::InPlace);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overlap {
     /// They run beside each other.

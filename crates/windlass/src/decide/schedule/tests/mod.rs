@@ -1,11 +1,12 @@
 //! The rules of schedules, each as a fact. The changes of clocks are in `oracle.rs` (sixty zones against a search by
-//! brute force), Asynq's flavour in `asynq.rs` (against what Go answered), ticks that are due in `due.rs`.
+//! brute force), Asynq's flavour in `asynq.rs` (against what Go answered), ticks that are due in `due.rs`, what a look comes to in `plan.rs`.
 
 mod asynq;
 mod due;
 mod fuzz;
 mod lint;
 mod oracle;
+mod plan;
 
 use super::*;
 
