@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use serde::Deserialize;
 use windlass::{Breaker, Kind, MAX_MEMBERS, QueueName, RetryBudget, RetryPolicy};
 
-use crate::{exit::Failure, handlers::builtin::Builtin, units::Span};
+use crate::{exit::Failure, handlers::builtin::Builtin, schedule::Configured, units::Span};
 
 /// A configuration that does something, for those who have none.
 pub(crate) const EXAMPLE: &str = r#"name the kinds to run in a file and pass it with --config, for example:
@@ -40,7 +40,8 @@ pub(crate) struct Config {
     pub(crate) kinds: BTreeMap<String, KindConfig>,
     #[serde(default)]
     pub(crate) groups: BTreeMap<String, GroupConfig>,
-    schedules: Option<toml::Value>,
+    #[serde(default)]
+    pub(crate) schedules: Vec<Configured>,
     pub(crate) http: Option<Http>,
 }
 
@@ -160,10 +161,12 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         let tokens = self.http.as_ref().is_some_and(|http| http.tokens.is_some());
-        let sections = [("schedules", self.schedules.is_some()), ("http.tokens", tokens)];
-        if let Some((name, _)) = sections.iter().find(|(_, named)| *named) {
-            return Err(format!("this version has no `{name}`; take the section out, or use a version that has it"));
+        if tokens {
+            return Err("this version has no `http.tokens`; take the section out, or use a version that has it".into());
         }
+        self.schedules.iter().try_for_each(|schedule| {
+            schedule.schedule().map(drop).map_err(|problem| format!("schedule `{}` {problem}", schedule.name))
+        })?;
         if let Some((queue, _)) = self.queues.iter().find(|(_, weight)| **weight == 0) {
             return Err(format!("the weight of queue `{queue}` is 0; give it at least 1, or leave the queue out"));
         }
@@ -266,7 +269,13 @@ mod tests {
         assert!(refused("[groups.a]").contains("missing field `kind`"));
         assert!(refused("[groups.a]\nkind = \"b*\"").contains("groups.\"a\": the kind ends in `*`"));
         assert!(refused("[groups.a]\nkind = \"b\"\nmax_size = 501").contains("1 to 500 members"));
-        assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
+        assert!(refused("[[schedules]]\nname = \"x\"").contains("missing field `kind`"));
+        let schedule = |more: &str| refused(&format!("[[schedules]]\nname = \"x\"\nkind = \"k\"\n{more}"));
+        assert!(schedule("").contains("schedule `x` has neither `cron` nor `every`"));
+        assert!(schedule("cron = \"@daily\"\nevery = \"5m\"").contains("keep one"));
+        assert!(schedule("every = \"5m\"\ncatch_up = \"all\"").contains("all:N"));
+        assert!(schedule("every = \"5m\"\noverlap = \"queue\"").contains("buffer_one"));
+        assert!(schedule("every = \"5m\"\nlimit = 3").contains("`limit`"));
         assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
         assert!(refused("[http]\nport = 1").contains("unknown field `port`"));
     }

@@ -117,6 +117,8 @@ impl From<&Error> for Failure {
                 .help("enqueue with --retention, e.g. `--retention 1d`, and completed jobs stay readable that long"),
             Error::Conflict { id, .. } => Failure::new(Exit::Conflict, "conflict", message)
                 .help(format!("`windlass job inspect {id}` shows what became of it")),
+            Error::NoSchedule(_) => Failure::not_found(message),
+            Error::ScheduleDeclared { .. } => Failure::new(Exit::Conflict, "conflict", message),
             Error::LockLost { .. } => Failure::new(Exit::LockLost, "lock_lost", message),
             Error::LockSlots { .. } => Failure::new(Exit::Conflict, "lock_slots", message),
             Error::Stale(_) => Failure::new(Exit::Conflict, "stale", message),

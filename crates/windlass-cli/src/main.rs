@@ -10,6 +10,7 @@ mod exit;
 mod handlers;
 mod notify;
 mod output;
+mod schedule;
 mod signals;
 mod store;
 mod units;

@@ -16,6 +16,7 @@ pub(crate) mod prune;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod schedule;
+pub(crate) mod schedules;
 pub(crate) mod stats;
 pub(crate) mod work;
 
@@ -40,7 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Queue(flags) => queue::run(&app, flags).await,
             Command::Group(flags) => group::run(&app, flags).await,
             Command::Lock(flags) => lock::run(&app, flags).await,
-            Command::Schedule(flags) => schedule::run(&app, &flags),
+            Command::Schedule(flags) => schedule::run(&app, flags).await,
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,
             Command::Doctor(flags) => doctor::run(&app, flags).await,

@@ -1,17 +1,24 @@
-//! `windlass schedule`: the next ticks of a spec, and what its author may not have meant. Needs no store.
+//! `windlass schedule`: the next ticks of a spec, and what its author may not have meant, for which no store is needed.
+//! What is done with the schedules of a store is in `schedules.rs`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use windlass::{Env, Flavor, Fold, Gap, ScheduleSpec, SpecError, SpecWarning, Timestamp, tz_version};
 
+use super::schedules::{self, AddFlags, HistoryFlags, ListFlags};
 use crate::{
     exit::{Exit, Failure},
     output::table,
+    schedule::{ByRules, InFold, InGap},
     store::App,
 };
 
 const EXAMPLES: &str = "\
 Examples:
+  windlass schedule add nightly --cron '30 2 * * *' --timezone Europe/Berlin --kind clean-up
+  windlass schedule add health --every 5m --kind health:check --overlap skip
+  windlass schedule list
+  windlass schedule history nightly
   windlass schedule next '30 2 * * *' --timezone Europe/Berlin
   windlass schedule next '0 0 9 * * MON' --from 2026-03-01T00:00:00Z --count 10
   windlass schedule next '@every 90m' --flavor asynq
@@ -36,6 +43,20 @@ pub(crate) struct Flags {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// The schedules that the store keeps: when they tick, what they have missed, whether a worker lets them tick
+    List(ListFlags),
+    /// Add a schedule that any worker lets tick, or change it; ticks before now are those of the old rule
+    Add(Box<AddFlags>),
+    /// Let a schedule leave its ticks out, over restarts too, until it is resumed
+    Pause { name: String },
+    /// Let a paused schedule tick again; what was left out is not made up for
+    Resume { name: String },
+    /// Enqueue a job of a schedule now, beside its ticks
+    Run { name: String },
+    /// What happened to a schedule, newest first
+    History(HistoryFlags),
+    /// Remove a schedule and its history; its jobs stay
+    Remove { name: String },
     /// The next ticks of a spec
     Next(NextFlags),
     /// What the author of a spec may not have meant
@@ -74,26 +95,6 @@ struct SpecFlags {
     fold: Option<InFold>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ByRules {
-    Windlass,
-    Asynq,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum InGap {
-    RunAfter,
-    Skip,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum InFold {
-    First,
-    Second,
-    Both,
-}
-
 impl SpecFlags {
     fn read(&self) -> anyhow::Result<ScheduleSpec> {
         let flavor = match self.flavor {
@@ -110,15 +111,8 @@ impl SpecFlags {
         if let Some(zone) = &self.timezone {
             spec = spec.timezone(zone).map_err(refused)?;
         }
-        let gap = self.gap.map_or(Gap::default(), |gap| match gap {
-            InGap::RunAfter => Gap::RunAfter,
-            InGap::Skip => Gap::Skip,
-        });
-        let fold = self.fold.map_or(Fold::default(), |fold| match fold {
-            InFold::First => Fold::First,
-            InFold::Second => Fold::Second,
-            InFold::Both => Fold::Both,
-        });
+        let gap = self.gap.map_or(Gap::default(), Into::into);
+        let fold = self.fold.map_or(Fold::default(), Into::into);
         Ok(spec.gap(gap).fold(fold))
     }
 }
@@ -151,10 +145,17 @@ struct Tick {
     local: String,
 }
 
-pub(crate) fn run(app: &App, flags: &Flags) -> anyhow::Result<Exit> {
-    match &flags.action {
-        Action::Next(flags) => next(app, flags),
-        Action::Lint(flags) => lint(app, flags),
+pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
+    match flags.action {
+        Action::List(flags) => schedules::list(app, flags).await,
+        Action::Add(flags) => schedules::add(app, *flags).await,
+        Action::Pause { name } => schedules::switch(app, &name, true).await,
+        Action::Resume { name } => schedules::switch(app, &name, false).await,
+        Action::Run { name } => schedules::run_now(app, &name).await,
+        Action::History(flags) => schedules::history(app, &flags).await,
+        Action::Remove { name } => schedules::remove(app, &name).await,
+        Action::Next(flags) => next(app, &flags),
+        Action::Lint(flags) => lint(app, &flags),
     }
 }
 

@@ -39,6 +39,11 @@ A configuration:
   [groups.\"digest:*\"]             # jobs of a group become one, with the array of their payloads
   kind = \"email:digest\"
   grace = \"1m\"                    # or max_delay, max_size
+  [[schedules]]                     # each tick enqueues one job, however many workers declare it
+  name = \"nightly\"
+  cron = \"30 2 * * *\"             # or every = \"5m\"
+  timezone = \"Europe/Berlin\"
+  kind = \"clean-up\"               # also: payload, queue, catch_up, window, overlap, gap, fold, jitter
 
 SIGTERM or SIGINT shuts down cleanly (a second one aborts); SIGUSR1 stops claiming and runs what is held.
 Under systemd with Type=notify it says when it is ready and stops, and answers to WatchdogSec.";
@@ -161,7 +166,11 @@ fn queues(config: &Config, flags: &Flags) -> Vec<(String, u32)> {
 /// The server as the configuration and the flags want it.
 fn set_up(client: &Client, config: &Config, flags: &Flags, groups: &Groups) -> anyhow::Result<Server> {
     let server = configure(Server::new(client, router(config, groups)?), config, flags);
-    Ok(aggregators(server.queues(queues(config, flags)), client, config))
+    let server = aggregators(server.queues(queues(config, flags)), client, config);
+    config
+        .schedules
+        .iter()
+        .try_fold(server, |server, schedule| Ok(server.schedule(schedule.schedule().map_err(Failure::config)?)))
 }
 
 /// Flags go before the configuration, which goes before the defaults.

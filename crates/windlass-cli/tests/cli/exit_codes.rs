@@ -202,7 +202,7 @@ fn a_mistake_in_the_configuration_is_2_and_named() {
     assert!(refused("colour = 1").contains("`colour`"));
     assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nretires = 1").contains("`retires`"));
     assert!(refused("lease = \"10 s\"").contains("`10 s`"));
-    assert!(refused("[[schedules]]\nname = \"x\"").contains("this version has no `schedules`"));
+    assert!(refused("[[schedules]]\nname = \"x\"").contains("missing field `kind`"));
     assert!(refused("[[http.tokens]]\nrole = \"viewer\"").contains("this version has no `http.tokens`"));
     assert!(refused("[kinds.a]\nbuiltin = \"noop\"\nbreaker = { min_calls = 0 }").contains("breaker of `a`"));
     assert!(refused("concurrency = 0\n[kinds.a]\nbuiltin = \"noop\"").contains("concurrency"));

@@ -19,6 +19,7 @@ mod postgres;
 mod redis;
 mod report;
 mod schedule;
+mod schedules;
 #[path = "../../../windlass/tests/servers/mod.rs"]
 mod servers;
 mod serving;
