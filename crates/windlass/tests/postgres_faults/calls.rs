@@ -9,7 +9,7 @@ use windlass::{
     Action, GroupKey, JobFilter, JobId, JobOptions, JobState as State, News, Progress, QueueName, Start, Timestamp,
     Verdict,
     conformance::{Bench, HOUR},
-    store::{Flush, Prune, Report, RescueRules, ServerInfo, StoreError},
+    store::{Flush, Prune, Report, RescueRules, ScheduleChange, ScheduleKey, ServerInfo, StoreError},
 };
 
 use crate::{LEASE, Place, ended, proxy::Lose, until_answered};
@@ -95,7 +95,12 @@ async fn look(bench: &Bench) -> String {
     // A wish may be said twice.
     let wishes: BTreeSet<_> = log.wishes.iter().map(|wish| (wish.lease.id.clone(), wish.reason.clone())).collect();
     let queues = bench.census().await;
-    text + &format!("{queues:?} {:?} {wishes:?}", tallies.lines)
+    text += &format!("{queues:?} {:?} {wishes:?}\n", tallies.lines);
+    for schedule in bench.store.schedules(None, 10).await.expect("schedules").items {
+        let lines = bench.store.schedule_history(&schedule.key, None, 10).await.expect("a schedule's history");
+        text += &format!("{:?} {} {lines:?}\n", schedule.key, schedule.text);
+    }
+    text
 }
 
 fn group() -> GroupKey {
@@ -179,12 +184,35 @@ async fn history(fault: Fault) -> History {
     let late = bench.request(4);
     let none = all.call("a claim of who left", async || store.claim(&late).await).await.jobs.len();
     all.note(none);
+    schedules(&mut all).await;
     reads(&mut all).await;
     bench.clock.advance(2 * HOUR);
     all.call("prune", async || store.prune(&Prune::Expired, 100).await).await;
     let older = Prune::Older { than: Duration::ZERO, states: vec![State::Cancelled, State::Dead] };
     all.call("prune older", async || store.prune(&older, 100).await).await;
     all
+}
+
+/// A tick is one change; its repeat finds another version, and its job is there once.
+async fn schedules(all: &mut History) {
+    let (bench, store) = (all.bench.clone(), all.bench.store.clone());
+    let key = ScheduleKey::new(QueueName::new("default").unwrap(), "nightly");
+    let tick = vec![bench.job(JobOptions::new().id("tick"))];
+    let change = |from, to: Option<&str>, jobs, line: Option<&str>| {
+        let history = line.into_iter().map(Into::into).collect();
+        ScheduleChange { key: key.clone(), from, to: to.map(Into::into), jobs, history }
+    };
+    let add = change(None, Some("0"), Vec::new(), None);
+    all.call("change_schedule", async || store.change_schedule(&add).await).await;
+    let found = all.call("schedules", async || store.schedules(None, 10).await).await.items;
+    let ticked = change(Some(found[0].revision), Some("1"), tick, Some("ticked"));
+    all.call("a tick", async || store.change_schedule(&ticked).await).await;
+    let found = all.call("schedules_named", async || store.schedules_named("nightly").await).await.items;
+    all.note(&found[0].text);
+    let lines = all.call("schedule_history", async || store.schedule_history(&key, None, 10).await).await;
+    all.note(lines);
+    let removal = change(Some(found[0].revision), None, Vec::new(), None);
+    all.call("a removal", async || store.change_schedule(&removal).await).await;
 }
 
 async fn reads(all: &mut History) {

@@ -12,6 +12,7 @@ pub(super) mod list;
 pub(super) mod operate;
 pub(super) mod prune;
 pub(super) mod read;
+pub(super) mod schedules;
 pub(super) mod tallies;
 
 use super::{Shared, encode, rows};
