@@ -59,6 +59,7 @@ macro_rules! __conformance_facts {
                 a_refused_repeat_does_not_prolong_an_idempotency_key,
                 pruning_keeps_an_idempotency_key_until_its_time_is_over,
                 an_idempotency_key_goes_by_the_wall_clock,
+                a_key_that_ran_out_and_was_taken_elsewhere_stays_there_when_the_clock_goes_back,
                 a_redrive_takes_its_key_again,
                 a_redrive_gives_way_to_the_holder_of_its_key,
                 clients_that_race_for_a_key_make_one_job,
