@@ -30,8 +30,8 @@ pub use self::{
     checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
     schedules::{
-        HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged, ScheduleKey,
-        ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
+        ForeignSchedule, HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged,
+        ScheduleKey, ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
     },
     schema::{Held, Migration, Schema, SchemaStatus},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},

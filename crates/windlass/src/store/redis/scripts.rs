@@ -14,8 +14,9 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 12] = [
+const WITHOUT: [&str; 15] = [
     "add",
+    "change_schedule",
     "enqueue",
     "census",
     "fetch",
@@ -25,8 +26,10 @@ const WITHOUT: [&str; 12] = [
     "members",
     "outstanding",
     "scan",
+    "schedules",
     "sizes",
     "tallies",
+    "ticked",
 ];
 
 impl Script {
@@ -57,6 +60,7 @@ scripts! {
     BURY "bury" ["core" "message" "states" "stats" "ends"],
     CANCELS "cancels" [],
     CENSUS "census" ["core" "message" "states"],
+    CHANGE_SCHEDULE "change_schedule" ["core" "message" "states" "order" "intake"],
     CLAIM "claim" ["core" "message" "states" "marks"],
     COMPLETE "complete" ["core" "stats"],
     DELETE_MEMBERS "delete_members" ["core" "message" "states" "members"],
@@ -86,10 +90,12 @@ scripts! {
     REPORT "report" ["core" "message" "states" "news"],
     RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
     SCAN "scan" ["core" "message" "states"],
+    SCHEDULES "schedules" ["core"],
     SERVERS "servers" [],
     SHOW "show" [],
     SIZES "sizes" ["core"],
     TALLIES "tallies" ["core"],
+    TICKED "ticked" ["core"],
     TIDY "tidy" ["core" "order"],
     UNDECLARED "undeclared" ["core"],
 }
