@@ -78,8 +78,7 @@ impl Inspect for MemoryStore {
             tallies.lines.push(TallyLine { queue, kind, bucket });
         }
         for ((_, tenant), bucket) in inner.tenant_buckets.range((since.minute(), "".into())..) {
-            let bucket = Bucket { wait: Histogram::default(), run: Histogram::default(), ..bucket.clone() };
-            tallies.tenants.entry(tenant.to_string()).or_default().merge(&bucket);
+            tallies.tenants.entry(tenant.to_string()).or_default().merge(bucket);
         }
         Ok(tallies)
     }

@@ -26,10 +26,15 @@ const STEPS: &[Step] = &[
         up: sql!("0005_schedules"),
         down: sql!("0005_schedules_down"),
     },
+    Step {
+        migration: Migration::new(6, 1, "0006_tenant_times"),
+        up: sql!("0006_tenant_times"),
+        down: sql!("0006_tenant_times_down"),
+    },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]

@@ -253,6 +253,14 @@ CREATE TABLE windlass.bucket_slot (
     n      bigint   NOT NULL,
     PRIMARY KEY (minute, line, ran, slot)
 );
+CREATE TABLE windlass.tenant_slot (
+    minute bigint   NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    ran    boolean  NOT NULL,
+    slot   smallint NOT NULL,
+    n      bigint   NOT NULL,
+    PRIMARY KEY (minute, tenant, ran, slot)
+);
 CREATE TABLE windlass.tenant_bucket (
     minute      bigint NOT NULL,
     tenant      text COLLATE "C" NOT NULL,
