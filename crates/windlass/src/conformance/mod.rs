@@ -27,6 +27,7 @@ pub mod groups;
 pub mod history;
 pub mod inspect;
 pub mod leases;
+pub mod locks;
 pub mod operate;
 pub mod promote;
 pub mod prune;
@@ -124,6 +125,7 @@ mod tests {
         ("reports", include_str!("reports.rs")),
         ("promote", include_str!("promote.rs")),
         ("groups", include_str!("groups.rs")),
+        ("locks", include_str!("locks.rs")),
         ("operate", include_str!("operate.rs")),
         ("cancel", include_str!("cancel.rs")),
         ("history", include_str!("history.rs")),

@@ -5,6 +5,7 @@ pub mod budget;
 pub(crate) mod chance;
 pub mod entry;
 pub mod group;
+pub mod lock;
 pub mod operate;
 pub(crate) mod pace;
 pub mod queues;

@@ -223,7 +223,8 @@ impl Inner {
             let fresh = mono.since(last.at) < KEEP_CLAIM;
             fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
-        [keys.len(), lines.len(), tenants.len()].contains(&limit)
+        let (boot, lines, tenants) = (self.boot.clone(), lines.len(), tenants.len());
+        self.prune_locks(mono, &boot, limit) || [keys.len(), lines, tenants].contains(&limit)
     }
 
     fn expired(&self, limit: usize, now: Timestamp) -> Vec<u64> {

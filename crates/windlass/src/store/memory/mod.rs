@@ -4,13 +4,14 @@
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
 //! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
-//!   recurring ones.
+//!   recurring ones. `locks.rs`: locks.
 
 mod cold;
 mod groups;
 mod hot;
 mod ids;
 mod line;
+mod locks;
 mod report;
 mod schedules;
 mod table;
@@ -116,6 +117,7 @@ struct Inner {
     leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
+    locks: locks::AllLocks,
     schedules: BTreeMap<ScheduleKey, Kept>,
     /// The newest version of any schedule.
     revision: Revision,
@@ -154,6 +156,7 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
+            locks: BTreeMap::new(),
             schedules: BTreeMap::new(),
             revision: Revision(0),
             due: BTreeSet::new(),

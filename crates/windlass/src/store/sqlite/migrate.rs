@@ -31,10 +31,11 @@ const STEPS: &[Step] = &[
         up: sql!("0006_tenant_times"),
         down: sql!("0006_tenant_times_down"),
     },
+    Step { migration: Migration::new(7, 1, "0007_locks"), up: sql!("0007_locks"), down: sql!("0007_locks_down") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]
