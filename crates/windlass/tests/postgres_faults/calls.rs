@@ -10,7 +10,10 @@ use windlass::{
     Action, GroupKey, JobFilter, JobId, JobOptions, JobState as State, LockName, News, Progress, QueueName, Start,
     Timestamp, Verdict,
     conformance::{Bench, HOUR},
-    store::{Flush, Hold, LockReply, LockRequest, Prune, Report, RescueRules, ServerInfo, StoreError},
+    store::{
+        Flush, Hold, LockReply, LockRequest, Prune, Report, RescueRules, ScheduleChange, ScheduleKey, ServerInfo,
+        StoreError,
+    },
 };
 
 use crate::{LEASE, Place, ended, proxy::Lose, until_answered};
@@ -99,7 +102,12 @@ async fn look(bench: &Bench) -> String {
     // Without their fences, which are other ones in each history.
     let locks = bench.store.locks(None, 10).await.expect("locks").items;
     let locks: Vec<_> = locks.iter().map(|lock| (lock.name.clone(), lock.slots, lock.held, lock.waiting)).collect();
-    text + &format!("{queues:?} {:?} {wishes:?} {locks:?}", tallies.lines)
+    text += &format!("{queues:?} {:?} {wishes:?} {locks:?}\n", tallies.lines);
+    for schedule in bench.store.schedules(None, 10).await.expect("schedules").items {
+        let lines = bench.store.schedule_history(&schedule.key, None, 10).await.expect("a schedule's history");
+        text += &format!("{:?} {} {lines:?}\n", schedule.key, schedule.text);
+    }
+    text
 }
 
 fn group() -> GroupKey {
@@ -184,12 +192,35 @@ async fn history(fault: Fault) -> History {
     let none = all.call("a claim of who left", async || store.claim(&late).await).await.jobs.len();
     all.note(none);
     locks(&mut all).await;
+    schedules(&mut all).await;
     reads(&mut all).await;
     bench.clock.advance(2 * HOUR);
     all.call("prune", async || store.prune(&Prune::Expired, 100).await).await;
     let older = Prune::Older { than: Duration::ZERO, states: vec![State::Cancelled, State::Dead] };
     all.call("prune older", async || store.prune(&older, 100).await).await;
     all
+}
+
+/// A tick is one change; its repeat finds another version, and its job is there once.
+async fn schedules(all: &mut History) {
+    let (bench, store) = (all.bench.clone(), all.bench.store.clone());
+    let key = ScheduleKey::new(QueueName::new("default").unwrap(), "nightly");
+    let tick = vec![bench.job(JobOptions::new().id("tick"))];
+    let change = |from, to: Option<&str>, jobs, line: Option<&str>| {
+        let history = line.into_iter().map(Into::into).collect();
+        ScheduleChange { key: key.clone(), from, to: to.map(Into::into), jobs, history }
+    };
+    let add = change(None, Some("0"), Vec::new(), None);
+    all.call("change_schedule", async || store.change_schedule(&add).await).await;
+    let found = all.call("schedules", async || store.schedules(None, 10).await).await.items;
+    let ticked = change(Some(found[0].revision), Some("1"), tick, Some("ticked"));
+    all.call("a tick", async || store.change_schedule(&ticked).await).await;
+    let found = all.call("schedules_named", async || store.schedules_named("nightly").await).await.items;
+    all.note(&found[0].text);
+    let lines = all.call("schedule_history", async || store.schedule_history(&key, None, 10).await).await;
+    all.note(lines);
+    let removal = change(Some(found[0].revision), None, Vec::new(), None);
+    all.call("a removal", async || store.change_schedule(&removal).await).await;
 }
 
 /// What an attempt gets, its repeat gets.

@@ -138,6 +138,25 @@ async fn a_flush_that_does_not_look_at_versions_is_caught() {
 }
 
 #[tokio::test]
+async fn a_change_of_whatever_version_of_a_schedule_is_caught() {
+    let without = Without("change_schedule", &[(" AND s.revision = p_from", "")]);
+    without
+        .is_caught_by(&[
+            "schedules::a_change_counts_only_for_the_version_that_was_read",
+            "schedules::a_conflict_enqueues_nothing_and_says_nothing",
+            "schedules::a_repeat_after_a_lost_reply_is_a_conflict",
+            "schedules::of_many_who_change_one_version_one_wins",
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn a_history_that_is_never_cut_is_caught() {
+    let without = Without("change_schedule", &[("number <= v_lines - p_keep", "false")]);
+    without.is_caught_by(&["schedules::only_the_newest_lines_of_a_history_are_kept"]).await;
+}
+
+#[tokio::test]
 async fn a_key_whose_holder_nobody_looks_for_is_caught() {
     let without =
         Without("key_holder", &[("j.unique_key = p_key AND", "false AND"), ("k.key = p_key AND", "false AND")]);

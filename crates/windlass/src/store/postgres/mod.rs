@@ -408,25 +408,32 @@ impl Locks for PostgresStore {
 
 #[async_trait]
 impl Schedules for PostgresStore {
-    async fn change_schedule(&self, _: &ScheduleChange) -> Result<ScheduleChanged> {
-        Err(no_schedules())
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        change.check()?;
+        let change = change.clone();
+        let change = async move |store: Arc<Shared>| {
+            let changed = ops::schedules::change(&store, &change).await?;
+            if !change.jobs.is_empty() && changed != ScheduleChanged::Conflict {
+                store.changed().await;
+            }
+            Ok(changed)
+        };
+        self.whole(change).await
     }
 
-    async fn schedules(&self, _: Option<ScheduleKey>, _: u32) -> Result<StoredSchedules> {
-        Err(no_schedules())
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.whole(async move |store| ops::schedules::list(&store, after.as_ref(), limit).await).await
     }
 
-    async fn schedules_named(&self, _: &str) -> Result<StoredSchedules> {
-        Err(no_schedules())
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        let name = name.to_owned();
+        self.whole(async move |store| ops::schedules::named(&store, &name).await).await
     }
 
-    async fn schedule_history(&self, _: &ScheduleKey, _: Option<u64>, _: u32) -> Result<Vec<ScheduleLine>> {
-        Err(no_schedules())
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        let key = key.clone();
+        self.whole(async move |store| ops::schedules::history(&store, &key, before, limit).await).await
     }
-}
-
-fn no_schedules() -> StoreError {
-    StoreError::Unsupported("schedules are not kept in postgres stores yet; keep them in sqlite:path".into())
 }
 
 impl Backend for PostgresStore {

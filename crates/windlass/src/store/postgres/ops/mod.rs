@@ -13,6 +13,7 @@ pub(super) mod locks;
 pub(super) mod operate;
 pub(super) mod prune;
 pub(super) mod read;
+pub(super) mod schedules;
 pub(super) mod tallies;
 
 use super::{Shared, encode, rows};

@@ -298,6 +298,26 @@ CREATE TABLE windlass.tenant_bucket (
     PRIMARY KEY (minute, tenant)
 );
 
+-- Schedules. What one says is a text that only programs read; as bytes, so that any comes back as it was given.
+CREATE TABLE windlass.schedule (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    queue    text COLLATE "C" NOT NULL,
+    name     text COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,
+    lines    bigint NOT NULL, -- how many its history has had
+    says     bytea  NOT NULL,
+    UNIQUE (queue, name)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, fillfactor = 50);
+CREATE INDEX schedule_name ON windlass.schedule (name);
+
+-- The newest lines of a schedule's history.
+CREATE TABLE windlass.schedule_line (
+    schedule bigint NOT NULL,
+    number   bigint NOT NULL, -- rises by one, from 1
+    says     bytea  NOT NULL,
+    PRIMARY KEY (schedule, number)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
 CREATE TABLE windlass.server (
     id      uuid   PRIMARY KEY,
     seen_at bigint NOT NULL,

@@ -1,4 +1,4 @@
--- people.sql: for people: jobs by their names in views.
+-- people.sql: for people: jobs and schedules by their names in views.
 -- in: see each    out: views and functions
 
 CREATE FUNCTION windlass.state_name(p_state smallint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -35,6 +35,14 @@ SELECT job.id, line.kind, line.queue, windlass.state_name(job.state) AS state, j
     windlass.time(job.started_at) AS started_at, windlass.time(job.completed_at) AS completed_at,
     windlass.time(job.expires_at) AS expires_at
 FROM windlass.history AS job JOIN windlass.line AS line ON line.id = job.line;
+
+-- Schedules, and what became of their ticks.
+CREATE VIEW windlass.schedules AS
+SELECT schedule.name, schedule.queue, windlass.as_json(schedule.says) AS says FROM windlass.schedule AS schedule;
+
+CREATE VIEW windlass.schedule_history AS
+SELECT schedule.name, schedule.queue, line.number, windlass.as_json(line.says) AS says
+FROM windlass.schedule AS schedule JOIN windlass.schedule_line AS line ON line.schedule = schedule.id;
 
 -- The middle of a slot of the histograms, in microseconds, as store/stats.rs reads it.
 CREATE FUNCTION windlass.middle(p_slot smallint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
