@@ -11,11 +11,6 @@ use crate::{
     },
 };
 
-/// Whether the store keeps no schedules yet.
-async fn without(bench: &Bench) -> bool {
-    matches!(bench.store.schedules(None, 1).await, Err(StoreError::Unsupported(_)))
-}
-
 fn key(name: &str) -> ScheduleKey {
     key_in("default", name)
 }
@@ -65,9 +60,6 @@ fn job_with_id(bench: &Bench, id: &str) -> NewJob {
 }
 
 pub async fn a_schedule_comes_back_byte_for_byte(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let text = "{ \"b\":1.0,\t\"a\": [\"ü\\u0000\", 12345678901234567890]}\n ";
     let odd = key_in("ü 'q' \\ %", "nightly/{a}:\"b\" ☃");
     let revision = add(&bench, &odd, text).await;
@@ -83,18 +75,12 @@ pub async fn a_schedule_comes_back_byte_for_byte(bench: Bench) {
 }
 
 pub async fn a_new_schedule_is_added_only_where_there_is_none(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let revision = add(&bench, &key("a"), "first").await;
     assert_eq!(change(&bench, &change_of(&key("a"), None, Some("second"))).await, ScheduleChanged::Conflict);
     assert_eq!(all(&bench).await, [StoredSchedule { key: key("a"), revision, text: "first".into() }]);
 }
 
 pub async fn a_change_counts_only_for_the_version_that_was_read(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let first = add(&bench, &key("a"), "1").await;
     let second = changed(&bench, &change_of(&key("a"), Some(first), Some("2"))).await;
     assert!(second > first, "versions rise");
@@ -107,9 +93,6 @@ pub async fn a_change_counts_only_for_the_version_that_was_read(bench: Bench) {
 }
 
 pub async fn a_conflict_enqueues_nothing_and_says_nothing(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let first = add(&bench, &key("a"), "1").await;
     changed(&bench, &change_of(&key("a"), Some(first), Some("2"))).await;
     let (jobs, history_lines) = (vec![job_with_id(&bench, "tick")], vec![Arc::from("ran")]);
@@ -121,9 +104,6 @@ pub async fn a_conflict_enqueues_nothing_and_says_nothing(bench: Bench) {
 }
 
 pub async fn the_jobs_of_a_change_come_in_with_it(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let later = bench.job(JobOptions::new().id("later").process_in(HOUR));
     let jobs = vec![job_with_id(&bench, "now"), later];
     let first = changed(&bench, &ScheduleChange { jobs, ..change_of(&key("a"), None, Some("1")) }).await;
@@ -138,9 +118,6 @@ pub async fn the_jobs_of_a_change_come_in_with_it(bench: Bench) {
 }
 
 pub async fn a_job_of_a_change_that_is_there_already_is_left_as_it_is(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let unique = || JobOptions::new().unique(UniqueBy::until_done("k"));
     bench.add(unique().id("tick").priority(7)).await;
     let jobs = vec![job_with_id(&bench, "tick"), bench.job(unique().id("same-key")), job_with_id(&bench, "new")];
@@ -152,9 +129,6 @@ pub async fn a_job_of_a_change_that_is_there_already_is_left_as_it_is(bench: Ben
 }
 
 pub async fn a_repeat_after_a_lost_reply_is_a_conflict(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let adding = ScheduleChange { jobs: vec![job_with_id(&bench, "1")], ..change_of(&key("a"), None, Some("1")) };
     let first = changed(&bench, &adding).await;
     assert_eq!(change(&bench, &adding).await, ScheduleChanged::Conflict);
@@ -165,9 +139,6 @@ pub async fn a_repeat_after_a_lost_reply_is_a_conflict(bench: Bench) {
 }
 
 pub async fn of_many_who_change_one_version_one_wins(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let mut from = add(&bench, &key("a"), "0").await;
     for round in 0..5 {
         let contenders = (0..8).map(|number| {
@@ -193,9 +164,6 @@ pub async fn of_many_who_change_one_version_one_wins(bench: Bench) {
 }
 
 pub async fn a_version_never_comes_again(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
         let first = add(&bench, &key("a"), "1").await;
@@ -208,9 +176,6 @@ pub async fn a_version_never_comes_again(bench: Bench) {
 }
 
 pub async fn a_removed_schedule_is_gone_with_its_history(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let said = |text: &str| ScheduleChange { history: vec![text.into()], ..change_of(&key("a"), None, Some("1")) };
     let first = changed(&bench, &said("before")).await;
     remove(&bench, &key("a"), first).await;
@@ -223,9 +188,6 @@ pub async fn a_removed_schedule_is_gone_with_its_history(bench: Bench) {
 }
 
 pub async fn history_is_read_newest_first_in_pages(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let lines = |texts: &[&str]| texts.iter().map(|text| Arc::from(*text)).collect::<Vec<Arc<str>>>();
     let first = ScheduleChange { history: lines(&["1", "2"]), ..change_of(&key("a"), None, Some("x")) };
     let from = changed(&bench, &first).await;
@@ -241,9 +203,6 @@ pub async fn history_is_read_newest_first_in_pages(bench: Bench) {
 }
 
 pub async fn only_the_newest_lines_of_a_history_are_kept(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let mut from = None;
     for part in 0..3 {
         let lines = (0..HISTORY_KEPT / 2).map(|number| format!("{part}/{number}").into());
@@ -263,9 +222,6 @@ pub async fn only_the_newest_lines_of_a_history_are_kept(bench: Bench) {
 }
 
 pub async fn schedules_are_listed_in_pages_by_queue_and_name(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let keys = ["a/x", "a/y", "b/X", "b/a", "b/x"].map(|path| {
         let (place, name) = path.split_once('/').expect("a test's path");
         key_in(place, name)
@@ -288,9 +244,6 @@ pub async fn schedules_are_listed_in_pages_by_queue_and_name(bench: Bench) {
 }
 
 pub async fn a_name_in_two_queues_is_two_schedules(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let one = add(&bench, &key_in("a", "x"), "1").await;
     let two = add(&bench, &key_in("b", "x"), "2").await;
     add(&bench, &key_in("b", "y"), "3").await;
@@ -303,9 +256,6 @@ pub async fn a_name_in_two_queues_is_two_schedules(bench: Bench) {
 }
 
 pub async fn a_change_that_no_store_takes_is_refused(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let jobs = |jobs: Vec<NewJob>| ScheduleChange { jobs, ..change_of(&key("a"), None, Some("1")) };
     let many = (0..=MAX_CHANGE_JOBS).map(|_| bench.job(JobOptions::new())).collect();
     let elsewhere = vec![bench.job(JobOptions::new().queue("elsewhere"))];
@@ -317,9 +267,6 @@ pub async fn a_change_that_no_store_takes_is_refused(bench: Bench) {
 }
 
 pub async fn a_change_of_the_largest_size_is_one_step(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let jobs: Vec<_> = (0..MAX_CHANGE_JOBS).map(|number| job_with_id(&bench, &format!("t/{number}"))).collect();
     let ids: Vec<JobId> = jobs.iter().map(|job| job.spec.id.clone()).collect();
     changed(&bench, &ScheduleChange { jobs, ..change_of(&key("a"), None, Some("1")) }).await;
@@ -329,9 +276,6 @@ pub async fn a_change_of_the_largest_size_is_one_step(bench: Bench) {
 }
 
 pub async fn the_jobs_of_a_change_wake_whoever_waits(bench: Bench) {
-    if without(&bench).await {
-        return;
-    }
     let mut wakeups = bench.store.wakeups();
     wakeups.mark_seen();
     let jobs = vec![bench.job(JobOptions::new())];

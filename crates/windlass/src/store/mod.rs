@@ -32,8 +32,8 @@ pub use self::{
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
     locks::{Hold, LockHolder, LockInfo, LockPage, LockReply, LockRequest, Locks, MAX_HOLDERS_SHOWN, MAX_SLOTS},
     schedules::{
-        HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged, ScheduleKey,
-        ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
+        ForeignSchedule, HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged,
+        ScheduleKey, ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
     },
     schema::{Held, Migration, Schema, SchemaStatus},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Result, StoreError};
@@ -119,6 +120,28 @@ pub struct ScheduleLine {
     pub text: Arc<str>,
 }
 
+/// A recurring job of a scheduler that is none of ours, as that one last said: on Redis an entry of a scheduler of Go's
+/// Asynq. It lives in that process. Here it can be looked at, and neither changed nor paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignSchedule {
+    /// Whose it is, as that one calls itself: `host:pid:id`.
+    pub scheduler: String,
+    /// Its name in there; with Asynq another one after each start.
+    pub id: String,
+    /// When it ticks, by the rules of [`Flavor::Asynq`](crate::Flavor::Asynq).
+    pub spec: String,
+    /// The kind of its jobs.
+    pub kind: String,
+    /// Their queue; none if it cannot be read.
+    pub queue: Option<QueueName>,
+    /// Their payload.
+    pub payload: Bytes,
+    /// Its next tick.
+    pub next: Option<Timestamp>,
+    /// Its last one.
+    pub last: Option<Timestamp>,
+}
+
 /// What schedulers and operators do with schedules.
 #[async_trait]
 pub trait Schedules: Send + Sync + 'static {
@@ -139,4 +162,10 @@ pub trait Schedules: Send + Sync + 'static {
     /// The newest history lines of a schedule before this number, newest first: at most `limit` (and at most 1,000).
     /// None of a schedule that is not there.
     async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>>;
+
+    /// What schedulers that are none of ours say that they enqueue into this store: at most 1,000. A store that is nobody
+    /// else's has none.
+    async fn foreign_schedules(&self) -> Result<Vec<ForeignSchedule>> {
+        Ok(Vec::new())
+    }
 }

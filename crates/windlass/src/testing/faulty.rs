@@ -24,8 +24,8 @@ use crate::{
     },
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
-        GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, Promoted, Prune, Pruned, Report, Reported,
-        RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo,
+        ForeignSchedule, GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, Promoted, Prune, Pruned, Report,
+        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo,
         StoreError, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
@@ -333,6 +333,7 @@ send! {
     schedules([=] after: Option<ScheduleKey>, [=] limit: u32) -> StoredSchedules;
     schedules_named([&] name: &str) -> StoredSchedules;
     schedule_history([&] key: &ScheduleKey, [=] before: Option<u64>, [=] limit: u32) -> Vec<ScheduleLine>;
+    foreign_schedules() -> Vec<ForeignSchedule>;
     beat([&] server: &ServerInfo) -> ();
     leave([=] server: ServerId) -> ();
     sweep_unknown([=] after: Duration, [=] limit: u32) -> u32;

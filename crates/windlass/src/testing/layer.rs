@@ -14,9 +14,9 @@ use crate::{
     },
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
-        Flush, Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
-        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged,
-        ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
+        Flush, Flushed, ForeignSchedule, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks,
+        Operate, Operated, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange,
+        ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
     },
 };
 
@@ -112,6 +112,7 @@ layer! {
     fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> StoredSchedules;
     fn schedules_named(&self, name: &str) -> StoredSchedules;
     fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Vec<ScheduleLine>;
+    fn foreign_schedules(&self) -> Vec<ForeignSchedule>;
     }
     Cluster {
     fn beat(&self, server: &ServerInfo) -> ();

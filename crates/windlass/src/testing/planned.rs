@@ -66,6 +66,7 @@ calls! {
     Schedules "schedules"
     SchedulesNamed "schedules_named"
     ScheduleHistory "schedule_history"
+    ForeignSchedules "foreign_schedules"
     Beat "beat"
     Leave "leave"
     SweepUnknown "sweep_unknown"

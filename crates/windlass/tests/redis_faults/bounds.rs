@@ -15,7 +15,8 @@ use windlass::{
     News, Timestamp, UniqueBy, Verdict,
     store::{
         ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Hold, Inspect, LockReply, LockRequest, Locks,
-        MAX_SLOTS, Operate, Prune, Report, RescueRules, ServerInfo, Store, redis::RedisStore,
+        MAX_SLOTS, Operate, Prune, Report, RescueRules, ScheduleChange, ScheduleChanged, ScheduleKey, Schedules,
+        ServerInfo, Store, redis::RedisStore,
     },
     testing::job,
 };
@@ -97,7 +98,7 @@ fn asked_for(words: &[String]) -> usize {
     };
     match command.as_str() {
         "lrange" | "zrange" | "zrevrange" => span(number(2), number(3)),
-        "zrangebyscore" | "zrevrangebyscore" => {
+        "zrangebyscore" | "zrevrangebyscore" | "zrangebylex" => {
             limit.and_then(|at| number(at + 2)).and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
         }
         "hscan" | "sscan" | "zscan" => number(4).and_then(|count| usize::try_from(count).ok()).unwrap_or(10),
@@ -292,6 +293,33 @@ impl Load {
         self.store.delete_members(&large, 600).await.expect("a deletion");
     }
 
+    async fn schedules(&self) {
+        let change = |name: &str| ScheduleChange {
+            key: ScheduleKey::new(queue("q"), name),
+            from: None,
+            to: Some("rule".into()),
+            jobs: Vec::new(),
+            history: Vec::new(),
+        };
+        for number in 0..MANY {
+            self.store.change_schedule(&change(&format!("other-{number}"))).await.expect("a schedule");
+        }
+        let mut tick = change("busy");
+        for _ in 0..3 {
+            tick.jobs = (0..BOUND).map(|_| self.job("tick", JobOptions::new())).collect();
+            tick.history = (0..BOUND).map(|number| format!("line {number}").into()).collect();
+            let ScheduleChanged::Done(revision) = self.store.change_schedule(&tick).await.expect("a tick") else {
+                panic!("nobody else changes it");
+            };
+            tick.from = revision;
+        }
+        assert_eq!(self.store.schedules(None, 1000).await.expect("schedules").items.len(), 1000);
+        assert_eq!(self.store.schedules_named("busy").await.expect("a schedule").items.len(), 1);
+        assert_eq!(self.store.schedule_history(&tick.key, None, 1000).await.expect("its history").len(), 1000);
+        let removal = ScheduleChange { to: None, jobs: Vec::new(), history: Vec::new(), ..tick };
+        self.store.change_schedule(&removal).await.expect("a removal");
+    }
+
     /// A semaphore with as many holders as there may be, and more who wait for it or have stopped to.
     async fn locks(&self) {
         let name = LockName::new("many").expect("a name");
@@ -406,6 +434,7 @@ async fn no_script_touches_more_than_five_hundred_entries_or_another_slot() {
     load.groups().await;
     load.locks().await;
     load.looks().await;
+    load.schedules().await;
     load.sweeps().await;
     cmd("ECHO").arg("end").exec(&mut load.redis).expect("ECHO");
     let runs = monitor.runs();
@@ -434,6 +463,7 @@ fn a_range_without_an_end_is_noticed() {
     assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "-1""#), usize::MAX);
     assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7" "LIMIT" "0" "160""#), 160);
     assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7""#), usize::MAX);
+    assert_eq!(asked(r#"1.0 [0 lua] "ZRANGEBYLEX" "a" "-" "+""#), usize::MAX);
     assert_eq!(asked(r#"1.0 [0 lua] "smembers" "asynq:{q}:x:order""#), usize::MAX);
 }
 

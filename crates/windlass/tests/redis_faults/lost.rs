@@ -6,11 +6,14 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use uuid::Uuid;
 use windlass::{
     JobId, JobOptions, JobState as State, LockName, NewJob, Verdict,
-    store::{Enqueued, Inspect, LockReply, LockRequest, Locks, RescueRules, Store, redis::RedisStore},
+    store::{
+        Enqueued, Inspect, LockReply, LockRequest, Locks, RescueRules, ScheduleChange, ScheduleChanged, ScheduleKey,
+        Schedules, Store, redis::RedisStore,
+    },
     testing::job,
 };
 
-use crate::{LEASE, Place, claim, count, ended, proxy::Lose, until_answered};
+use crate::{LEASE, Place, claim, count, ended, proxy::Lose, queue, until_answered};
 
 const KINDS_OF_LOSS: [fn(u32) -> Lose; 2] = [Lose::Request, Lose::Reply];
 
@@ -109,6 +112,32 @@ async fn a_finish_that_is_cut_at_any_point_is_applied_once_with_what_follows() {
             found.push(count(store, state).await);
         }
         assert_eq!((census.enqueued, found), (5, vec![2, 1, 2, 0]), "{loss:?}");
+    })
+    .await;
+}
+
+/// Each try has a job of its own, so that only the schedule's version keeps a second one out.
+#[tokio::test]
+async fn a_tick_that_is_cut_at_any_point_brings_its_job_in_once() {
+    at_every_point(async |place, store, loss| {
+        let key = ScheduleKey::new(queue("a"), "nightly");
+        let change = |from, text: &str, jobs: Vec<NewJob>| {
+            let history = jobs.iter().map(|_| "ticked".into()).collect();
+            ScheduleChange { key: key.clone(), from, to: Some(text.into()), jobs, history }
+        };
+        store.enqueue(jobs(place)).await.unwrap();
+        let added = store.change_schedule(&change(None, "0", Vec::new())).await.unwrap();
+        let ScheduleChanged::Done(from) = added else { panic!("{added:?}") };
+        let tick = || {
+            // Of an id that is not of our making every queue is asked.
+            let id = format!("tick-{}", place.env.new_server_id());
+            change(from, "1", vec![job("x").options(JobOptions::new().queue("a").id(id)).build(&place.env)])
+        };
+        place.lossy(loss, async || store.change_schedule(&tick()).await).await;
+        let found = store.schedules_named("nightly").await.unwrap().items;
+        assert_eq!((found.len(), &*found[0].text), (1, "1"), "{loss:?}");
+        assert_eq!(store.schedule_history(&key, None, 10).await.unwrap().len(), 1);
+        assert_eq!((store.census().await.unwrap().enqueued, count(store, State::Pending).await), (4, 4), "{loss:?}");
     })
     .await;
 }

@@ -68,6 +68,8 @@ struct Shared {
     /// The queues that are known to be registered; those of them whose names we have noted beside Asynq.
     queues: Mutex<BTreeSet<QueueName>>,
     noted: Mutex<BTreeSet<QueueName>>,
+    /// The queues that are noted to have schedules.
+    scheduled: Mutex<BTreeSet<QueueName>>,
     /// Troubles with single queues that were told of.
     told: Mutex<BTreeSet<String>>,
     /// How far this process has looked through queues for kinds that nobody handles.
@@ -134,6 +136,7 @@ impl RedisStore {
             top: AtomicI64::new(0),
             queues: Mutex::default(),
             noted: Mutex::default(),
+            scheduled: Mutex::default(),
             told: Mutex::default(),
             rounds: Mutex::default(),
             held: Mutex::default(),
@@ -404,25 +407,29 @@ impl Locks for RedisStore {
 
 #[async_trait]
 impl Schedules for RedisStore {
-    async fn change_schedule(&self, _: &ScheduleChange) -> Result<ScheduleChanged> {
-        Err(no_schedules())
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        change.check()?;
+        let change = change.clone();
+        self.changing(async move |store| ops::schedules::change(&store, &change).await).await
     }
 
-    async fn schedules(&self, _: Option<ScheduleKey>, _: u32) -> Result<StoredSchedules> {
-        Err(no_schedules())
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.whole(async move |store| ops::schedules::page(&store, after.as_ref(), limit).await).await
     }
 
-    async fn schedules_named(&self, _: &str) -> Result<StoredSchedules> {
-        Err(no_schedules())
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        let name = name.to_owned();
+        self.whole(async move |store| ops::schedules::named(&store, &name).await).await
     }
 
-    async fn schedule_history(&self, _: &ScheduleKey, _: Option<u64>, _: u32) -> Result<Vec<ScheduleLine>> {
-        Err(no_schedules())
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        let key = key.clone();
+        self.whole(async move |store| ops::schedules::history(&store, &key, before, limit).await).await
     }
-}
 
-fn no_schedules() -> StoreError {
-    StoreError::Unsupported("schedules are not kept in redis stores yet; keep them in sqlite:path".into())
+    async fn foreign_schedules(&self) -> Result<Vec<ForeignSchedule>> {
+        self.whole(async move |store| ops::entries::of_go(&store).await).await
+    }
 }
 
 impl Backend for RedisStore {

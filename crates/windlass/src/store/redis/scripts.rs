@@ -14,8 +14,9 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 13] = [
+const WITHOUT: [&str; 16] = [
     "add",
+    "change_schedule",
     "enqueue",
     "census",
     "fetch",
@@ -26,8 +27,10 @@ const WITHOUT: [&str; 13] = [
     "members",
     "outstanding",
     "scan",
+    "schedules",
     "sizes",
     "tallies",
+    "ticked",
 ];
 
 impl Script {
@@ -58,6 +61,7 @@ scripts! {
     BURY "bury" ["core" "message" "states" "stats" "ends"],
     CANCELS "cancels" [],
     CENSUS "census" ["core" "message" "states"],
+    CHANGE_SCHEDULE "change_schedule" ["core" "message" "states" "order" "intake"],
     CLAIM "claim" ["core" "message" "states" "marks"],
     COMPLETE "complete" ["core" "stats"],
     DELETE_MEMBERS "delete_members" ["core" "message" "states" "members"],
@@ -92,10 +96,12 @@ scripts! {
     REPORT "report" ["core" "message" "states" "news"],
     RESCUE "rescue" ["core" "message" "states" "stats" "ends"],
     SCAN "scan" ["core" "message" "states"],
+    SCHEDULES "schedules" ["core"],
     SERVERS "servers" [],
     SHOW "show" [],
     SIZES "sizes" ["core"],
     TALLIES "tallies" ["core"],
+    TICKED "ticked" ["core"],
     TIDY "tidy" ["core" "order"],
     UNDECLARED "undeclared" ["core"],
 }

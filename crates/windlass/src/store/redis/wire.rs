@@ -115,6 +115,46 @@ pub(super) struct WorkerRecord {
     pub(super) deadline: Option<Moment>,
 }
 
+impl Moment {
+    /// What the zero of Go's time is written as: never.
+    pub(super) const NEVER: Self = Self { seconds: -62_135_596_800, nanos: 0 };
+
+    /// The moment; none for never, and for one that was not said.
+    pub(super) fn at(moment: Option<Self>) -> Option<Timestamp> {
+        let Self { seconds, nanos } = moment.filter(|moment| *moment != Self::NEVER)?;
+        Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)?.checked_add(i64::from(nanos) / 1000)?))
+    }
+}
+
+/// An entry of a scheduler, as Asynq's tools show it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SchedulerEntry {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) spec: String,
+    #[prost(string, tag = "3")]
+    pub(super) kind: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) payload: Bytes,
+    /// As Go would write them: `Queue("q")`.
+    #[prost(string, repeated, tag = "5")]
+    pub(super) options: Vec<String>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) next: Option<Moment>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) previous: Option<Moment>,
+}
+
+/// That an entry has enqueued a task.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SchedulerEvent {
+    #[prost(string, tag = "1")]
+    pub(super) task_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) at: Option<Moment>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +221,26 @@ mod tests {
         };
         let golden = "0a016810071a0373696422037469642a0274793202706c3a017142060880e2cfaa064a060888f0cfaa06";
         assert_eq!(hex(&run), golden);
+    }
+
+    #[test]
+    fn an_entry_of_a_scheduler_is_what_go_writes() {
+        let entry = SchedulerEntry {
+            id: "eid".into(),
+            spec: "@every 1m".into(),
+            kind: "ty".into(),
+            payload: Bytes::from_static(b"pl"),
+            options: vec![r#"Queue("q")"#.into(), "MaxRetry(3)".into()],
+            next: Some(Moment { seconds: 1_700_000_060, nanos: 0 }),
+            previous: Some(Moment::NEVER),
+        };
+        let golden = "0a03656964120940657665727920316d1a0274792202706c2a0a517565756528227122292a0b4d617852657472792833293206\
+                      08bce2cfaa063a0b088092b8c398feffffff01";
+        assert_eq!(hex(&entry), golden);
+        assert_eq!(Moment::at(entry.next), Some(Timestamp::from_micros(1_700_000_060_000_000)));
+        assert_eq!((Moment::at(entry.previous), Moment::at(None)), (None, None));
+        let event = SchedulerEvent { task_id: "tid".into(), at: Some(Moment { seconds: 1_700_000_000, nanos: 0 }) };
+        assert_eq!(hex(&event), "0a0374696412060880e2cfaa06");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(super) mod cancel;
 pub(super) mod claim;
 pub(super) mod cluster;
 pub(super) mod enqueue;
+pub(super) mod entries;
 pub(super) mod finish;
 pub(super) mod gather;
 pub(super) mod groups;
@@ -20,6 +21,7 @@ pub(super) mod read;
 pub(super) mod report;
 pub(super) mod runs;
 pub(super) mod scan;
+pub(super) mod schedules;
 pub(super) mod tallies;
 pub(super) mod unknown;
 
