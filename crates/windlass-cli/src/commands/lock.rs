@@ -180,7 +180,14 @@ async fn run_with(client: &Client, flags: RunFlags) -> anyhow::Result<Exit> {
         () = signals.stop() => None,
     };
     let guard = guard.ok_or_else(|| not_acquired(&flags.name))?;
-    let mut command = Running::start(&flags.command, &guard, client.env())?;
+    let mut command = match Running::start(&flags.command, &guard, client.env()) {
+        Ok(command) => command,
+        Err(failure) => {
+            // Waited for: this process is about to end. What cannot be given back is free within its ttl.
+            drop(guard.release().await);
+            return Err(failure.into());
+        }
+    };
     let status = tokio::select! {
         biased;
         status = command.child.wait() => status?,

@@ -72,6 +72,7 @@ async fn wait(lock: &Lock, patience: Option<Duration>) -> Result<Option<LockGuar
         };
         let left = end.map_or(Duration::MAX, |end| end.since(env.monotonic()));
         if left.is_zero() {
+            attempt.give_up().await;
             return Ok(None);
         }
         let at_most = pause.at_most.max(Duration::from_millis(1)).min(left);
@@ -145,6 +146,13 @@ impl Attempt {
                 return Err(Error::LockSlots { name, asked, there });
             }
         })
+    }
+
+    /// Gives its place in line back, and waits for that: the process may end with the answer.
+    async fn give_up(mut self) {
+        let gone = self.client.store().release_lock(&self.request.name, self.request.token, None).await;
+        // What was not taken back is tried once more, in the background.
+        self.open = gone.is_err();
     }
 
     /// Waits before the next try, if it may help and there is time for it.

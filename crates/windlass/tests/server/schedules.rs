@@ -8,7 +8,7 @@ use std::{
 
 use windlass::{
     CatchUp, Client, Error, JobContext, JobFilter, JobOptions, JobState, Overlap, RawJob, Router, RunningServer,
-    Schedule, ScheduleNews, ScheduleOrigin, StoreError, Timestamp,
+    Schedule, ScheduleNews, ScheduleOrigin, Timestamp,
 };
 
 use crate::place::{HOUR, MINUTE, Place, SECOND, job, ok, server};
@@ -32,11 +32,6 @@ on_every_store! {
     edits_at_once_all_count
     a_mistake_in_a_schedule_is_an_error_of_the_start_that_names_it
     what_is_not_there_is_said_so
-}
-
-/// Whether the store keeps no schedules yet.
-async fn without(place: &Place) -> bool {
-    matches!(place.client().store().schedules(None, 1).await, Err(StoreError::Unsupported(_)))
 }
 
 fn minutely(name: &str) -> Schedule {
@@ -87,9 +82,6 @@ async fn enqueued(place: &Place) -> u64 {
 }
 
 async fn each_tick_enqueues_one_job_however_many_servers_declare_it(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let ticks = Ticks::default();
     let mut servers = Vec::new();
     for _ in 0..3 {
@@ -102,9 +94,6 @@ async fn each_tick_enqueues_one_job_however_many_servers_declare_it(place: Place
 }
 
 async fn a_handler_learns_of_its_tick_and_of_the_schedule(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = seen.clone();
     let router = Router::new().at("tick", move |_: RawJob, ctx: JobContext| {
@@ -120,9 +109,6 @@ async fn a_handler_learns_of_its_tick_and_of_the_schedule(place: Place) {
 }
 
 async fn after_a_downtime_the_missed_ticks_are_made_up_for_by_the_policy(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let ticks = Ticks::default();
     let all = || {
         let of = |name: &str, policy| minutely(name).catch_up(policy);
@@ -140,9 +126,6 @@ async fn after_a_downtime_the_missed_ticks_are_made_up_for_by_the_policy(place: 
 }
 
 async fn a_server_that_does_not_declare_a_schedule_leaves_it_alone_and_it_is_shown_as_orphaned(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let newer = started(&place, ticks.router(), vec![minutely("a"), minutely("b")]).await;
     let _older = started(&place, ticks.router(), vec![minutely("a")]).await;
@@ -161,9 +144,6 @@ async fn a_server_that_does_not_declare_a_schedule_leaves_it_alone_and_it_is_sho
 }
 
 async fn what_was_added_ticks_on_any_server_and_outlives_them(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let added = client.add_schedule(minutely("a")).await.unwrap();
     assert_eq!((added.orphaned, added.record.origin), (false, ScheduleOrigin::Stored));
@@ -179,9 +159,6 @@ async fn what_was_added_ticks_on_any_server_and_outlives_them(place: Place) {
 }
 
 async fn a_paused_schedule_leaves_its_ticks_out_until_it_is_resumed(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let server = started(&place, ticks.router(), vec![minutely("a")]).await;
     assert!(client.pause_schedule("a").await.unwrap() && !client.pause_schedule("a").await.unwrap());
@@ -203,9 +180,6 @@ async fn a_paused_schedule_leaves_its_ticks_out_until_it_is_resumed(place: Place
 }
 
 async fn the_newest_declaration_holds_and_an_older_server_does_not_take_it_back(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let _old = started(&place, ticks.router(), vec![minutely("a")]).await;
     pass(&place, MINUTE + SECOND).await;
@@ -222,9 +196,6 @@ async fn the_newest_declaration_holds_and_an_older_server_does_not_take_it_back(
 }
 
 async fn a_schedule_whose_jobs_get_another_queue_moves_there_and_misses_nothing(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     let to = |queue: &str| Schedule::cron("a", "* * * * *").job(kept("tick").with(|options| options.queue(queue)));
     client.add_schedule(to("one").catch_up(CatchUp::All(10))).await.unwrap();
@@ -243,9 +214,6 @@ async fn a_schedule_whose_jobs_get_another_queue_moves_there_and_misses_nothing(
 
 async fn a_schedule_that_was_left_half_way_to_another_queue_arrives(place: Place) {
     use windlass::store::{ScheduleChange, ScheduleKey};
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     client.add_schedule(minutely("a")).await.unwrap();
     // As it is once the mover was killed after its first step: what it says and where it stands are at odds.
@@ -264,9 +232,6 @@ async fn a_schedule_that_was_left_half_way_to_another_queue_arrives(place: Place
 }
 
 async fn a_tick_waits_for_the_job_of_the_one_before(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     let env = place.env();
     let slow = Router::new().at("slow", move |_: RawJob| {
@@ -289,9 +254,6 @@ async fn a_tick_waits_for_the_job_of_the_one_before(place: Place) {
 }
 
 async fn a_tick_runs_in_place_of_a_job_that_still_runs(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     let endless = Router::new().at("endless", |_: RawJob, ctx: JobContext| async move {
         ctx.cancelled().await;
@@ -305,9 +267,6 @@ async fn a_tick_runs_in_place_of_a_job_that_still_runs(place: Place) {
 }
 
 async fn a_job_of_now_comes_beside_the_ticks(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let _server = started(&place, ticks.router(), vec![minutely("a").overlap(Overlap::Skip)]).await;
     client.pause_schedule("a").await.unwrap();
@@ -322,9 +281,6 @@ async fn a_job_of_now_comes_beside_the_ticks(place: Place) {
 }
 
 async fn jitter_puts_the_jobs_off_and_not_the_ticks(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     client.add_schedule(minutely("a").jitter(30 * SECOND)).await.unwrap();
     let _server = started(&place, Ticks::default().router(), vec![]).await;
@@ -337,9 +293,6 @@ async fn jitter_puts_the_jobs_off_and_not_the_ticks(place: Place) {
 }
 
 async fn a_store_that_is_away_at_the_start_hears_of_the_schedules_later(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let (client, line) = place.line();
     let ticks = Ticks::default();
     line.cut(true);
@@ -352,9 +305,6 @@ async fn a_store_that_is_away_at_the_start_hears_of_the_schedules_later(place: P
 
 async fn a_server_that_cannot_read_a_schedule_goes_on_with_the_others(place: Place) {
     use windlass::store::{ScheduleChange, ScheduleKey};
-    if without(&place).await {
-        return;
-    }
     let (ticks, client) = (Ticks::default(), place.client());
     let key = ScheduleKey::new(windlass::QueueName::new("default").unwrap(), "0-newer");
     let text = Some("{\"version\":9}".into());
@@ -372,9 +322,6 @@ async fn a_server_that_cannot_read_a_schedule_goes_on_with_the_others(place: Pla
 }
 
 async fn edits_at_once_all_count(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client = place.client();
     client.add_schedule(minutely("a")).await.unwrap();
     let run = |_| {
@@ -421,9 +368,6 @@ async fn a_mistake_in_a_schedule_is_an_error_of_the_start_that_names_it(place: P
 }
 
 async fn what_is_not_there_is_said_so(place: Place) {
-    if without(&place).await {
-        return;
-    }
     let client: Client = place.client();
     let missing = |answer: Result<(), Error>| matches!(answer, Err(Error::NoSchedule(name)) if &*name == "a");
     assert!(missing(client.schedule("a").await.map(drop)));
