@@ -23,6 +23,8 @@ use crate::{
 const PAGE: u32 = 200;
 /// The longest wait between two looks: others add and change schedules, too.
 const POLL: Duration = Duration::from_secs(5);
+/// The same while there are none at all: whoever uses no schedules hardly pays for them.
+const POLL_NONE: Duration = Duration::from_secs(30);
 /// How long to wait for a job whose end lets a tick start, and for a store that is away.
 const JOB_POLL: Duration = Duration::from_secs(1);
 /// A moment, for those who were slower than another server.
@@ -53,7 +55,7 @@ pub(crate) async fn run(core: Arc<Core>, mut scheduler: Scheduler) {
             continue;
         }
         wait = match scheduler.look(|| core.life() < Life::Stopping).await {
-            Ok(next) => next.unwrap_or(POLL).min(POLL),
+            Ok(next) => next.unwrap_or(POLL_NONE).min(if scheduler.has_any { POLL } else { POLL_NONE }),
             Err(StoreError::Unsupported(_)) => return,
             Err(error) => {
                 debug!(%error, "schedules could not be looked at");
@@ -71,11 +73,13 @@ pub(crate) struct Scheduler {
     undeclared: Vec<Declared>,
     /// Schedules that could not be worked with, by the version that was said to be so.
     said: BTreeMap<ScheduleKey, Revision>,
+    /// Whether the last look found any.
+    has_any: bool,
 }
 
 impl Scheduler {
     pub(crate) fn new(client: Client, declared: Vec<Declared>) -> Self {
-        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new() }
+        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new(), has_any: false }
     }
 
     /// Tells the store of what is declared, as far as it is there.
@@ -99,8 +103,10 @@ impl Scheduler {
     /// Lets all schedules tick, and says how long until the next one has to be looked at.
     pub(crate) async fn look(&mut self, go_on: impl Fn() -> bool) -> Answer<Option<Duration>> {
         let (mut after, mut next) = (None, None);
+        self.has_any = !self.declared.is_empty();
         loop {
             let page = self.client.store().schedules(after, PAGE).await?;
+            self.has_any |= !page.items.is_empty();
             for stored in &page.items {
                 next = self.see_to(stored, page.now).await.into_iter().chain(next).min();
                 // A store that never makes us wait would keep the thread from everybody else.
