@@ -84,6 +84,8 @@ struct Shared {
     left: Mutex<FxHashMap<ServerId, Monotonic>>,
     /// When claims and servers of long ago were last forgotten.
     forgot: Mutex<Option<Monotonic>>,
+    /// When names of locks that nobody uses were last looked for.
+    looked_for_locks: Mutex<Option<Monotonic>>,
     /// What Asynq's tools were last shown of servers of this process, and when.
     shown: Mutex<FxHashMap<ServerId, (Monotonic, Vec<u8>)>>,
 }
@@ -144,6 +146,7 @@ impl RedisStore {
             tidying: Mutex::default(),
             left: Mutex::default(),
             forgot: Mutex::default(),
+            looked_for_locks: Mutex::default(),
             shown: Mutex::default(),
         });
         ops::open::check(&shared).await?;

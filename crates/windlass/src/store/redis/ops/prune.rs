@@ -22,6 +22,8 @@ const TOGETHER: usize = 50;
 /// How long a server's last claim is remembered, and that it left: longer than any call of it is under way.
 const KEEP_CLAIMS: Duration = Duration::from_secs(24 * 3600);
 const KEEP_LEFT: Duration = Duration::from_secs(60);
+/// How often names of locks that nobody uses are looked for.
+const LOCKS_EVERY: Duration = Duration::from_secs(600);
 
 pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) -> Result<Pruned> {
     let mut pruned = Pruned::default();
@@ -56,13 +58,16 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
         }
     }
     if healing {
-        // What it notes may need memory that there is none of; it is no reason not to make room.
-        if let Err(error) = super::locks::prune(store).await {
-            debug!(%error, "names of locks that nobody uses were not looked for");
-        }
         if let Err(error) = heal::clear_deleted_queues(store).await {
             debug!(%error, "what is left of deleted queues was not looked for");
         }
+    }
+    // What it notes may need memory that there is none of; it is no reason not to make room.
+    if *what == Prune::Expired
+        && time_to_look_for_locks(store)
+        && let Err(error) = super::locks::prune(store).await
+    {
+        debug!(%error, "names of locks that nobody uses were not looked for");
     }
     Ok(pruned)
 }
@@ -96,6 +101,17 @@ fn time_to_forget(store: &Shared) -> bool {
     let due = forgot.is_none_or(|at| now < at || now.since(at) >= KEEP_LEFT);
     if due {
         *forgot = Some(now);
+    }
+    due
+}
+
+/// Names of locks that nobody uses take a few bytes each, so they wait longer, and for the first time after an opening.
+fn time_to_look_for_locks(store: &Shared) -> bool {
+    let (now, mut looked) = (store.env.monotonic(), store.looked_for_locks.lock());
+    let last = *looked.get_or_insert(now);
+    let due = now < last || now.since(last) >= LOCKS_EVERY;
+    if due {
+        *looked = Some(now);
     }
     due
 }
