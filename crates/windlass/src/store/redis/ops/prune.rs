@@ -57,12 +57,10 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
             }
         }
     }
-    if healing {
-        if let Err(error) = heal::clear_deleted_queues(store).await {
-            debug!(%error, "what is left of deleted queues was not looked for");
-        }
+    // What the two note may need memory that there is none of; that is no reason not to make room.
+    if healing && let Err(error) = heal::clear_deleted_queues(store).await {
+        debug!(%error, "what is left of deleted queues was not looked for");
     }
-    // What it notes may need memory that there is none of; it is no reason not to make room.
     if *what == Prune::Expired
         && time_to_look_for_locks(store)
         && let Err(error) = super::locks::prune(store).await
