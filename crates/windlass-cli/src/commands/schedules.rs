@@ -5,7 +5,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use windlass::{
     Client, JobId, JobOptions, QueueName, RawJob, ScheduleEvent, ScheduleInfo, ScheduleNews, Timestamp,
-    store::ScheduleKey,
+    store::{ForeignSchedule, ScheduleKey},
 };
 
 use super::{payload, request::NO_PAYLOAD};
@@ -24,6 +24,9 @@ pub(crate) struct ListFlags {
     /// Go on where a page said `next`
     #[arg(long, value_name = "NEXT", value_parser = cursor)]
     cursor: Option<ScheduleKey>,
+    /// The entries of other schedulers instead: on Redis those of Go's Asynq, which change them alone
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    foreign: bool,
 }
 
 #[derive(Args, Debug)]
@@ -78,8 +81,45 @@ struct Removed<'a> {
     removed: bool,
 }
 
+/// An entry of another scheduler.
+#[derive(Serialize)]
+struct Foreign {
+    id: String,
+    scheduler: String,
+    spec: String,
+    kind: String,
+    queue: Option<String>,
+    next: Option<Timestamp>,
+    last: Option<Timestamp>,
+    origin: &'static str,
+}
+
+impl From<ForeignSchedule> for Foreign {
+    fn from(entry: ForeignSchedule) -> Self {
+        let ForeignSchedule { id, scheduler, spec, kind, queue, next, last, .. } = entry;
+        Self { id, scheduler, spec, kind, queue: queue.map(|queue| queue.to_string()), next, last, origin: "asynq" }
+    }
+}
+
+async fn list_foreign(app: &App, client: &Client) -> anyhow::Result<Exit> {
+    let items: Vec<Foreign> = client.foreign_schedules().await?.into_iter().map(Foreign::from).collect();
+    app.out.document(&Page { items: &items, next: None }, || {
+        let row = |entry: &Foreign| {
+            let queue = entry.queue.clone().unwrap_or_else(|| "-".into());
+            let (next, last) = (or_dash(entry.next), or_dash(entry.last));
+            vec![entry.id.clone(), queue, entry.kind.clone(), entry.spec.clone(), next, last, entry.scheduler.clone()]
+        };
+        let rows: Vec<_> = items.iter().map(row).collect();
+        table(&["ID", "QUEUE", "KIND", "SPEC", "NEXT", "LAST", "SCHEDULER"], &rows)
+    })?;
+    Ok(Exit::Ok)
+}
+
 pub(crate) async fn list(app: &App, flags: ListFlags) -> anyhow::Result<Exit> {
     let client = app.existing().await?;
+    if flags.foreign {
+        return list_foreign(app, &client).await;
+    }
     let page = client.schedules(flags.cursor.as_ref(), flags.limit).await?;
     let document = Page { items: &page.items, next: page.next.as_ref().map(text) };
     app.out.document(&document, || {

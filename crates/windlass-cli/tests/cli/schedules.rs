@@ -52,6 +52,10 @@ fn a_schedule_is_added_listed_paused_run_and_removed(place: Place) {
     let events: Vec<_> = history(&place, "b").iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
     assert_eq!(events, ["run_now", "resumed", "paused", "declared"]);
 
+    // No scheduler of Go's is there; what one would show is among the tests with Go.
+    assert_eq!(place.run(&["schedule", "list", "--foreign"]).expect(0).json(), json!({"items": [], "next": null}));
+    assert!(place.run(&["schedule", "list", "--foreign", "--limit", "3"]).expect(2).error()["message"].is_string());
+
     place.run(&["schedule", "remove", "b"]).expect(0);
     for action in ["pause", "resume", "run", "history", "remove"] {
         assert_eq!(place.run(&["schedule", action, "b"]).expect(4).error()["code"], "not_found");

@@ -13,7 +13,7 @@ use crate::{
     },
     error::Error,
     job::{JobId, Timestamp},
-    store::{ScheduleChange, ScheduleChanged, ScheduleKey},
+    store::{ForeignSchedule, ScheduleChange, ScheduleChanged, ScheduleKey},
 };
 
 /// A schedule as people look at it. Serializes as the document of `windlass schedule list`.
@@ -63,6 +63,26 @@ impl ScheduleInfo {
 }
 
 impl Client {
+    /// What schedulers that are none of ours have registered, as they last said: on Redis the entries of Go's Asynq, at
+    /// most 1,000. Here they can be looked at, and are changed only there. Other stores have none.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// let client = windlass::Client::open("memory:").await?;
+    /// for entry in client.foreign_schedules().await? {
+    ///     println!("{} ticks `{}` by {}", entry.kind, entry.spec, entry.scheduler);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn foreign_schedules(&self) -> Result<Vec<ForeignSchedule>, Error> {
+        Ok(self.store().foreign_schedules().await?)
+    }
+
     /// A page of at most `limit` (and at most 1,000) schedules, by queue and name; go on with the page's `next`.
     ///
     /// # Errors
