@@ -3,8 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
     time::Duration,
 };
 
@@ -21,134 +19,17 @@ use windlass::{
     testing::job,
 };
 
-use super::{LEASE, SECOND, claim, ended, queue, servers::Server};
+use super::{
+    LEASE, SECOND, claim, ended,
+    monitor::{Monitor, Run, slot_of},
+    queue,
+    servers::Server,
+};
 
 const MANY: usize = 1_200;
 const BOUND: usize = 500;
-/// Sets that are read whole: names of kinds and groups, and the ids of one claim.
-const NAMES: [&str; 4] = ["x:lines", "x:suspects", "groups", "x:claim:"];
-
-/// What one run of a script did.
-#[derive(Debug, Default)]
-struct Run {
-    hash: String,
-    /// The hashes of jobs that it touched.
-    jobs: BTreeSet<String>,
-    /// The most entries that it asked for at once, and how.
-    widest: (usize, String),
-    commands: usize,
-    /// The first key that it was given, with the slot's name in it.
-    first: String,
-    /// What it touched in other slots.
-    elsewhere: BTreeSet<String>,
-}
-
-/// The words of a line of `MONITOR`.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut inside, mut escaped) = (Vec::new(), String::new(), false, false);
-    for letter in line.chars() {
-        match (inside, escaped, letter) {
-            (true, true, _) => {
-                word.push(letter);
-                escaped = false;
-            }
-            (true, false, '\\') => escaped = true,
-            (true, false, '"') => {
-                words.push(std::mem::take(&mut word));
-                inside = false;
-            }
-            (true, false, _) => word.push(letter),
-            (false, _, '"') => inside = true,
-            _ => {}
-        }
-    }
-    words
-}
-
-impl Run {
-    fn note(&mut self, words: &[String]) {
-        self.commands += 1;
-        let key = words.get(1).cloned().unwrap_or_default();
-        if key.contains(":t:") {
-            self.jobs.insert(key.clone());
-        }
-        let foreign = |word: &&String| word.starts_with("asynq:") && slot_of(word) != slot_of(&self.first);
-        let foreign: Vec<_> = words.iter().skip(1).filter(foreign).cloned().collect();
-        self.elsewhere.extend(foreign);
-        let entries = asked_for(words);
-        if entries > self.widest.0 {
-            self.widest = (entries, words.join(" ").chars().take(120).collect());
-        }
-    }
-}
-
-/// What a cluster places a key by.
-fn slot_of(key: &str) -> Option<&str> {
-    key.split_once('{')?.1.split_once('}').map(|(slot, _)| slot).filter(|slot| !slot.is_empty())
-}
-
-/// How many entries a command asks for. Sets of names (kinds, lines) are as many as there are names.
-fn asked_for(words: &[String]) -> usize {
-    let number = |at: usize| words.get(at).and_then(|word| word.parse::<i64>().ok());
-    let command = words[0].to_lowercase();
-    let limit = words.iter().position(|word| word.eq_ignore_ascii_case("limit"));
-    let span = |from: Option<i64>, to: Option<i64>| match (from, to) {
-        (Some(from), Some(to)) if (from < 0) == (to < 0) => usize::try_from(to - from + 1).unwrap_or(0),
-        _ => usize::MAX,
-    };
-    match command.as_str() {
-        "lrange" | "zrange" | "zrevrange" => span(number(2), number(3)),
-        "zrangebyscore" | "zrevrangebyscore" | "zrangebylex" => {
-            limit.and_then(|at| number(at + 2)).and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
-        }
-        "hscan" | "sscan" | "zscan" => number(4).and_then(|count| usize::try_from(count).ok()).unwrap_or(10),
-        "srandmember" | "rpop" => number(2).and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
-        "smembers" if NAMES.iter().any(|name| words[1].contains(name)) => 0,
-        "smembers" | "keys" => usize::MAX,
-        _ => 0,
-    }
-}
-
-/// Tells what scripts do from here on.
-struct Monitor(BufReader<TcpStream>);
-
-impl Monitor {
-    fn of(server: &Server) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server");
-        stream.write_all(b"MONITOR\r\n").expect("a request");
-        let mut monitor = Self(BufReader::new(stream));
-        assert_eq!(monitor.line(), "+OK\r\n");
-        monitor
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).expect("a line");
-        String::from_utf8_lossy(&line).into_owned()
-    }
-
-    /// All runs of scripts up to the command `ECHO end`.
-    fn runs(mut self) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
-        loop {
-            let line = self.line();
-            let words = words(&line);
-            match words.first().map(|word| word.to_lowercase()).as_deref() {
-                Some("evalsha") => {
-                    let (hash, first) = (words[1].clone(), words[3].clone());
-                    runs.push(Run { hash, first, ..Run::default() });
-                }
-                // A script that Redis did not know is sent again, whole.
-                Some("eval") => runs.push(Run { first: words[3].clone(), ..Run::default() }),
-                Some("echo") if words[1] == "end" => return runs,
-                Some(_) if line.split('"').next().is_some_and(|head| head.contains(" lua]")) => {
-                    runs.last_mut().expect("a script").note(&words);
-                }
-                _ => {}
-            }
-        }
-    }
-}
+/// So long that no machine is half of it late, after which nobody would be rescued for a while.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A store and what is done to it.
 struct Load {
@@ -229,7 +110,7 @@ impl Load {
         let (short, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|lease| plain.contains(&lease.id));
         assert!(held.len() > 3 * BOUND && short.len() > BOUND);
         self.finish(&short, Verdict::Complete).await;
-        let request = ExtendRequest { server: self.server, leases: held.clone(), lease: LEASE, ran_late: false };
+        let request = ExtendRequest { server: self.server, leases: held.clone(), lease: LONG, ran_late: false };
         self.store.extend(&request).await.expect("extend");
         let say = |lease: &Lease| Report { lease: lease.clone(), news: News::default() };
         self.store.report(held.iter().map(say).collect()).await.expect("report");
@@ -256,7 +137,7 @@ impl Load {
         // Go's workers are told to stop one of ours.
         self.tell_go_to_stop(&running[3].id).await;
         self.make_old("asynq:{q}:x:lease");
-        let rules = RescueRules { poison_after: 2, lease: LEASE, limit: 1000, ran_late: false };
+        let rules = RescueRules { poison_after: 2, lease: LONG, limit: 1000, ran_late: false };
         self.store.rescue(&rules).await.expect("rescue");
         self.store.rescue(&rules).await.expect("rescue");
         self.claim(true).await;
@@ -392,7 +273,7 @@ impl Load {
         fill.cmd("SADD").arg("asynq:x:{store}:queues").arg("gone").ignore();
         fill.exec(&mut self.redis).expect("entries");
         self.store.list(&JobFilter::default(), None, 1000).await.expect("list");
-        let rules = RescueRules { poison_after: 3, lease: LEASE, limit: 1000, ran_late: false };
+        let rules = RescueRules { poison_after: 3, lease: LONG, limit: 1000, ran_late: false };
         self.store.rescue(&rules).await.expect("rescue");
         for set in ["ended:6", "ended:7", "ended:8", "expire", "once:due"] {
             self.make_old(&format!("asynq:{{q}}:x:{set}"));
@@ -453,23 +334,4 @@ async fn no_script_touches_more_than_five_hundred_entries_or_another_slot() {
     let seen: BTreeSet<_> = runs.iter().map(|run| &run.hash).filter(|hash| !hash.is_empty()).collect();
     assert!(scripts() > 30);
     assert_eq!(seen.len(), scripts(), "each script must be driven here");
-}
-
-#[test]
-fn a_range_without_an_end_is_noticed() {
-    let asked = |line: &str| asked_for(&words(line));
-    assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "499""#), 500);
-    assert_eq!(asked(r#"1.0 [0 lua] "LRANGE" "a" "-500" "-1""#), 500);
-    assert_eq!(asked(r#"1.0 [0 lua] "zrange" "a" "0" "-1""#), usize::MAX);
-    assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7" "LIMIT" "0" "160""#), 160);
-    assert_eq!(asked(r#"1.0 [0 lua] "zrangebyscore" "a" "-inf" "7""#), usize::MAX);
-    assert_eq!(asked(r#"1.0 [0 lua] "ZRANGEBYLEX" "a" "-" "+""#), usize::MAX);
-    assert_eq!(asked(r#"1.0 [0 lua] "smembers" "asynq:{q}:x:order""#), usize::MAX);
-}
-
-#[test]
-fn a_key_in_another_slot_is_noticed() {
-    let mut run = Run { first: "asynq:{q}:".into(), ..Run::default() };
-    run.note(&words(r#"1.0 [0 lua] "DEL" "asynq:{q}:t:1" "asynq:{r}:t:1""#));
-    assert_eq!(run.elsewhere, ["asynq:{r}:t:1".to_owned()].into());
 }

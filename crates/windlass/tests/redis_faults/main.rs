@@ -17,6 +17,7 @@ mod kinds;
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;
 mod lost;
+mod monitor;
 mod names;
 mod order;
 mod outage;
