@@ -23,8 +23,8 @@ use crate::{
     },
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
-        GroupPage, Operated, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ServerInfo,
-        StoreError, Tallies, WakeUps, Waker,
+        GroupPage, Operated, PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result,
+        ServerInfo, StoreError, Tallies, WakeUps, Waker,
     },
 };
 
@@ -305,7 +305,7 @@ send! {
     extend([&] request: &ExtendRequest) -> Vec<Lease>;
     finish([=] batch: Vec<Finish>) -> Vec<Finished>;
     report([=] reports: Vec<Report>) -> Vec<Reported>;
-    promote([=] limit: u32) -> Promoted;
+    promote([&] rules: &PromoteRules) -> Promoted;
     rescue([&] rules: &RescueRules) -> Rescued;
     cancelled([=] after: Option<u64>) -> CancelLog;
     get([&] id: &JobId) -> Option<JobRecord>;

@@ -18,7 +18,7 @@ use crate::{
     job::{NewJob, QueueName, State, Timestamp},
     maintain::aggregator::{AllFailing, Looked, Tender},
     server::{Server, group::patterns, router::Router},
-    store::{Backend, Enqueued, Prune, QueueCensus, Result, memory::MemoryStore},
+    store::{Backend, Enqueued, PromoteRules, Prune, QueueCensus, Result, memory::MemoryStore},
 };
 
 /// How long a run may take without a sign of life, in the time of the outside world.
@@ -359,7 +359,7 @@ impl Parts {
     /// Puts into line what is due; answers in how long the next one will be.
     async fn promote(&self) -> Option<Duration> {
         loop {
-            let promoted = self.store.promote(500).await;
+            let promoted = self.store.promote(&PromoteRules::all(500)).await;
             let promoted = promoted.unwrap_or_else(|error| panic!("due jobs cannot be promoted: {error}"));
             if promoted.moved == 0 {
                 return promoted.next_due;

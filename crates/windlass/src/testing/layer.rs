@@ -13,8 +13,8 @@ use crate::{
     },
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
-        Flush, Flushed, GroupPage, Groups, Inspect, Operate, Operated, Promoted, Prune, Pruned, Report, Reported,
-        RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+        Flush, Flushed, GroupPage, Groups, Inspect, Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
+        Reported, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
     },
 };
 
@@ -72,7 +72,7 @@ layer! {
     fn extend(&self, request: &ExtendRequest) -> Vec<Lease>;
     fn finish(&self, batch: Vec<Finish>) -> Vec<Finished>;
     fn report(&self, reports: Vec<Report>) -> Vec<Reported>;
-    fn promote(&self, limit: u32) -> Promoted;
+    fn promote(&self, rules: &PromoteRules) -> Promoted;
     fn rescue(&self, rules: &RescueRules) -> Rescued;
     fn cancelled(&self, after: Option<u64>) -> CancelLog;
     }

@@ -13,8 +13,8 @@ use windlass::{
     Action, JobFilter, JobId, JobRecord, JobState as State, KindFilter, Lease, NewJob, Pattern, QueueName, ServerId,
     StoreError, Unique, UniqueMode, Verdict,
     store::{
-        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Promoted, Prune, Pruned, RescueRules,
-        Rescued, Result,
+        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, PromoteRules, Promoted, Prune, Pruned,
+        RescueRules, Rescued, Result,
     },
     testing::Layer,
 };
@@ -83,14 +83,14 @@ broken! {
 
     /// Stops promoting where a job with a unique key is due.
     StopsAtKeys {
-        async fn promote(&self, limit: u32) -> Result<Promoted> {
+        async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
             let mut scheduled = JobFilter::default();
             scheduled.states = vec![State::Scheduled];
             let waiting = self.0.list(&scheduled, None, 100).await?;
             if waiting.items.iter().any(|job| job.spec.unique.is_some()) {
                 return Err(StoreError::Unavailable("a unique key is in the way".into()));
             }
-            self.0.promote(limit).await
+            self.0.promote(rules).await
         }
     }
 
@@ -189,10 +189,10 @@ impl Layer for LeaksTransactions {
         &*self.0
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
         self.1.store(true, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        let promoted = self.0.promote(limit).await;
+        let promoted = self.0.promote(rules).await;
         self.1.store(false, Ordering::Relaxed);
         promoted
     }

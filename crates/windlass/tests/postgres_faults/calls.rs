@@ -9,7 +9,7 @@ use windlass::{
     Action, GroupKey, JobFilter, JobId, JobOptions, JobState as State, News, Progress, QueueName, Start, Timestamp,
     Verdict,
     conformance::{Bench, HOUR},
-    store::{Flush, Prune, Report, RescueRules, ServerInfo, StoreError},
+    store::{Flush, PromoteRules, Prune, Report, RescueRules, ServerInfo, StoreError},
 };
 
 use crate::{LEASE, Place, ended, proxy::Lose, until_answered};
@@ -157,7 +157,7 @@ async fn history(fault: Fault) -> History {
     all.call("pause", async || store.pause(&queue, true).await).await;
     all.call("resume", async || store.pause(&queue, false).await).await;
     bench.pass(LEASE).await;
-    all.call("promote", async || store.promote(10).await).await;
+    all.call("promote", async || store.promote(&PromoteRules::all(10)).await).await;
     all.call("rescue", async || store.rescue(&RULES).await).await;
 
     let groups = all.call("groups", async || store.groups(None, None, 10).await).await.items.len();

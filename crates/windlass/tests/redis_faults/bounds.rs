@@ -13,8 +13,8 @@ use windlass::{
     Action, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, NewJob, News,
     Timestamp, UniqueBy, Verdict,
     store::{
-        ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Inspect, Operate, Prune, Report, RescueRules,
-        ServerInfo, Store, redis::RedisStore,
+        ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Inspect, Operate, PromoteRules, Prune, Report,
+        RescueRules, ServerInfo, Store, redis::RedisStore,
     },
     testing::job,
 };
@@ -218,8 +218,8 @@ impl Load {
         self.add("urgent", |_| JobOptions::new().priority(5)).await;
         self.make_old("asynq:{q}:x:due");
         self.make_old("asynq:{q}:scheduled");
-        self.store.promote(1000).await.expect("promote");
-        self.store.promote(5000).await.expect("promote");
+        self.store.promote(&PromoteRules::all(1000)).await.expect("promote");
+        self.store.promote(&PromoteRules::all(5000)).await.expect("promote");
         let mut held = Vec::new();
         for _ in 0..3 {
             held.extend(self.claim(false).await.iter().map(Claimed::lease));

@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[Step {
         sql!("lease"),
         sql!("claim"),
         sql!("finish"),
+        sql!("promote"),
         sql!("sweep"),
         sql!("operate"),
         sql!("read"),

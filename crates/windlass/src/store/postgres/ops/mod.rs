@@ -10,6 +10,7 @@ pub(super) mod groups;
 pub(super) mod lease;
 pub(super) mod list;
 pub(super) mod operate;
+pub(super) mod promote;
 pub(super) mod prune;
 pub(super) mod read;
 pub(super) mod tallies;
