@@ -153,6 +153,32 @@ async fn a_flush_that_does_not_look_again_is_caught() {
 }
 
 #[tokio::test]
+async fn a_change_of_a_schedule_without_a_compare_is_caught() {
+    let facts = [
+        "schedules::a_new_schedule_is_added_only_where_there_is_none",
+        "schedules::a_change_counts_only_for_the_version_that_was_read",
+        "schedules::a_conflict_enqueues_nothing_and_says_nothing",
+        "schedules::a_repeat_after_a_lost_reply_is_a_conflict",
+        "schedules::of_many_who_change_one_version_one_wins",
+    ];
+    caught_over(&facts, ChangesBlindly).await;
+}
+
+#[tokio::test]
+async fn a_tick_whose_job_comes_in_by_itself_is_caught() {
+    let facts = [
+        "schedules::a_conflict_enqueues_nothing_and_says_nothing",
+        "schedules::of_many_who_change_one_version_one_wins",
+    ];
+    caught_over(&facts, TicksInTwo).await;
+}
+
+#[tokio::test]
+async fn versions_of_schedules_that_come_again_are_caught() {
+    caught_over(&["schedules::a_version_never_comes_again"], CountsAnew).await;
+}
+
+#[tokio::test]
 async fn a_flush_of_what_was_edited_since_is_caught() {
     let facts = [
         "groups::a_flush_of_an_edited_member_changes_nothing",

@@ -3,7 +3,8 @@
 //!
 //! It shows what an author of a store needs: the traits, here through [`Layer`], which hands on every call that is not
 //! written down; and the conformance suite, in `tests/conformance.rs`. A store that keeps jobs by itself implements
-//! `Store`, `Inspect`, `Operate`, `Groups`, `Cluster` and `Backend` of `windlass::store` instead.
+//! `Store`, `Inspect`, `Operate`, `Groups`, `Schedules`, `Cluster` and `Backend` of `windlass::store`
+//! instead.
 
 use std::{
     fs::{File, OpenOptions},

@@ -59,6 +59,7 @@ macro_rules! __conformance_facts {
                 a_refused_repeat_does_not_prolong_an_idempotency_key,
                 pruning_keeps_an_idempotency_key_until_its_time_is_over,
                 an_idempotency_key_goes_by_the_wall_clock,
+                a_key_that_ran_out_and_was_taken_elsewhere_stays_there_when_the_clock_goes_back,
                 a_redrive_takes_its_key_again,
                 a_redrive_gives_way_to_the_holder_of_its_key,
                 clients_that_race_for_a_key_make_one_job,
@@ -346,6 +347,25 @@ macro_rules! __conformance_facts {
                 statistics_outlive_their_jobs,
                 statistics_do_not_grow_for_ever,
                 the_id_of_a_pruned_job_is_free,
+            }
+            schedules {
+                a_schedule_comes_back_byte_for_byte,
+                a_new_schedule_is_added_only_where_there_is_none,
+                a_change_counts_only_for_the_version_that_was_read,
+                a_conflict_enqueues_nothing_and_says_nothing,
+                the_jobs_of_a_change_come_in_with_it,
+                a_job_of_a_change_that_is_there_already_is_left_as_it_is,
+                a_repeat_after_a_lost_reply_is_a_conflict,
+                of_many_who_change_one_version_one_wins,
+                a_version_never_comes_again,
+                a_removed_schedule_is_gone_with_its_history,
+                history_is_read_newest_first_in_pages,
+                only_the_newest_lines_of_a_history_are_kept,
+                schedules_are_listed_in_pages_by_queue_and_name,
+                a_name_in_two_queues_is_two_schedules,
+                a_change_that_no_store_takes_is_refused,
+                a_change_of_the_largest_size_is_one_step,
+                the_jobs_of_a_change_wake_whoever_waits,
             }
             cluster {
                 a_server_is_listed_as_it_described_itself,

@@ -33,6 +33,7 @@ pub mod promote;
 pub mod prune;
 pub mod reports;
 pub mod rescue;
+pub mod schedules;
 pub mod suspects;
 pub mod unique;
 pub mod wakeups;
@@ -130,6 +131,7 @@ mod tests {
         ("history", include_str!("history.rs")),
         ("inspect", include_str!("inspect.rs")),
         ("prune", include_str!("prune.rs")),
+        ("schedules", include_str!("schedules.rs")),
         ("cluster", include_str!("cluster.rs")),
         ("wakeups", include_str!("wakeups.rs")),
         ("dropped", include_str!("dropped.rs")),

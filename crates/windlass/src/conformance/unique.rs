@@ -167,6 +167,17 @@ pub async fn an_idempotency_key_goes_by_the_wall_clock(bench: Bench) {
     free(&bench, for_an_hour()).await;
 }
 
+pub async fn a_key_that_ran_out_and_was_taken_elsewhere_stays_there_when_the_clock_goes_back(bench: Bench) {
+    let for_a_second = || JobOptions::new().unique(UniqueBy::idempotency("key", SECOND));
+    bench.add(for_a_second().queue("before")).await;
+    bench.clock.step_wall_forward(2 * SECOND);
+    let holder = bench.add(for_an_hour().queue("after")).await;
+    bench.clock.step_wall_back(MINUTE);
+    for queue in ["before", "after", "elsewhere"] {
+        held(&bench, for_an_hour().queue(queue), &holder, Some(State::Pending)).await;
+    }
+}
+
 pub async fn a_redrive_takes_its_key_again(bench: Bench) {
     let first = bench.run(until_done(), Verdict::Bury(DeadReason::Buried)).await;
     assert_eq!(bench.operate(&first, Action::Redrive).await, Operated::Done(State::Pending));

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod schedules;
 mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -33,6 +34,10 @@ use thiserror::Error;
 pub use self::{
     checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
+    schedules::{
+        HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged, ScheduleKey,
+        ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
+    },
     schema::{Held, Migration, Schema, SchemaStatus},
     stats::{Bucket, Dimension, GroupStats, Histogram, Stats, Tallies, TallyLine},
     tx::{Committed, CompleteIn, EnqueueIn},
@@ -553,6 +558,9 @@ pub struct ServerInfo {
     /// The patterns of the groups it aggregates.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The names of the schedules that it declares.
+    #[serde(default)]
+    pub schedules: Vec<String>,
     /// How many jobs it runs at once.
     pub slots: u32,
     /// How many it runs now.
@@ -578,6 +586,7 @@ impl ServerInfo {
             queues: Vec::new(),
             kinds: Vec::new(),
             groups: Vec::new(),
+            schedules: Vec::new(),
             slots: 0,
             busy: 0,
             leaked: 0,
@@ -606,7 +615,7 @@ pub trait Cluster: Send + Sync + 'static {
 }
 
 /// A whole store.
-pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Any {
+pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Schedules + Any {
     /// Its name: `memory`, `sqlite`, `redis`, `postgres`.
     fn name(&self) -> &'static str;
 

@@ -24,7 +24,8 @@ use crate::{
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
         GroupPage, Operated, PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result,
-        ServerInfo, StoreError, Tallies, WakeUps, Waker,
+        ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo, StoreError, StoredSchedules, Tallies,
+        WakeUps, Waker,
     },
 };
 
@@ -322,6 +323,10 @@ send! {
     flush([&] flush: &Flush) -> Flushed;
     ask_flush([&] group: &GroupKey) -> bool;
     delete_members([&] group: &GroupKey, [=] limit: u32) -> u32;
+    change_schedule([&] change: &ScheduleChange) -> ScheduleChanged;
+    schedules([=] after: Option<ScheduleKey>, [=] limit: u32) -> StoredSchedules;
+    schedules_named([&] name: &str) -> StoredSchedules;
+    schedule_history([&] key: &ScheduleKey, [=] before: Option<u64>, [=] limit: u32) -> Vec<ScheduleLine>;
     beat([&] server: &ServerInfo) -> ();
     leave([=] server: ServerId) -> ();
     sweep_unknown([=] after: Duration, [=] limit: u32) -> u32;

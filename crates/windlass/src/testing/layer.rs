@@ -14,7 +14,8 @@ use crate::{
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
         Flush, Flushed, GroupPage, Groups, Inspect, Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
-        Reported, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps,
+        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, Schedules,
+        ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
     },
 };
 
@@ -97,6 +98,12 @@ layer! {
     fn flush(&self, flush: &Flush) -> Flushed;
     fn ask_flush(&self, group: &GroupKey) -> bool;
     fn delete_members(&self, group: &GroupKey, limit: u32) -> u32;
+    }
+    Schedules {
+    fn change_schedule(&self, change: &ScheduleChange) -> ScheduleChanged;
+    fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> StoredSchedules;
+    fn schedules_named(&self, name: &str) -> StoredSchedules;
+    fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Vec<ScheduleLine>;
     }
     Cluster {
     fn beat(&self, server: &ServerInfo) -> ();

@@ -14,7 +14,7 @@ use windlass::{
     StoreError, Unique, UniqueMode, Verdict,
     store::{
         Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, PromoteRules, Promoted, Prune, Pruned,
-        RescueRules, Rescued, Result,
+        RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
     },
     testing::Layer,
 };
@@ -167,6 +167,46 @@ broken! {
                 }
             }
             self.0.finish(batch).await
+        }
+    }
+
+    /// Changes a schedule whatever was read of it.
+    ChangesBlindly {
+        async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+            loop {
+                let found = self.0.schedules_named(&change.key.name).await?.items;
+                let from = found.iter().find(|item| item.key == change.key).map(|item| item.revision);
+                match self.0.change_schedule(&ScheduleChange { from, ..change.clone() }).await? {
+                    ScheduleChanged::Conflict => {}
+                    done => return Ok(done),
+                }
+            }
+        }
+    }
+
+    /// Enqueues the jobs of a schedule in a step of their own, before the change.
+    TicksInTwo {
+        async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+            change.check()?;
+            self.0.enqueue(change.jobs.clone()).await?;
+            self.0.change_schedule(&ScheduleChange { jobs: Vec::new(), ..change.clone() }).await
+        }
+    }
+
+    /// Gives a schedule that was added the version 1, as if nothing had been there before.
+    CountsAnew {
+        async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+            let found = self.0.schedules_named(&change.key.name).await?.items;
+            let found = found.iter().find(|item| item.key == change.key);
+            if change.from.is_some_and(|from| from != Revision(1)) || change.from.is_some() != found.is_some() {
+                return self.0.change_schedule(change).await;
+            }
+            let from = found.map(|item| item.revision);
+            let changed = self.0.change_schedule(&ScheduleChange { from, ..change.clone() }).await?;
+            Ok(match (changed, change.from) {
+                (ScheduleChanged::Done(Some(_)), None) => ScheduleChanged::Done(Some(Revision(1))),
+                (changed, _) => changed,
+            })
         }
     }
 

@@ -12,7 +12,8 @@ use windlass::{
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
         Flushed, GroupPage, Groups, Inspect, Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
-        Reported, RescueRules, Rescued, Result, ServerInfo, Store, Tallies, WakeUps, Waker,
+        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, Schedules,
+        ServerInfo, Store, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
 
@@ -313,6 +314,25 @@ impl Groups for Broken {
 
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         self.inner.delete_members(group, limit).await
+    }
+}
+
+#[async_trait]
+impl Schedules for Broken {
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        self.inner.change_schedule(change).await
+    }
+
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.inner.schedules(after, limit).await
+    }
+
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        self.inner.schedules_named(name).await
+    }
+
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        self.inner.schedule_history(key, before, limit).await
     }
 }
 

@@ -244,6 +244,22 @@ impl Groups for Faulty {
 }
 
 #[async_trait]
+impl Schedules for Faulty {
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        self.call(Op::Other, self.inner.change_schedule(change)).await
+    }
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.call(Op::Other, self.inner.schedules(after, limit)).await
+    }
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        self.call(Op::Other, self.inner.schedules_named(name)).await
+    }
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        self.call(Op::Other, self.inner.schedule_history(key, before, limit)).await
+    }
+}
+
+#[async_trait]
 impl Cluster for Faulty {
     async fn beat(&self, server: &ServerInfo) -> Result<()> {
         self.call(Op::Other, self.inner.beat(server)).await

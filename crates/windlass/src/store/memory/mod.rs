@@ -2,8 +2,10 @@
 //! Everything is behind one lock; every call is one step. Indexes use a fast hash; leases are kept per claim.
 //!
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
-//! - `hot.rs`: enqueue, claim, extend, finish, rescue. `due.rs`: what waits for its time. `report.rs`: what runs say while they go on.
-//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one.
+//! - `hot.rs`: enqueue, claim, extend, finish, rescue. `due.rs`: what waits for its time. `report.rs`: what runs say while
+//!   they go on.
+//! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
+//!   recurring ones.
 
 mod cold;
 mod due;
@@ -12,6 +14,7 @@ mod hot;
 mod ids;
 mod line;
 mod report;
+mod schedules;
 mod table;
 
 use std::{
@@ -31,6 +34,7 @@ use self::{
     groups::{Members, leave_group},
     ids::Ids,
     line::Line,
+    schedules::Kept,
     table::Table,
 };
 use super::*;
@@ -115,6 +119,9 @@ struct Inner {
     leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
+    schedules: BTreeMap<ScheduleKey, Kept>,
+    /// The newest version of any schedule.
+    revision: Revision,
     due: Waiting,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
@@ -150,6 +157,8 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            revision: Revision(0),
             due: Waiting::default(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),

@@ -380,6 +380,29 @@ impl Groups for PostgresStore {
     }
 }
 
+#[async_trait]
+impl Schedules for PostgresStore {
+    async fn change_schedule(&self, _: &ScheduleChange) -> Result<ScheduleChanged> {
+        Err(no_schedules())
+    }
+
+    async fn schedules(&self, _: Option<ScheduleKey>, _: u32) -> Result<StoredSchedules> {
+        Err(no_schedules())
+    }
+
+    async fn schedules_named(&self, _: &str) -> Result<StoredSchedules> {
+        Err(no_schedules())
+    }
+
+    async fn schedule_history(&self, _: &ScheduleKey, _: Option<u64>, _: u32) -> Result<Vec<ScheduleLine>> {
+        Err(no_schedules())
+    }
+}
+
+fn no_schedules() -> StoreError {
+    StoreError::Unsupported("schedules are not kept in postgres stores yet; keep them in sqlite:path".into())
+}
+
 impl Backend for PostgresStore {
     fn name(&self) -> &'static str {
         "postgres"

@@ -376,6 +376,29 @@ impl Groups for RedisStore {
     }
 }
 
+#[async_trait]
+impl Schedules for RedisStore {
+    async fn change_schedule(&self, _: &ScheduleChange) -> Result<ScheduleChanged> {
+        Err(no_schedules())
+    }
+
+    async fn schedules(&self, _: Option<ScheduleKey>, _: u32) -> Result<StoredSchedules> {
+        Err(no_schedules())
+    }
+
+    async fn schedules_named(&self, _: &str) -> Result<StoredSchedules> {
+        Err(no_schedules())
+    }
+
+    async fn schedule_history(&self, _: &ScheduleKey, _: Option<u64>, _: u32) -> Result<Vec<ScheduleLine>> {
+        Err(no_schedules())
+    }
+}
+
+fn no_schedules() -> StoreError {
+    StoreError::Unsupported("schedules are not kept in redis stores yet; keep them in sqlite:path".into())
+}
+
 impl Backend for RedisStore {
     fn name(&self) -> &'static str {
         "redis"

@@ -21,11 +21,16 @@ const STEPS: &[Step] = &[
     Step { migration: Migration::new(2, 1, "0002_groups"), up: sql!("0002_groups"), down: sql!("0002_groups_down") },
     Step { migration: Migration::new(3, 1, "0003_reports"), up: sql!("0003_reports"), down: sql!("0003_reports_down") },
     Step { migration: Migration::new(4, 1, "0004_ended"), up: sql!("0004_ended"), down: sql!("0004_ended_down") },
-    Step { migration: Migration::new(5, 1, "0005_due"), up: sql!("0005_due"), down: sql!("0005_due_down") },
+    Step {
+        migration: Migration::new(5, 1, "0005_schedules"),
+        up: sql!("0005_schedules"),
+        down: sql!("0005_schedules_down"),
+    },
+    Step { migration: Migration::new(6, 1, "0006_due"), up: sql!("0006_due"), down: sql!("0006_due_down") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]

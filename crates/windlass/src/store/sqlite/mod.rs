@@ -292,6 +292,29 @@ impl Groups for SqliteStore {
     }
 }
 
+#[async_trait]
+impl Schedules for SqliteStore {
+    async fn change_schedule(&self, change: &ScheduleChange) -> Result<ScheduleChanged> {
+        change.check()?;
+        let change = change.clone();
+        self.write(move |step| ops::schedules::change(step, &change)).await
+    }
+
+    async fn schedules(&self, after: Option<ScheduleKey>, limit: u32) -> Result<StoredSchedules> {
+        self.readers.look(move |conn, clock| ops::schedules::list(conn, clock, after.as_ref(), limit)).await
+    }
+
+    async fn schedules_named(&self, name: &str) -> Result<StoredSchedules> {
+        let name = name.to_owned();
+        self.readers.look(move |conn, clock| ops::schedules::named(conn, clock, &name)).await
+    }
+
+    async fn schedule_history(&self, key: &ScheduleKey, before: Option<u64>, limit: u32) -> Result<Vec<ScheduleLine>> {
+        let key = key.clone();
+        self.readers.look(move |conn, _| ops::schedules::history(conn, &key, before, limit)).await
+    }
+}
+
 impl Backend for SqliteStore {
     fn name(&self) -> &'static str {
         "sqlite"

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{Shared, enqueue::enqueue_at_once};
 use crate::{
-    job::NewJob,
+    job::{JobId, NewJob},
     store::{Enqueued, Result, StoreError},
 };
 
@@ -58,6 +58,10 @@ fn size((jobs, _): &Call) -> (usize, usize) {
     (jobs.len(), jobs.iter().map(|job| job.spec.payload.len()).sum())
 }
 
+fn first_id(jobs: &[NewJob]) -> Option<&JobId> {
+    jobs.first().map(|job| &job.spec.id)
+}
+
 /// A turn to send what has gathered. Whoever has one goes on until nothing has; if the last is broken off before that,
 /// those who wait are told.
 struct Turn {
@@ -79,6 +83,9 @@ impl Turn {
     }
 
     async fn carry_on(mut self) {
+        // Callers that were answered together ask again together: whoever is about to, comes along.
+        tokio::task::yield_now().await;
+        self.gather();
         while !self.calls.is_empty() {
             let calls = std::mem::take(&mut self.calls);
             self.send(calls).await;
@@ -106,11 +113,13 @@ impl Turn {
         }
     }
 
-    /// Takes whole calls, as many as one step may hold. If there are none, the turn is over.
+    /// Takes whole calls, as many as one step may hold with those that it has. If there are none, the turn is over.
     fn gather(&mut self) {
         let gathered = &mut *self.store.gathered.lock();
-        let many = fitting(gathered.calls.iter().map(size));
-        self.calls = gathered.calls.drain(..many).collect();
+        let many = fitting(self.calls.iter().chain(&gathered.calls).map(size)).saturating_sub(self.calls.len());
+        self.calls.extend(gathered.calls.drain(..many));
+        // Few jobs in the order of their ids are the least work (enqueue.sql). They came at once, so any order will do.
+        self.calls.sort_by(|(one, _), (other, _)| first_id(one).cmp(&first_id(other)));
         if self.calls.is_empty() {
             // In the same look that saw nothing, or a call that comes in between would wait for nobody.
             self.over = true;

@@ -2,7 +2,8 @@
 -- in: arrays with an element for each job. starts: 0 now, 1 at a moment, 2 after a while; start_us: which.
 --   tags: joined by the byte 1F. fresh: the id was made for this very call. p_wall: of a test    out: n, id and state of each job that is not new, by its place
 -- guarantee: all or none; an id or a live key is taken once, whoever asks at the same time
--- why: plain jobs are one statement. A key is looked at job by job, since an earlier one of the same call may take it.
+-- why: plain jobs are one statement, or, where they are few, a short one each, which costs less than arrays do. A key is
+--   looked at job by job, since an earlier one of the same call may take it.
 
 -- The lines of queues and kinds, by their place; null where there is none.
 CREATE FUNCTION windlass.find_lines(p_queues text[], p_kinds text[]) RETURNS integer[] LANGUAGE plpgsql
@@ -29,6 +30,55 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
+-- One job with a fresh id. Null: its line is missing.    out: whether it is new
+CREATE FUNCTION windlass.enqueue_one(p_now bigint, p_place bigint, p_id text, p_queue text, p_kind text, p_payload bytea,
+    p_tags text, p_headers text, p_tenant text, p_priority smallint, p_retry bigint, p_timeout bigint, p_retention bigint,
+    p_start smallint, p_start_us bigint, p_deadline bigint, p_key bytea, p_ttl bigint, p_group text)
+RETURNS boolean LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    v_due bigint := CASE p_start WHEN 0 THEN p_now WHEN 1 THEN p_start_us ELSE windlass.later(p_now, p_start_us) END;
+    v_state smallint := CASE WHEN v_due > p_now THEN 1 WHEN p_group IS NOT NULL THEN 3 ELSE 0 END;
+    v_place bigint := p_place;
+    v_line integer;
+BEGIN
+    SELECT l.id INTO v_line FROM windlass.line AS l WHERE l.queue = p_queue AND l.kind = p_kind
+    ORDER BY l.queue, l.kind, l.copy LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF v_place IS NULL THEN
+        v_place := nextval('windlass.place');
+    END IF;
+    INSERT INTO windlass.job (seq, ord, created_at, updated_at, pending_at, run_at, deadline, timeout_us, retention_us,
+        unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, unique_key, tags, headers, payload)
+    VALUES (v_place, v_place, p_now, p_now, CASE WHEN v_state <> 1 THEN p_now END, CASE WHEN v_state = 1 THEN v_due END,
+        p_deadline, p_timeout, p_retention, p_ttl, p_retry, v_line, v_state, p_priority, p_id, p_tenant, p_group, p_key,
+        string_to_array(p_tags, E'\x1f'), p_headers, p_payload)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- What book() would write.
+    INSERT INTO windlass.ledger VALUES (v_line, p_tenant, p_now / 60000000, 1, 0, (v_state = 0)::integer,
+        (v_state = 1)::integer, 0, (v_state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL);
+    RETURN true;
+END $$;
+
+-- Whether jobs are so few that a statement for each costs less than one for all: with fresh ids, in the order of these, so
+-- that two who bring in the same ones do not wait for each other.
+CREATE FUNCTION windlass.are_few(p_ids text[], p_fresh boolean[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF cardinality(p_ids) > 8 THEN
+        RETURN false;
+    END IF;
+    FOR i IN 1 .. cardinality(p_ids) LOOP
+        IF NOT p_fresh[i] OR (i > 1 AND p_ids[i] COLLATE "C" <= p_ids[i - 1] COLLATE "C") THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
+END $$;
+
 -- Jobs without a key of their own, or whose key was looked at. p_places: their places in line; none: at its end.
 -- why: whoever ends a job moves it to history in one step, so an id that was free here is looked for there once the
 -- index has let it in; the other way round one could slip through. A fresh id is not looked for (kept.sql).
@@ -39,14 +89,34 @@ CREATE FUNCTION windlass.enqueue_plain(p_now bigint, p_ids text[], p_queues text
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_known text[] := ARRAY(SELECT u.id FROM unnest(p_ids, p_fresh) AS u (id, fresh) WHERE NOT u.fresh);
+    v_known text[];
     v_queues text[];
     v_kinds text[];
     v_lines integer[];
     v_added text[];
     v_gone text[];
     v_events windlass.event[];
+    v_new boolean;
 BEGIN
+    IF windlass.are_few(p_ids, p_fresh) THEN
+        FOR i IN 1 .. cardinality(p_ids) LOOP
+            LOOP
+                v_new := windlass.enqueue_one(p_now, p_places[i], p_ids[i], p_queues[i], p_kinds[i], p_payloads[i],
+                    p_tags[i], p_headers[i], p_tenants[i], p_priorities[i], p_retries[i], p_timeouts[i], p_retentions[i],
+                    p_starts[i], p_start_us[i], p_deadlines[i], p_keys[i], p_ttls[i], p_groups[i]);
+                EXIT WHEN v_new;
+                SELECT j.state INTO state FROM windlass.job AS j WHERE j.id = p_ids[i];
+                IF FOUND OR NOT v_new THEN
+                    n := i; id := p_ids[i];
+                    RETURN NEXT;
+                    EXIT;
+                END IF;
+                PERFORM windlass.make_lines(p_queues[i:i], p_kinds[i:i]);
+            END LOOP;
+        END LOOP;
+        RETURN;
+    END IF;
+    v_known := ARRAY(SELECT u.id FROM unnest(p_ids, p_fresh) AS u (id, fresh) WHERE NOT u.fresh);
     SELECT array_agg(d.queue), array_agg(d.kind) INTO v_queues, v_kinds
     FROM (SELECT DISTINCT u.queue, u.kind FROM unnest(p_queues, p_kinds) AS u (queue, kind)) AS d;
     v_lines := windlass.find_lines(v_queues, v_kinds);
@@ -135,10 +205,11 @@ DECLARE
     v_holder record;
     v_taken record;
     v_places bigint[];
-    v_once boolean := (SELECT count(DISTINCT u.id) = count(*) FROM unnest(p_ids) AS u (id));
+    v_once boolean;
     i integer;
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL) THEN
+    -- No job has a key.
+    IF array_remove(p_keys, NULL) = '{}' THEN
         RETURN QUERY SELECT * FROM windlass.enqueue_plain(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers,
             p_tenants, p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys,
             p_ttls, p_groups, p_fresh, NULL);
@@ -146,6 +217,7 @@ BEGIN
     END IF;
     -- One order of keys for all, so that two who bring in the same ones do not wait for each other; places as given. Of an id
     -- that is named twice the first one counts, so there they stay in their order.
+    v_once := (SELECT count(DISTINCT u.id) = count(*) FROM unnest(p_ids) AS u (id));
     v_places := ARRAY(SELECT nextval('windlass.place') FROM generate_series(1, cardinality(p_ids)));
     FOR i IN SELECT o.n FROM unnest(p_keys, p_ids) WITH ORDINALITY AS o (key, id, n)
         ORDER BY CASE WHEN v_once THEN o.key END NULLS FIRST, CASE WHEN v_once AND o.key IS NULL THEN o.id END, o.n

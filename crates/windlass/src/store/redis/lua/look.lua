@@ -1,4 +1,5 @@
--- look.lua: who is in the way of new jobs of other queues, here. Reads only.
+-- look.lua: who is in the way of new jobs of other queues, here. Notes of keys that have run out go; nothing else is
+--   written.
 -- ARGV: how many, then id, mode (u: until done, i: idempotency, none), key of each
 -- returns: for each 0 or {holder, its state or -1}
 local answers = {}

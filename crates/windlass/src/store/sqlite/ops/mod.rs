@@ -13,6 +13,7 @@ pub(super) mod promote;
 pub(super) mod prune;
 pub(super) mod read;
 pub(super) mod report;
+pub(super) mod schedules;
 pub(super) mod sweep;
 
 pub(super) use super::{fault::Done, step::Step, step::sql};

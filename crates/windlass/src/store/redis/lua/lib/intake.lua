@@ -5,7 +5,7 @@
 -- retention, group.
 local NOTHING = {}
 
--- Who is in the way of a new job: {id, state or -1}, or nil.
+-- Who is in the way of a new job: {id, state or -1}, or nil. A note of a key that has run out goes.
 local function in_the_way(id, mode, key)
   local state = state_of(id)
   if state then return { id, state } end
@@ -18,6 +18,8 @@ local function in_the_way(id, mode, key)
     if held then
       local expires, holder = held:match('^(%d+) (.*)$')
       if tonumber(expires) > now then return { holder, state_of(holder) or -1 } end
+      -- Another queue may take the key now, and the clock may go back: this note must not count again then.
+      call('HDEL', X .. 'once', key)
     end
   end
   return nil
