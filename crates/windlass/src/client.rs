@@ -14,7 +14,7 @@ pub use self::waiting::{Returns, Update, Updates};
 use crate::{
     codec::{self, CODEC_HEADER, Coding},
     decide::operate::Action,
-    env::Env,
+    env::{Apart, Env},
     error::Error,
     job::{
         Cursor, DEFAULTS, InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, Kind, NewJob, QueueName, Start,
@@ -172,6 +172,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Backend>,
     env: Env,
+    apart: Apart,
     defaults: JobOptions,
     queue_defaults: HashMap<String, JobOptions>,
     max_payload_bytes: usize,
@@ -251,6 +252,7 @@ impl ClientBuilder {
     pub fn on(self, store: Arc<dyn Backend>) -> Client {
         Client(Arc::new(Inner {
             store,
+            apart: Apart::new("locks", &self.env),
             env: self.env,
             defaults: self.defaults,
             queue_defaults: self.queue_defaults,
@@ -290,6 +292,11 @@ impl Client {
     /// The store beneath.
     pub fn store(&self) -> &Arc<dyn Backend> {
         &self.0.store
+    }
+
+    /// Where what this client holds is kept.
+    pub(crate) fn apart(&self) -> &Apart {
+        &self.0.apart
     }
 
     /// The clocks that the client goes by.

@@ -4,11 +4,13 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+mod apart;
 mod threads;
 
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub(crate) use self::apart::Apart;
 pub(crate) use crate::decide::chance::mix;
 use crate::job::{JobId, Monotonic, ServerId, Timestamp};
 
@@ -101,6 +103,11 @@ impl Env {
     /// A new id that sorts by age.
     pub fn new_id(&self) -> JobId {
         JobId::from_uuid(self.new_uuid())
+    }
+
+    /// A name for one attempt at something, which nobody else has.
+    pub(crate) fn new_token(&self) -> Uuid {
+        self.new_uuid()
     }
 
     /// An id for one start of a server.

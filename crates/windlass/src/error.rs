@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
-    job::{ErrorClass, InvalidJob, JobId, State},
+    job::{ErrorClass, Fence, InvalidJob, JobId, LockName, State},
     store::StoreError,
 };
 
@@ -73,6 +73,21 @@ pub enum Error {
     /// complete the job was rolled back, a checkpoint was not kept.
     #[error("the lease of job `{0}` is lost; another run's outcome counts, and nothing more is kept of this one")]
     Stale(JobId),
+    /// The lock was lost: broken, lapsed and taken by somebody else, or not renewed in time. What was done under it has
+    /// been stopped.
+    #[error(
+        "the lock `{name}` (fence {fence}) is lost: it was broken, or could not be renewed in time; what was done under it \
+         was stopped, and somebody else may hold it now"
+    )]
+    #[allow(missing_docs)]
+    LockLost { name: LockName, fence: Fence },
+    /// Others hold the lock, or wait for it, with another number of slots.
+    #[error(
+        "the lock `{name}` is in use with {there} slots and was asked for with {asked}; let all who use the name ask for \
+         the same number, or wait until nobody holds it"
+    )]
+    #[allow(missing_docs)]
+    LockSlots { name: LockName, asked: u32, there: u32 },
     /// The checkpoint cannot be kept.
     #[error("the checkpoint cannot be kept: {0}")]
     Checkpoint(String),

@@ -18,6 +18,7 @@ pages! {
     Groups "../docs/groups.md"
     Queues "../docs/queues.md"
     Schedules "../docs/schedules.md"
+    Locks "../docs/locks.md"
     ChangingPayloads "../docs/changing-payloads.md"
     ChoosingAStore "../docs/choosing-a-store.md"
     Troubleshooting "../docs/troubleshooting.md"

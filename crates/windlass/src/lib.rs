@@ -82,6 +82,7 @@ mod error;
 mod guide;
 mod job;
 mod job_queue;
+mod lock;
 mod maintain;
 mod periodic;
 pub mod pool;
@@ -125,11 +126,12 @@ pub use self::{
     job::{
         Cause, Cursor, DEFAULTS, DeadReason, Defaults, ErrorClass, ErrorEntry, Fence, GroupInfo, GroupKey, GroupMember,
         InvalidJob, JobFilter, JobId, JobOptions, JobPage, JobRecord, JobSpec, Kind, KindFilter, KindRule, Lease, Line,
-        LogLine, MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, News, PRIORITIES, Pattern, Progress, QueueName,
-        ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey, UniqueMode,
-        Verdict,
+        LockName, LogLine, MAX_MEMBERS, MAX_NAME_BYTES, Monotonic, NewJob, News, PRIORITIES, Pattern, Progress,
+        QueueName, ServerId, Start, State as JobState, Status, TRANSITIONS, Timestamp, Unique, UniqueBy, UniqueKey,
+        UniqueMode, Verdict,
     },
     job_queue::{JobQueue, JobQueueBuilder, QueueError},
+    lock::{Leader, Lock, LockGuard, LockOptions},
     periodic::{Periodic, Ticker, periodic},
     pool::WorkerPool,
     retry::{GaveUp, Retry, RetryError, retry},

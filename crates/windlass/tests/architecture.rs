@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["job", "decide", "env", "error", "store", "codec"]),
     ("server", &["job", "decide", "env", "error", "store", "codec", "client", "maintain"]),
     ("maintain", &["job", "decide", "env", "error", "store", "client", "server"]),
+    ("lock", &["job", "decide", "env", "error", "store", "client"]),
     ("checkup", &["job", "decide", "env", "error", "store", "client"]),
     ("pool", &["job", "decide", "env"]),
     ("periodic", &["job", "decide", "env"]),

@@ -267,6 +267,7 @@ async fn a_store_that_wakes_nobody_is_caught() {
     for fact in facts {
         caught_with(Fault::Silent, &[&format!("wakeups::{}", fact.name)]).await;
     }
+    caught_with(Fault::Silent, &["locks::a_lock_given_back_wakes_those_who_wait"]).await;
 }
 
 #[tokio::test]
@@ -376,4 +377,74 @@ async fn a_call_that_is_done_by_halves_when_dropped_is_caught() {
 async fn a_dropped_call_that_leaves_its_transaction_open_is_caught() {
     let facts = ["dropped::a_dropped_call_keeps_nobody_else_from_the_store"];
     caught_over(&facts, |store| LeaksTransactions(store, Default::default())).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_anybody_gives_back_is_caught() {
+    caught_over(&["locks::a_lost_lock_is_neither_renewed_nor_given_back_by_its_holder"], ReleasesForAnybody).await;
+}
+
+#[tokio::test]
+async fn a_lock_without_a_check_of_the_fence_is_caught() {
+    caught_over(&["locks::a_wrong_fence_renews_and_gives_back_nothing"], LocksWithoutFences).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_fair_is_caught() {
+    let facts = [
+        "locks::nobody_passes_those_who_wait",
+        "locks::waiters_get_it_in_the_order_in_which_they_came",
+        "locks::free_slots_go_to_as_many_waiters",
+        "locks::a_broken_lock_goes_to_the_first_waiter_and_its_holder_finds_out",
+    ];
+    caught_over(&facts, LocksWithoutALine).await;
+}
+
+#[tokio::test]
+async fn a_dead_waiter_that_holds_up_the_line_is_caught() {
+    caught_over(&["locks::a_waiter_who_stops_asking_falls_out_of_line"], KeepsDeadWaiters).await;
+}
+
+#[tokio::test]
+async fn a_holder_too_many_is_caught() {
+    let facts = [
+        "locks::a_lock_has_one_holder_and_is_free_once_it_is_given_back",
+        "locks::a_semaphore_has_as_many_holders_as_slots",
+        "locks::of_many_who_ask_at_once_one_gets_it",
+    ];
+    caught_over(&facts, OneSlotTooMany).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_does_not_lapse_in_time_is_caught() {
+    caught_over(&["locks::a_lock_is_held_until_its_end_and_no_longer"], LocksForLonger).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_forgotten_is_caught() {
+    let facts = [
+        "locks::a_repeat_of_an_attempt_gets_the_same_hold_renewed",
+        "locks::an_attempt_dropped_at_any_await_can_be_repeated_or_taken_back",
+    ];
+    caught_over(&facts, ForgetsAttempts).await;
+}
+
+#[tokio::test]
+async fn fences_of_locks_that_fall_are_caught() {
+    let facts =
+        ["locks::fences_rise_however_a_hold_ended", "locks::fences_rise_over_a_clock_set_back_and_another_start"];
+    caught_over(&facts, FallingFences).await;
+}
+
+#[tokio::test]
+async fn a_break_that_does_nothing_is_caught() {
+    let fact = "locks::a_broken_lock_goes_to_the_first_waiter_and_its_holder_finds_out";
+    caught_over(&[fact], BreaksNothing).await;
+}
+
+#[tokio::test]
+async fn locks_on_the_wall_clock_are_caught() {
+    let open = |right| WrongClock { right, one_clock: true };
+    let facts = ["locks::a_step_of_the_wall_clock_ends_no_lock"];
+    caught(&facts, |env| Opened::new(MemoryStore::new(Env::new(open(env))))).await;
 }

@@ -3,7 +3,7 @@
 //!
 //! It shows what an author of a store needs: the traits, here through [`Layer`], which hands on every call that is not
 //! written down; and the conformance suite, in `tests/conformance.rs`. A store that keeps jobs by itself implements
-//! `Store`, `Inspect`, `Operate`, `Groups`, `Schedules`, `Cluster` and `Backend` of `windlass::store`
+//! `Store`, `Inspect`, `Operate`, `Groups`, `Locks`, `Schedules`, `Cluster` and `Backend` of `windlass::store`
 //! instead.
 
 use std::{

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// More polls than any call of a store needs.
-const POLLS: std::ops::Range<u32> = 0..20;
+pub(super) const POLLS: std::ops::Range<u32> = 0..20;
 
 /// Polls a call so many times, and drops it there. What it came to, if that was enough.
-async fn polled<F: Future>(times: u32, call: F) -> Option<F::Output> {
+pub(super) async fn polled<F: Future>(times: u32, call: F) -> Option<F::Output> {
     let (mut call, mut left) = (Box::pin(call), times);
     poll_fn(move |cx| {
         if left == 0 {

@@ -285,10 +285,24 @@ pub async fn tallies_go_by_tenant_too(bench: Bench) {
     bench.run(JobOptions::new().tenant("acme"), Verdict::RetryIn(HOUR)).await;
     bench.run(JobOptions::new().tenant("bolt"), Verdict::Complete).await;
     bench.run(JobOptions::new(), Verdict::Complete).await;
-    let tenants = tallies(&bench, since).await.tenants;
+    let Tallies { lines, tenants } = tallies(&bench, since).await;
     let counts: Vec<_> =
         tenants.iter().map(|(name, bucket)| (name.as_str(), bucket.completed, bucket.retried)).collect();
     assert_eq!(counts, [("acme", 1, 1), ("bolt", 1, 0)]);
+    let mut all = Bucket::default();
+    lines.iter().for_each(|line| all.merge(&line.bucket));
+    assert_eq!(
+        tenants.values().map(|bucket| (bucket.wait.total(), bucket.run.total())).collect::<Vec<_>>(),
+        [(2, 2), (1, 1)]
+    );
+    assert_eq!(all.run.total(), 4, "who has no tenant is counted in its line");
+    // What comes later is added to what is there.
+    let (_, lease) = bench.start(JobOptions::new().tenant("bolt")).await;
+    let long = Finish { ran: HOUR, ..report(lease, Verdict::Complete) };
+    bench.store.finish(vec![long]).await.expect("finish");
+    let bolt = tallies(&bench, since).await.tenants.remove("bolt").expect("it is counted");
+    assert_eq!((bolt.completed, bolt.run.total()), (2, 2));
+    assert!(bolt.run.quantile(1.0).expect("a run") > HOUR * 7 / 8);
 }
 
 /// More counters in each minute than a store reads at once.

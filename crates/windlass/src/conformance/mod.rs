@@ -28,6 +28,7 @@ pub mod groups;
 pub mod history;
 pub mod inspect;
 pub mod leases;
+pub mod locks;
 pub mod operate;
 pub mod promote;
 pub mod prune;
@@ -126,6 +127,7 @@ mod tests {
         ("promote", include_str!("promote.rs")),
         ("flood", include_str!("flood.rs")),
         ("groups", include_str!("groups.rs")),
+        ("locks", include_str!("locks.rs")),
         ("operate", include_str!("operate.rs")),
         ("cancel", include_str!("cancel.rs")),
         ("history", include_str!("history.rs")),

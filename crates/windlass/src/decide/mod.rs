@@ -6,6 +6,7 @@ pub(crate) mod chance;
 pub mod entry;
 pub(crate) mod flood;
 pub mod group;
+pub mod lock;
 pub mod operate;
 pub(crate) mod pace;
 pub mod queues;

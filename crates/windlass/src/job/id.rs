@@ -207,6 +207,12 @@ name!(
     |name| name.ends_with('*').then_some("ends in `*`, which is kept for patterns")
 );
 
+name!(
+    /// The name of a lock, a semaphore or a leadership, without braces (Redis Cluster gives them a meaning).
+    LockName, "name of the lock",
+    |name| name.contains(['{', '}']).then_some("holds a brace, which Redis keys give a meaning")
+);
+
 /// One start of a server. A restarted process is another server, even under the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(pub Uuid);

@@ -19,7 +19,7 @@ pub(crate) use self::time::micros;
 pub use self::{
     filter::{Cursor, JobFilter, JobPage},
     group::{GroupInfo, GroupKey, GroupMember, MAX_MEMBERS},
-    id::{JobId, Kind, MAX_NAME_BYTES, QueueName, ServerId},
+    id::{JobId, Kind, LockName, MAX_NAME_BYTES, QueueName, ServerId},
     news::{Line, LogLine, News, Progress},
     options::{DEFAULTS, Defaults, JobOptions, PRIORITIES, UniqueBy},
     outcome::{DeadReason, ErrorClass, ErrorEntry, Verdict},

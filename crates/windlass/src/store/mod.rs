@@ -6,6 +6,7 @@
 
 mod checkup;
 mod groups;
+mod locks;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -34,6 +35,7 @@ use thiserror::Error;
 pub use self::{
     checkup::{Check, Level},
     groups::{Flush, Flushed, GroupPage, Groups, MEMBERS_BYTES},
+    locks::{Hold, LockHolder, LockInfo, LockPage, LockReply, LockRequest, Locks, MAX_HOLDERS_SHOWN, MAX_SLOTS},
     schedules::{
         HISTORY_KEPT, MAX_CHANGE_JOBS, MAX_SCHEDULE_BYTES, Revision, ScheduleChange, ScheduleChanged, ScheduleKey,
         ScheduleLine, Schedules, StoredSchedule, StoredSchedules,
@@ -615,7 +617,7 @@ pub trait Cluster: Send + Sync + 'static {
 }
 
 /// A whole store.
-pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Schedules + Any {
+pub trait Backend: Store + Inspect + Operate + Cluster + Groups + Locks + Schedules + Any {
     /// Its name: `memory`, `sqlite`, `redis`, `postgres`.
     fn name(&self) -> &'static str;
 

@@ -200,7 +200,7 @@ impl Bucket {
 pub struct Tallies {
     /// Per queue and kind.
     pub lines: Vec<TallyLine>,
-    /// Per tenant; histograms are left out, so that many tenants stay cheap.
+    /// Per tenant.
     pub tenants: BTreeMap<String, Bucket>,
 }
 
@@ -286,7 +286,7 @@ pub struct GroupStats {
     pub failed: u64,
     pub retried: u64,
     pub avg_duration_ms: f64,
-    /// None where no run was measured, and by tenant, whose minutes hold no histogram. So are those that follow.
+    /// None where no run was measured. So are those that follow.
     pub avg_wait_ms: Option<f64>,
     pub p50_wait_ms: Option<f64>,
     pub p95_wait_ms: Option<f64>,

@@ -9,6 +9,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{
     layer::{Layer, Layered},
@@ -18,14 +19,14 @@ use crate::{
     decide::operate::Action,
     env::Env,
     job::{
-        Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
-        QueueName, ServerId, Timestamp,
+        Cursor, Fence, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, LockName,
+        NewJob, Pattern, QueueName, ServerId, Timestamp,
     },
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
-        GroupPage, Operated, PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result,
-        ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo, StoreError, StoredSchedules, Tallies,
-        WakeUps, Waker,
+        GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
+        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo,
+        StoreError, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
 
@@ -323,6 +324,11 @@ send! {
     flush([&] flush: &Flush) -> Flushed;
     ask_flush([&] group: &GroupKey) -> bool;
     delete_members([&] group: &GroupKey, [=] limit: u32) -> u32;
+    acquire_lock([&] request: &LockRequest) -> LockReply;
+    extend_lock([&] hold: &Hold, [=] ttl: Duration) -> bool;
+    release_lock([&] name: &LockName, [=] token: Uuid, [=] fence: Option<Fence>) -> bool;
+    locks([=] after: Option<LockName>, [=] limit: u32) -> LockPage;
+    break_lock([&] name: &LockName) -> u32;
     change_schedule([&] change: &ScheduleChange) -> ScheduleChanged;
     schedules([=] after: Option<ScheduleKey>, [=] limit: u32) -> StoredSchedules;
     schedules_named([&] name: &str) -> StoredSchedules;

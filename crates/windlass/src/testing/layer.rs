@@ -4,18 +4,19 @@
 use std::{any::Any, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use crate::{
     decide::operate::Action,
     job::{
-        Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
-        QueueName, ServerId, Timestamp,
+        Cursor, Fence, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, LockName,
+        NewJob, Pattern, QueueName, ServerId, Timestamp,
     },
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
-        Flush, Flushed, GroupPage, Groups, Inspect, Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
-        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, Schedules,
-        ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
+        Flush, Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
+        PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange,
+        ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
     },
 };
 
@@ -98,6 +99,13 @@ layer! {
     fn flush(&self, flush: &Flush) -> Flushed;
     fn ask_flush(&self, group: &GroupKey) -> bool;
     fn delete_members(&self, group: &GroupKey, limit: u32) -> u32;
+    }
+    Locks {
+    fn acquire_lock(&self, request: &LockRequest) -> LockReply;
+    fn extend_lock(&self, hold: &Hold, ttl: Duration) -> bool;
+    fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> bool;
+    fn locks(&self, after: Option<LockName>, limit: u32) -> LockPage;
+    fn break_lock(&self, name: &LockName) -> u32;
     }
     Schedules {
     fn change_schedule(&self, change: &ScheduleChange) -> ScheduleChanged;

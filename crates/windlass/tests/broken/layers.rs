@@ -9,12 +9,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 use windlass::{
-    Action, JobFilter, JobId, JobRecord, JobState as State, KindFilter, Lease, NewJob, Pattern, QueueName, ServerId,
-    StoreError, Unique, UniqueMode, Verdict,
+    Action, Fence, JobFilter, JobId, JobRecord, JobState as State, KindFilter, Lease, LockName, NewJob, Pattern,
+    QueueName, ServerId, StoreError, Unique, UniqueMode, Verdict,
     store::{
-        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, PromoteRules, Promoted, Prune, Pruned,
-        RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
+        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Hold, LockReply, LockRequest,
+        PromoteRules, Promoted, Prune, Pruned, RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
     },
     testing::Layer,
 };
@@ -44,7 +45,99 @@ fn rekeyed(mut jobs: Vec<NewJob>, rekey: impl Fn(Unique) -> Option<Unique>) -> V
     jobs
 }
 
+/// A fence as a store whose fences fall would give it, and back.
+fn mirrored(fence: Fence) -> Fence {
+    Fence(u64::MAX / 2 - fence.0)
+}
+
 broken! {
+    /// Gives a lock back for whoever asks.
+    ReleasesForAnybody {
+        async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+            Ok(self.0.release_lock(name, token, fence).await? || self.0.break_lock(name).await? > 0)
+        }
+    }
+
+    /// Renews and gives back whatever the token has, with any fence.
+    LocksWithoutFences {
+        async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+            let there = self.0.locks(None, 1000).await?.items.into_iter().find(|lock| lock.name == hold.name);
+            let fence = there.and_then(|lock| Some(lock.holders.first()?.fence));
+            self.0.extend_lock(&Hold { fence: fence.unwrap_or(hold.fence), ..hold.clone() }, ttl).await
+        }
+
+        async fn release_lock(&self, name: &LockName, token: Uuid, _: Option<Fence>) -> Result<bool> {
+            self.0.release_lock(name, token, None).await
+        }
+    }
+
+    /// Nobody stands in line: whoever asks first gets it.
+    LocksWithoutALine {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            self.0.acquire_lock(&LockRequest { place: None, ..request.clone() }).await
+        }
+    }
+
+    /// Keeps the places of waiters who have long stopped to ask.
+    KeepsDeadWaiters {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            let place = request.place.map(|place| 1000 * place);
+            self.0.acquire_lock(&LockRequest { place, ..request.clone() }).await
+        }
+    }
+
+    /// Lets one more in than there are slots.
+    OneSlotTooMany {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            self.0.acquire_lock(&LockRequest { slots: (request.slots + 1).min(500), ..request.clone() }).await
+        }
+    }
+
+    /// Holds a lock for longer than was asked for.
+    LocksForLonger {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            self.0.acquire_lock(&LockRequest { ttl: 2 * request.ttl, ..request.clone() }).await
+        }
+    }
+
+    /// A repeat of an attempt is another attempt.
+    ForgetsAttempts {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            let another = LockRequest { token: Uuid::from_u128(request.token.as_u128() ^ 1), ..request.clone() };
+            if let held @ LockReply::Held(_) = self.0.acquire_lock(&another).await? {
+                self.0.release_lock(&request.name, another.token, None).await?;
+                self.0.acquire_lock(request).await?;
+                return Ok(held);
+            }
+            Ok(LockReply::Busy { retry_in: Duration::ZERO, ahead: 0 })
+        }
+    }
+
+    /// Fences fall.
+    FallingFences {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            Ok(match self.0.acquire_lock(request).await? {
+                LockReply::Held(fence) => LockReply::Held(mirrored(fence)),
+                other => other,
+            })
+        }
+
+        async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+            self.0.extend_lock(&Hold { fence: mirrored(hold.fence), ..hold.clone() }, ttl).await
+        }
+
+        async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+            self.0.release_lock(name, token, fence.map(mirrored)).await
+        }
+    }
+
+    /// Says that it broke the lock.
+    BreaksNothing {
+        async fn break_lock(&self, _: &LockName) -> Result<u32> {
+            Ok(1)
+        }
+    }
+
     /// Removes all that may go, whatever the limit.
     PrunesAll {
         async fn prune(&self, what: &Prune, _: u32) -> Result<Pruned> {

@@ -6,14 +6,16 @@ pub(crate) mod layers;
 use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 use windlass::{
-    Action, BoxFuture, Cursor, Env, GroupKey, GroupMember, Host, JobFilter, JobId, JobPage, JobRecord,
-    JobState as State, KindFilter, Lease, Monotonic, NewJob, Pattern, QueueName, ServerId, Start, Timestamp,
+    Action, BoxFuture, Cursor, Env, Fence, GroupKey, GroupMember, Host, JobFilter, JobId, JobPage, JobRecord,
+    JobState as State, KindFilter, Lease, LockName, Monotonic, NewJob, Pattern, QueueName, ServerId, Start, Timestamp,
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
-        Flushed, GroupPage, Groups, Inspect, Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report,
-        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, Schedules,
-        ServerInfo, Store, StoredSchedules, Tallies, WakeUps, Waker,
+        Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
+        PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange,
+        ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
+        Waker,
     },
 };
 
@@ -314,6 +316,29 @@ impl Groups for Broken {
 
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         self.inner.delete_members(group, limit).await
+    }
+}
+
+#[async_trait]
+impl Locks for Broken {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+        self.inner.acquire_lock(request).await
+    }
+
+    async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+        self.inner.extend_lock(hold, ttl).await
+    }
+
+    async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+        self.inner.release_lock(name, token, fence).await
+    }
+
+    async fn locks(&self, after: Option<LockName>, limit: u32) -> Result<LockPage> {
+        self.inner.locks(after, limit).await
+    }
+
+    async fn break_lock(&self, name: &LockName) -> Result<u32> {
+        self.inner.break_lock(name).await
     }
 }
 

@@ -13,9 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 use windlass::{
-    Action, Cursor, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, NewJob, Pattern,
-    QueueName, ServerId, StoreError, Timestamp, store::*,
+    Action, Cursor, Fence, GroupKey, GroupMember, JobFilter, JobId, JobPage, JobRecord, KindFilter, Lease, LockName,
+    NewJob, Pattern, QueueName, ServerId, StoreError, Timestamp, store::*,
 };
 
 /// The calls of the hot path, by name.
@@ -240,6 +241,25 @@ impl Groups for Faulty {
     }
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         self.call(Op::Other, self.inner.delete_members(group, limit)).await
+    }
+}
+
+#[async_trait]
+impl Locks for Faulty {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+        self.call(Op::Other, self.inner.acquire_lock(request)).await
+    }
+    async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+        self.call(Op::Other, self.inner.extend_lock(hold, ttl)).await
+    }
+    async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+        self.call(Op::Other, self.inner.release_lock(name, token, fence)).await
+    }
+    async fn locks(&self, after: Option<LockName>, limit: u32) -> Result<LockPage> {
+        self.call(Op::Other, self.inner.locks(after, limit)).await
+    }
+    async fn break_lock(&self, name: &LockName) -> Result<u32> {
+        self.call(Op::Other, self.inner.break_lock(name)).await
     }
 }
 

@@ -78,8 +78,7 @@ impl Inspect for MemoryStore {
             tallies.lines.push(TallyLine { queue, kind, bucket });
         }
         for ((_, tenant), bucket) in inner.tenant_buckets.range((since.minute(), "".into())..) {
-            let bucket = Bucket { wait: Histogram::default(), run: Histogram::default(), ..bucket.clone() };
-            tallies.tenants.entry(tenant.to_string()).or_default().merge(&bucket);
+            tallies.tenants.entry(tenant.to_string()).or_default().merge(bucket);
         }
         Ok(tallies)
     }
@@ -224,7 +223,8 @@ impl Inner {
             let fresh = mono.since(last.at) < KEEP_CLAIM;
             fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
-        [keys.len(), lines.len(), tenants.len()].contains(&limit)
+        let (boot, lines, tenants) = (self.boot.clone(), lines.len(), tenants.len());
+        self.prune_locks(mono, &boot, limit) || [keys.len(), lines, tenants].contains(&limit)
     }
 
     fn expired(&self, limit: usize, now: Timestamp) -> Vec<u64> {

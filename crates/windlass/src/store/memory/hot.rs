@@ -14,6 +14,12 @@ use crate::{
 };
 
 impl Inner {
+    /// Above all others, and seeded from the clock, so that a store that starts anew does not repeat one.
+    pub(super) fn next_fence(&mut self, now: Timestamp) -> u64 {
+        self.fence = (self.fence + 1).max(u64::try_from(now.as_micros()).unwrap_or(0).saturating_mul(1000));
+        self.fence
+    }
+
     pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued> {
         jobs.into_iter().map(|job| self.enqueue_one(job, now)).collect()
     }
@@ -91,8 +97,7 @@ impl Inner {
         let mut picker = Picker::new(self, request);
         let suspect_waiting = picker.oldest_suspect(self, now);
         let seqs = if request.suspect { picker.take_suspect(self) } else { picker.take(self, request) };
-        // Seeded from the clock, so that a store that starts anew does not repeat a fence.
-        self.fence = (self.fence + 1).max(u64::try_from(now.as_micros()).unwrap_or(0).saturating_mul(1000));
+        self.next_fence(now);
         if !seqs.is_empty() {
             let (until, live) = (mono.after(request.lease), seqs.len());
             let batch = LeaseBatch { server: request.server, until, boot, members: seqs.clone(), live };

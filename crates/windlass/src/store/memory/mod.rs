@@ -5,7 +5,7 @@
 //! - `hot.rs`: enqueue, claim, extend, finish, rescue. `due.rs`: what waits for its time. `report.rs`: what runs say while
 //!   they go on.
 //! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
-//!   recurring ones.
+//!   recurring ones. `locks.rs`: locks.
 
 mod cold;
 mod due;
@@ -13,6 +13,7 @@ mod groups;
 mod hot;
 mod ids;
 mod line;
+mod locks;
 mod report;
 mod schedules;
 mod table;
@@ -119,6 +120,7 @@ struct Inner {
     leases: BTreeMap<u64, LeaseBatch>,
     last_claims: FxHashMap<ServerId, LastClaim>,
     groups: BTreeMap<GroupKey, Members>,
+    locks: locks::AllLocks,
     schedules: BTreeMap<ScheduleKey, Kept>,
     /// The newest version of any schedule.
     revision: Revision,
@@ -157,6 +159,7 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_claims: FxHashMap::default(),
             groups: BTreeMap::new(),
+            locks: BTreeMap::new(),
             schedules: BTreeMap::new(),
             revision: Revision(0),
             due: Waiting::default(),

@@ -20,6 +20,8 @@ const MANY_TRANSACTIONS: u64 = 100_000;
 /// An index is larger than it should be above this size, at so many bytes a row.
 const INDEX_LARGE: u64 = 64 << 20;
 const INDEX_BYTES: u64 = 400;
+/// An index of somebody else that nobody uses is worth a word above this size.
+const INDEX_IDLE: u64 = 1 << 20;
 /// So many rows of the ledger are more than anybody leaves there who adds it up.
 const LEDGER_LONG: u64 = 100_000;
 /// As many jobs are counted one by one.
@@ -57,6 +59,9 @@ pub(super) async fn look(store: &Shared) -> Result<Vec<Check>> {
             valid: rows::get(&row, "valid")?,
             bytes: count(rows::get(&row, "bytes")?),
             rows: count(rows::get(&row, "rows")?),
+            table: rows::get(&row, "of_table")?,
+            scans: count(rows::get(&row, "scans")?),
+            apart: rows::get(&row, "apart")?,
         });
     }
     let mut counts = Vec::new();
@@ -109,9 +114,12 @@ impl Holder {
 
 struct Index {
     name: String,
+    table: String,
     valid: bool,
     bytes: u64,
     rows: u64,
+    scans: u64,
+    apart: bool,
 }
 
 fn span(micros: i64) -> Duration {
@@ -235,6 +243,15 @@ fn indexes(schema: &str, there: &[Index], wanted: &[(String, String)]) -> Check 
             format!("it has stayed as large as it once was: REINDEX INDEX CONCURRENTLY {schema}.{}", large.name);
         return Check::warn(NAME, found, advice);
     }
+    // Who has just made one has not used it yet.
+    let idle = |index: &&Index| index.apart && index.scans == 0 && index.bytes > INDEX_IDLE;
+    let ours = |index: &&Index| wanted.iter().any(|(name, _)| *name == index.name);
+    if let Some(idle) = there.iter().filter(idle).find(|index| !wanted.is_empty() && !ours(index)) {
+        let found = format!("{} on {} is not of windlass, and nobody has used it", idle.name, idle.table);
+        let advice =
+            format!("each job that comes or moves pays for it: DROP INDEX CONCURRENTLY {schema}.{}", idle.name);
+        return Check::warn(NAME, found, advice);
+    }
     Check::ok(NAME, format!("{} indexes are there and whole", there.len()))
 }
 
@@ -341,9 +358,28 @@ mod tests {
         assert!(found.level == Level::Ok && found.found.contains("process 42"), "{found:?}");
     }
 
+    fn index(name: &str) -> Index {
+        let (name, table) = (name.into(), "job".into());
+        Index { name, table, valid: true, bytes: 2 * INDEX_IDLE, rows: 1000, scans: 0, apart: true }
+    }
+
+    #[test]
+    fn an_index_that_somebody_added_and_nobody_uses_is_told() {
+        let wanted = [("job_due".to_owned(), "CREATE INDEX job_due ON own.job (x)".to_owned())];
+        let check = |added: Index| indexes("own", &[index("job_due"), added], &wanted);
+        advised(&check(index("mine")), Level::Warn, "mine on job", "DROP INDEX CONCURRENTLY own.mine");
+        for fine in [
+            Index { scans: 1, ..index("mine") },
+            Index { bytes: INDEX_IDLE, ..index("mine") },
+            Index { apart: false, ..index("job_pkey") },
+        ] {
+            assert_eq!(check(fine).level, Level::Ok);
+        }
+    }
+
     #[test]
     fn indexes_that_are_missing_broken_or_far_too_large_are_named_with_what_makes_them() {
-        let index = |valid, bytes| Index { name: "job_due".into(), valid, bytes, rows: 1000 };
+        let index = |valid, bytes| Index { valid, bytes, ..index("job_due") };
         let wanted = |name: &str| [(name.to_owned(), format!("CREATE INDEX {name} ON own.job (x)"))];
         assert_eq!(indexes("own", &[index(true, 1 << 20)], &wanted("job_due")).level, Level::Ok);
         let missing = indexes("own", &[index(true, 1 << 20)], &wanted("job_id"));

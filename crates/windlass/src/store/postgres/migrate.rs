@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[Step {
         sql!("read"),
         sql!("callers"),
         sql!("people"),
+        sql!("locks"),
         sql!("cpu"),
         sql!("first_rows"),
     ],

@@ -37,6 +37,7 @@ use std::{
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 pub(super) use self::tables::tables;
 use self::{
@@ -48,7 +49,7 @@ use self::{
     tls::Tls,
 };
 use super::*;
-use crate::job::{GroupKey, GroupMember};
+use crate::job::{GroupKey, GroupMember, LockName};
 
 /// After so many changes a process adds up the ledger, should no server do so.
 const FOLD_EVERY: u32 = 256;
@@ -377,6 +378,35 @@ impl Groups for PostgresStore {
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         let group = group.clone();
         self.changing(async move |store| ops::groups::delete_members(&store, &group, limit).await).await
+    }
+}
+
+#[async_trait]
+impl Locks for PostgresStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+        request.check()?;
+        let request = request.clone();
+        self.whole(async move |store| ops::locks::acquire(&store, &request).await).await
+    }
+
+    async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+        locks::check_ttl(ttl)?;
+        let hold = hold.clone();
+        self.at_once(async move |store| ops::locks::extend(&store, &hold, ttl).await).await
+    }
+
+    async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+        let name = name.clone();
+        self.whole(async move |store| ops::locks::release(&store, &name, token, fence).await).await
+    }
+
+    async fn locks(&self, after: Option<LockName>, limit: u32) -> Result<LockPage> {
+        self.whole(async move |store| ops::locks::page(&store, after.as_ref(), limit).await).await
+    }
+
+    async fn break_lock(&self, name: &LockName) -> Result<u32> {
+        let name = name.clone();
+        self.whole(async move |store| ops::locks::break_lock(&store, &name).await).await
     }
 }
 

@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
+use uuid::Uuid;
 
 use self::{
     address::Address,
@@ -49,7 +50,7 @@ use self::{
     scripts::Script,
 };
 use super::*;
-use crate::job::{GroupKey, GroupMember, JobSpec, Monotonic};
+use crate::job::{GroupKey, GroupMember, JobSpec, LockName, Monotonic};
 
 /// A store in a Redis (or Valkey) server, shared with Go's Asynq.
 pub struct RedisStore(Arc<Shared>);
@@ -373,6 +374,35 @@ impl Groups for RedisStore {
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         let group = group.clone();
         self.changing(async move |store| ops::groups::delete_members(&store, &group, limit).await).await
+    }
+}
+
+#[async_trait]
+impl Locks for RedisStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+        request.check()?;
+        let request = request.clone();
+        self.whole(async move |store| ops::locks::acquire(&store, &request).await).await
+    }
+
+    async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+        locks::check_ttl(ttl)?;
+        let hold = hold.clone();
+        self.whole(async move |store| ops::locks::extend(&store, &hold, ttl).await).await
+    }
+
+    async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+        let name = name.clone();
+        self.whole(async move |store| ops::locks::release(&store, &name, token, fence).await).await
+    }
+
+    async fn locks(&self, after: Option<LockName>, limit: u32) -> Result<LockPage> {
+        self.whole(async move |store| ops::locks::page(&store, after.as_ref(), limit).await).await
+    }
+
+    async fn break_lock(&self, name: &LockName) -> Result<u32> {
+        let name = name.clone();
+        self.whole(async move |store| ops::locks::break_lock(&store, &name).await).await
     }
 }
 

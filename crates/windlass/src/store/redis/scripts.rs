@@ -14,13 +14,14 @@ pub(super) struct Script {
 const THOUGH_FULL: &str = "redis.call('DEL', KEYS[1] .. 'x:none')\n";
 
 /// What only brings in more; and what writes nothing, so that it can be read even where nothing can be written.
-const WITHOUT: [&str; 12] = [
+const WITHOUT: [&str; 13] = [
     "add",
     "enqueue",
     "census",
     "fetch",
     "groups",
     "list",
+    "lock_show",
     "look",
     "members",
     "outstanding",
@@ -73,6 +74,11 @@ scripts! {
     INBOX "inbox" ["core" "message" "states" "order" "intake"],
     LEAVE "leave" ["core"],
     LIST "list" ["core" "order"],
+    LOCK_ACQUIRE "lock_acquire" ["core" "lock"],
+    LOCK_BREAK "lock_break" ["core" "lock"],
+    LOCK_EXTEND "lock_extend" ["core" "lock"],
+    LOCK_RELEASE "lock_release" ["core" "lock"],
+    LOCK_SHOW "lock_show" ["core" "lock"],
     LOOK "look" ["core" "message" "states" "order" "intake"],
     MEMBERS "members" ["core" "message" "members"],
     OPERATE "operate" ["core" "message" "states" "stats" "ends" "marks"],

@@ -34,6 +34,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 pub(super) use self::tables::tables;
 use self::{
@@ -47,7 +48,7 @@ use self::{
     writer::{Call, Writer},
 };
 use super::*;
-use crate::job::{GroupKey, GroupMember};
+use crate::job::{GroupKey, GroupMember, LockName};
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
@@ -289,6 +290,45 @@ impl Groups for SqliteStore {
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
         let group = group.clone();
         self.write(move |step| ops::groups::delete_members(step, &group, limit)).await
+    }
+}
+
+#[async_trait]
+impl Locks for SqliteStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+        request.check()?;
+        let request = Arc::new(request.clone());
+        let peeked = request.clone();
+        // Durable: no fence of a hold that somebody heard of is given again, whatever the clock says after a power cut.
+        self.call(
+            false,
+            true,
+            Some(Box::new(move |conn, _, clock| ops::locks::peek(conn, clock, &peeked))),
+            Box::new(move |step: &mut Step<'_>| ops::locks::acquire(step, &request)),
+        )
+        .await
+    }
+
+    async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+        locks::check_ttl(ttl)?;
+        let hold = hold.clone();
+        let work = move |step: &mut Step<'_>| ops::locks::extend(step, &hold, ttl);
+        self.call(true, false, None, Box::new(work)).await
+    }
+
+    async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {
+        let name = name.clone();
+        let work = move |step: &mut Step<'_>| ops::locks::release(step, &name, token, fence);
+        self.call(false, false, None, Box::new(work)).await
+    }
+
+    async fn locks(&self, after: Option<LockName>, limit: u32) -> Result<LockPage> {
+        self.readers.look(move |conn, clock| ops::locks::page(conn, clock, after.as_ref(), limit)).await
+    }
+
+    async fn break_lock(&self, name: &LockName) -> Result<u32> {
+        let name = name.clone();
+        self.write(move |step| ops::locks::break_lock(step, &name)).await
     }
 }
 

@@ -176,7 +176,7 @@ impl<'c> Step<'c> {
             self.write_bucket(line, bucket)?;
         }
         for (tenant, bucket) in std::mem::take(&mut self.tenants) {
-            self.write_tenant(&tenant, &bucket)?;
+            self.write_tenant(&tenant, bucket)?;
         }
         if self.counters != self.before {
             self.counters.write(self.conn)?;
@@ -205,15 +205,26 @@ impl<'c> Step<'c> {
         Ok(())
     }
 
-    fn write_tenant(&self, tenant: &str, bucket: &Bucket) -> Done<()> {
-        self.conn.prepare_cached(sql!("tenant_bucket_add"))?.execute(params![
-            self.clock.now.minute(),
+    fn write_tenant(&self, tenant: &str, mut bucket: Bucket) -> Done<()> {
+        let minute = self.clock.now.minute();
+        let old = self
+            .conn
+            .prepare_cached(sql!("tenant_bucket_read"))?
+            .query_row(params![minute, tenant], bucket_of)
+            .optional()?;
+        if let Some(old) = old {
+            bucket.merge(&old);
+        }
+        self.conn.prepare_cached(sql!("tenant_bucket_write"))?.execute(params![
+            minute,
             tenant,
             bucket.completed,
             bucket.retried,
             bucket.dead,
             bucket.cancelled,
             bucket.duration_us,
+            bucket.wait.to_bytes(),
+            bucket.run.to_bytes(),
         ])?;
         Ok(())
     }

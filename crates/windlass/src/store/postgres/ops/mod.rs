@@ -9,6 +9,7 @@ pub(super) mod gather;
 pub(super) mod groups;
 pub(super) mod lease;
 pub(super) mod list;
+pub(super) mod locks;
 pub(super) mod operate;
 pub(super) mod promote;
 pub(super) mod prune;

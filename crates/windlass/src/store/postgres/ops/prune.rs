@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::{Shared, rows};
+use super::{Shared, locks, rows};
 use crate::{
     job::{State, micros},
     store::{Prune, Pruned, Result, postgres::link::Param},
@@ -24,7 +24,7 @@ const KEEP_SERVERS: Duration = Duration::from_secs(24 * 3600);
 pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) -> Result<Pruned> {
     match what {
         Prune::Expired => {
-            let others_left = others(store, limit).await?;
+            let others_left = others(store, limit).await? | locks::prune(store, limit).await?;
             let single = history(store, None, Duration::ZERO, limit).await?;
             let left = limit.saturating_sub(u32::try_from(single.removed).unwrap_or(u32::MAX));
             let whole = days(store, left).await?;

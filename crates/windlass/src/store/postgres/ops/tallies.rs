@@ -12,19 +12,17 @@ pub(in super::super) async fn tallies(store: &Shared, since: Timestamp) -> Resul
     let minute = since.minute();
     let mut tallies = Tallies::default();
     for row in store.link.rows("SELECT * FROM windlass.tallies($1)", &[(&minute, Type::INT8)]).await? {
-        let mut bucket = sums(&row)?;
-        bucket.wait = histogram(&row, "wait_slots", "wait_counts")?;
-        bucket.run = histogram(&row, "run_slots", "run_counts")?;
-        tallies.lines.push(TallyLine { queue: rows::get(&row, "queue")?, kind: rows::get(&row, "kind")?, bucket });
+        let (queue, kind) = (rows::get(&row, "queue")?, rows::get(&row, "kind")?);
+        tallies.lines.push(TallyLine { queue, kind, bucket: bucket(&row)? });
     }
     tallies.lines.sort_by(|a, b| (&a.queue, &a.kind).cmp(&(&b.queue, &b.kind)));
     for row in store.link.rows("SELECT * FROM windlass.tenant_tallies($1)", &[(&minute, Type::INT8)]).await? {
-        tallies.tenants.insert(rows::get(&row, "tenant")?, sums(&row)?);
+        tallies.tenants.insert(rows::get(&row, "tenant")?, bucket(&row)?);
     }
     Ok(tallies)
 }
 
-fn sums(row: &Row) -> Result<Bucket> {
+fn bucket(row: &Row) -> Result<Bucket> {
     let sum = |column| rows::get(row, column).map(count);
     Ok(Bucket {
         completed: sum("completed")?,
@@ -32,7 +30,8 @@ fn sums(row: &Row) -> Result<Bucket> {
         dead: sum("dead")?,
         cancelled: sum("cancelled")?,
         duration_us: sum("duration_us")?,
-        ..Bucket::default()
+        wait: histogram(row, "wait_slots", "wait_counts")?,
+        run: histogram(row, "run_slots", "run_counts")?,
     })
 }
 

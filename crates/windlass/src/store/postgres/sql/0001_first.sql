@@ -161,6 +161,32 @@ CREATE TABLE windlass.claim (
     PRIMARY KEY (server, sequence)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- A slot of a lock that somebody holds. At most as many rows under a name as it has slots; one that has lapsed stays until
+-- somebody else takes its slot. See locks.sql.
+CREATE TABLE windlass.lock (
+    name       text COLLATE "C" NOT NULL,
+    token      uuid    NOT NULL, -- the attempt that took it
+    fence      bigint  NOT NULL,
+    slots      integer NOT NULL, -- of all who hold it or wait for it
+    holder     text    NOT NULL, -- who, for people
+    since      bigint  NOT NULL,
+    ttl        bigint  NOT NULL, -- of the last renewal
+    until_mono bigint  NOT NULL,
+    start      text    NOT NULL, -- the start of the server that it is of
+    PRIMARY KEY (name, token)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, fillfactor = 50);
+
+-- A place in the line for a lock. Places are fences: they rise.
+CREATE TABLE windlass.lock_line (
+    name       text COLLATE "C" NOT NULL,
+    place      bigint  NOT NULL,
+    token      uuid    NOT NULL,
+    slots      integer NOT NULL,
+    until_mono bigint  NOT NULL,
+    PRIMARY KEY (name, place),
+    UNIQUE (name, token)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0, fillfactor = 50);
+
 -- Unique keys with a window of their own.
 CREATE TABLE windlass.key (
     key        bytea  PRIMARY KEY,
@@ -252,6 +278,14 @@ CREATE TABLE windlass.bucket_slot (
     slot   smallint NOT NULL,
     n      bigint   NOT NULL,
     PRIMARY KEY (minute, line, ran, slot)
+);
+CREATE TABLE windlass.tenant_slot (
+    minute bigint   NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    ran    boolean  NOT NULL,
+    slot   smallint NOT NULL,
+    n      bigint   NOT NULL,
+    PRIMARY KEY (minute, tenant, ran, slot)
 );
 CREATE TABLE windlass.tenant_bucket (
     minute      bigint NOT NULL,

@@ -164,6 +164,13 @@ BEGIN
             UNION ALL SELECT minute, line, true, unnest(runs) FROM gone) AS taken
         GROUP BY minute, line, ran, slot ORDER BY minute, line, ran, slot
         ON CONFLICT (minute, line, ran, slot) DO UPDATE SET n = b.n + excluded.n
+    ), tenant_slots AS (
+        INSERT INTO windlass.tenant_slot AS b (minute, tenant, ran, slot, n)
+        SELECT minute, tenant, ran, slot, count(*)
+        FROM (SELECT minute, tenant, false AS ran, unnest(waits) AS slot FROM gone WHERE tenant IS NOT NULL
+            UNION ALL SELECT minute, tenant, true, unnest(runs) FROM gone WHERE tenant IS NOT NULL) AS taken
+        GROUP BY minute, tenant, ran, slot ORDER BY minute, tenant, ran, slot
+        ON CONFLICT (minute, tenant, ran, slot) DO UPDATE SET n = b.n + excluded.n
     ), tenants AS (
         INSERT INTO windlass.tenant_bucket AS b (minute, tenant, completed, retried, dead, cancelled, duration_us)
         SELECT minute, tenant, sum(did_complete), sum(did_retry), sum(did_die), sum(did_cancel), sum(duration_us)

@@ -46,8 +46,8 @@ $$;
 -- in: since when runs and jobs that ended are counted, by the minute (null: all that is kept); `by`: queue, kind or tenant, a
 --   row each, or null for one row of all
 -- out: pending and running are of now and not counted by tenant; what ended is of since. total is their sum. duration: from
---   being enqueued to completed; wait and run: of runs, from a histogram that is off by an eighth at most, and not kept by
---   tenant. Milliseconds; where nothing was measured null, and 0 in the row of all.
+--   being enqueued to completed; wait and run: of runs, from a histogram that is off by an eighth at most. Milliseconds;
+--   where nothing was measured null, and 0 in the row of all.
 -- guarantee: of one moment, what fold() has not added up yet among it; the same numbers as Client::stats
 CREATE FUNCTION windlass.metrics(since interval DEFAULT NULL, by text DEFAULT NULL)
 RETURNS TABLE (name text, total bigint, pending bigint, running bigint, completed bigint, failed bigint, retried bigint,
@@ -69,7 +69,8 @@ BEGIN
             t.dead + t.cancelled AS failed, t.duration_us, t.wait_slots, t.wait_counts, t.run_slots, t.run_counts
         FROM windlass.tallies(v_minute) AS t WHERE v_by <> 'tenant'
         UNION ALL
-        SELECT t.tenant, t.completed, t.retried, t.dead + t.cancelled, t.duration_us, NULL, NULL, NULL, NULL
+        SELECT t.tenant, t.completed, t.retried, t.dead + t.cancelled, t.duration_us, t.wait_slots, t.wait_counts,
+            t.run_slots, t.run_counts
         FROM windlass.tenant_tallies(v_minute) AS t WHERE v_by = 'tenant'
     ), sums AS (
         SELECT e.name, sum(e.completed)::bigint AS completed, sum(e.retried)::bigint AS retried,

@@ -247,16 +247,32 @@ RETURNS TABLE (queue text, kind text, completed bigint, retried bigint, dead big
     FROM sums JOIN windlass.line AS line ON line.id = sums.line LEFT JOIN histograms AS h ON h.line = sums.line
 $$;
 
--- The same of each tenant, without histograms.
+-- The same of each tenant.
 CREATE FUNCTION windlass.tenant_tallies(p_minute bigint)
-RETURNS TABLE (tenant text, completed bigint, retried bigint, dead bigint, cancelled bigint, duration_us bigint)
-LANGUAGE sql STABLE AS $$
-    SELECT tenant, sum(completed)::bigint, sum(retried)::bigint, sum(dead)::bigint, sum(cancelled)::bigint,
-        least(sum(duration_us), 9223372036854775807)::bigint
-    FROM (SELECT tenant, completed, retried, dead, cancelled, duration_us FROM windlass.tenant_bucket
-            WHERE minute >= p_minute
-        UNION ALL SELECT tenant, did_complete, did_retry, did_die, did_cancel, duration_us
-        FROM windlass.ledger WHERE minute >= p_minute AND tenant IS NOT NULL
-            AND did_complete + did_retry + did_die + did_cancel > 0) AS b
-    GROUP BY tenant
+RETURNS TABLE (tenant text, completed bigint, retried bigint, dead bigint, cancelled bigint, duration_us bigint,
+    wait_slots smallint[], wait_counts bigint[], run_slots smallint[], run_counts bigint[]) LANGUAGE sql STABLE AS $$
+    WITH sums AS (
+        SELECT tenant, sum(completed) AS completed, sum(retried) AS retried, sum(dead) AS dead, sum(cancelled) AS cancelled,
+            least(sum(duration_us), 9223372036854775807) AS duration_us
+        FROM (SELECT tenant, completed, retried, dead, cancelled, duration_us FROM windlass.tenant_bucket
+                WHERE minute >= p_minute
+            UNION ALL SELECT tenant, did_complete, did_retry, did_die, did_cancel, duration_us
+            FROM windlass.ledger WHERE minute >= p_minute AND tenant IS NOT NULL
+                AND did_complete + did_retry + did_die + did_cancel > 0) AS b
+        GROUP BY tenant
+    ), slots AS (
+        SELECT tenant, ran, slot, sum(n)::bigint AS n
+        FROM (SELECT tenant, ran, slot, n FROM windlass.tenant_slot WHERE minute >= p_minute
+            UNION ALL SELECT tenant, false, unnest(waits), 1 FROM windlass.ledger WHERE minute >= p_minute
+            UNION ALL SELECT tenant, true, unnest(runs), 1 FROM windlass.ledger WHERE minute >= p_minute) AS s
+        WHERE tenant IS NOT NULL GROUP BY tenant, ran, slot
+    ), histograms AS (
+        SELECT tenant, array_agg(slot) FILTER (WHERE NOT ran) AS wait_slots,
+            array_agg(n) FILTER (WHERE NOT ran) AS wait_counts, array_agg(slot) FILTER (WHERE ran) AS run_slots,
+            array_agg(n) FILTER (WHERE ran) AS run_counts
+        FROM slots GROUP BY tenant
+    )
+    SELECT sums.tenant, sums.completed::bigint, sums.retried::bigint, sums.dead::bigint, sums.cancelled::bigint,
+        sums.duration_us::bigint, h.wait_slots, h.wait_counts, h.run_slots, h.run_counts
+    FROM sums LEFT JOIN histograms AS h ON h.tenant = sums.tenant
 $$;

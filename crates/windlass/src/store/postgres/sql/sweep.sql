@@ -26,6 +26,10 @@ BEGIN
         SELECT ctid FROM windlass.bucket_slot WHERE minute < v_now / 60000000 - p_minutes LIMIT p_limit
         FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_many = ROW_COUNT; v_most := greatest(v_most, v_many);
+    DELETE FROM windlass.tenant_slot WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM windlass.tenant_slot WHERE minute < v_now / 60000000 - p_minutes LIMIT p_limit
+        FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_many = ROW_COUNT; v_most := greatest(v_most, v_many);
     DELETE FROM windlass.tenant_bucket WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM windlass.tenant_bucket WHERE minute < v_now / 60000000 - p_minutes LIMIT p_limit
         FOR UPDATE SKIP LOCKED));

@@ -55,6 +55,8 @@ for at, run in ipairs(runs) do
     if run[4] ~= '' then
       add(tenants, run[4], 'c', 1)
       add(tenants, run[4], 't', lifetime)
+      add(tenants, run[4], run[6], 1)
+      add(tenants, run[4], run[7], 1)
     end
   end
   answer[at] = code

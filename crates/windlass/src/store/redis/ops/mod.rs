@@ -11,6 +11,7 @@ pub(super) mod groups;
 mod heal;
 pub(super) mod lease;
 pub(super) mod list;
+pub(super) mod locks;
 pub(super) mod open;
 pub(super) mod operate;
 pub(super) mod promote;

@@ -57,6 +57,9 @@ pub(in super::super) async fn prune(store: &Shared, what: &Prune, limit: u32) ->
     }
     if healing {
         // What it notes may need memory that there is none of; it is no reason not to make room.
+        if let Err(error) = super::locks::prune(store).await {
+            debug!(%error, "names of locks that nobody uses were not looked for");
+        }
         if let Err(error) = heal::clear_deleted_queues(store).await {
             debug!(%error, "what is left of deleted queues was not looked for");
         }

@@ -8,6 +8,7 @@ pub(super) mod enqueue;
 pub(super) mod finish;
 pub(super) mod groups;
 pub(super) mod lease;
+pub(super) mod locks;
 pub(super) mod operate;
 pub(super) mod promote;
 pub(super) mod prune;

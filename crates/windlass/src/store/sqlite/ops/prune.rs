@@ -19,6 +19,9 @@ const KEEP_CLAIM: Duration = Duration::from_secs(60);
 /// How long silent servers are kept.
 const KEEP_SERVERS: Duration = Duration::from_secs(24 * 3600);
 
+/// How long what has lapsed of locks is kept for its holder to come back to.
+const KEEP_LAPSED: Duration = Duration::from_secs(24 * 3600);
+
 /// A look before any transaction: an answer if nothing may go.
 pub(in super::super) fn peek(
     conn: &rusqlite::Connection,
@@ -35,6 +38,8 @@ pub(in super::super) fn peek(
         KEEP_WISHES,
         now.before(KEEP_SERVERS).as_micros(),
         clock.mono.0.saturating_sub(crate::job::micros(KEEP_CLAIM)),
+        &*clock.boot,
+        clock.mono.0.saturating_sub(crate::job::micros(KEEP_LAPSED)),
     ];
     let work: bool = conn.prepare_cached(sql!("prune_work"))?.query_row(times, |row| row.get(0))?;
     Ok((!work).then(Pruned::default))
@@ -88,5 +93,10 @@ fn prune_others(step: &Step<'_>, limit: usize) -> Done<bool> {
     drop(sql!("prune_wishes"), step.counters.wish - KEEP_WISHES)?;
     drop(sql!("prune_servers"), now.before(KEEP_SERVERS).as_micros())?;
     drop(sql!("prune_claims"), step.clock.mono.0.saturating_sub(crate::job::micros(KEEP_CLAIM)))?;
+    let lapsed = step.clock.mono.0.saturating_sub(crate::job::micros(KEEP_LAPSED));
+    for sql in [sql!("prune_locks"), sql!("prune_lock_lines")] {
+        let gone = step.conn.prepare_cached(sql)?.execute(params![&*step.clock.boot, lapsed, limit as i64])?;
+        more |= gone >= limit;
+    }
     Ok(more)
 }

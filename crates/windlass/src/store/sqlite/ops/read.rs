@@ -193,15 +193,7 @@ pub(in super::super) fn tallies(conn: &Connection, since: Timestamp) -> Done<Tal
     let mut statement = conn.prepare_cached(sql!("tenant_tallies"))?;
     let mut rows = statement.query([since.minute()])?;
     while let Some(row) = rows.next()? {
-        let bucket = crate::store::Bucket {
-            completed: row.get(0)?,
-            retried: row.get(1)?,
-            dead: row.get(2)?,
-            cancelled: row.get(3)?,
-            duration_us: row.get(4)?,
-            ..Default::default()
-        };
-        tallies.tenants.insert(row.get(5)?, bucket);
+        tallies.tenants.entry(row.get(7)?).or_default().merge(&bucket_of(row)?);
     }
     Ok(tallies)
 }

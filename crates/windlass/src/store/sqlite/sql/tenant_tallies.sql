@@ -1,4 +1,4 @@
--- tenant_tallies.sql: the buckets of tenants from a minute on, added up.
+-- tenant_tallies.sql: the buckets of tenants from a minute on.
 -- in: ?1 minute    out: the sums, then tenant
-SELECT sum(completed), sum(retried), sum(dead), sum(cancelled), sum(duration_us), tenant
-FROM windlass_tenant_bucket WHERE minute >= ?1 GROUP BY tenant
+SELECT completed, retried, dead, cancelled, duration_us, wait, run, tenant
+FROM windlass_tenant_bucket WHERE minute >= ?1

@@ -37,6 +37,10 @@ local function count(kind, tenant, code, waited, ran, lifetime)
   end
   add(tallies, kind, 'w' .. slot(waited), 1)
   add(tallies, kind, 'n' .. slot(ran), 1)
+  if tenant then
+    add(tenants, tenant, 'w' .. slot(waited), 1)
+    add(tenants, tenant, 'n' .. slot(ran), 1)
+  end
   if code == 6 then
     add(tallies, kind, 't', lifetime)
     if tenant then add(tenants, tenant, 't', lifetime) end

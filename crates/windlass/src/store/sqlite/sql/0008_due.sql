@@ -1,4 +1,4 @@
--- 0006_due.sql: what waits for its time, by the line that it will stand in.
+-- 0008_due.sql: what waits for its time, by the line that it will stand in.
 -- in: nothing    out: nothing
 -- guarantee: runs once, in the transaction that also notes it in windlass_migration.
 -- why: a promotion takes a few jobs of each line. By the time alone it would have to walk over a million due jobs of a

@@ -1,0 +1,110 @@
+//! A loop of its own for small tasks that must not starve when others hog the runtime. It is there as long as it has
+//! some, so that nothing of it keeps a process from its end once they are done.
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Env;
+
+/// See the head of this file.
+pub(crate) struct Apart {
+    name: &'static str,
+    env: Env,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    given: Mutex<Given>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Given {
+    tasks: Vec<BoxFuture<'static, ()>>,
+    running: bool,
+}
+
+impl Apart {
+    pub(crate) fn new(name: &'static str, env: &Env) -> Self {
+        Self { name, env: env.clone(), shared: Arc::default() }
+    }
+
+    /// Runs a task there.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut given = self.shared.given.lock();
+        given.tasks.push(Box::pin(task));
+        if std::mem::replace(&mut given.running, true) {
+            self.shared.more.notify_one();
+        } else {
+            drop(self.env.spawn_apart(self.name, run(Running(Some(self.shared.clone())))));
+        }
+    }
+}
+
+/// The loop that there is. If it ends otherwise than by itself (its runtime does), the next task starts another one.
+struct Running(Option<Arc<Shared>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            let mut given = shared.given.lock();
+            given.running = false;
+            given.tasks.clear();
+        }
+    }
+}
+
+async fn run(mut running: Running) {
+    let Some(shared) = running.0.clone() else { return };
+    let mut tasks = FuturesUnordered::new();
+    loop {
+        {
+            let mut given = shared.given.lock();
+            tasks.extend(given.tasks.drain(..));
+            if tasks.is_empty() {
+                // Whoever comes from here on starts another loop.
+                given.running = false;
+                running.0 = None;
+                return;
+            }
+        }
+        tokio::select! {
+            _ = tasks.next() => {}
+            () = shared.more.notified() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loop_ends_with_its_last_task_and_comes_again_with_the_next() {
+        let apart = Apart::new("test", &Env::system());
+        for _ in 0..3 {
+            let (done, told) = oneshot::channel();
+            apart.run(async move { done.send(()).unwrap() });
+            told.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_loop_that_ended_with_its_runtime_is_replaced() {
+        let apart = Apart::new("test", &Env::system());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (done, told) = oneshot::channel();
+            apart.shared.given.lock().running = true;
+            drop(Running(Some(apart.shared.clone())));
+            apart.run(async move { done.send(()).unwrap() });
+            told.await.unwrap();
+        });
+    }
+}
