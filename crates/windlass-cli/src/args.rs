@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{bench, completions, doctor, enqueue, group, job, man, migrate, prune, queue, schedule, stats, work},
+    commands::{
+        bench, completions, doctor, enqueue, group, job, lock, man, migrate, prune, queue, schedule, stats, work,
+    },
     demo::DemoArgs,
 };
 
@@ -20,7 +22,8 @@ Examples:
 
 Exit codes:
   0 ok   1 a job or check failed   2 usage, config or refused value   3 store unavailable
-  4 not found   5 conflict   6 store newer, foreign or corrupt   7 wait timed out";
+  4 not found   5 conflict   6 store newer, foreign or corrupt   7 wait timed out
+  75 lock not acquired   76 lock lost";
 
 /// Background jobs: enqueue, run, inspect and operate them
 #[derive(Debug, Parser)]
@@ -92,6 +95,8 @@ pub(crate) enum Command {
     Group(group::Flags),
     /// The next ticks of a cron spec, and what its author may not have meant
     Schedule(schedule::Flags),
+    /// Run a command while holding a lock; list locks and break them
+    Lock(lock::Flags),
     /// Counts, waits and run times
     Stats(stats::Flags),
     /// Remove jobs that have ended

@@ -8,23 +8,47 @@ use windlass::{Error, InvalidJob, StoreError};
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Ok = 0,
+    Ok,
     /// A job or a check failed.
-    Failed = 1,
+    Failed,
     /// Usage, configuration or a refused value.
-    Usage = 2,
-    Unavailable = 3,
-    NotFound = 4,
-    Conflict = 5,
+    Usage,
+    Unavailable,
+    NotFound,
+    Conflict,
     /// The store is newer, foreign or damaged.
-    Corrupt = 6,
+    Corrupt,
     /// A wait ran out of time.
-    Timeout = 7,
+    Timeout,
+    /// A lock was not acquired, so its command was not run.
+    NotAcquired,
+    /// A lock was lost while its command ran.
+    LockLost,
+    /// What a command that we ran ended with.
+    Command(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Unavailable => 3,
+            Exit::NotFound => 4,
+            Exit::Conflict => 5,
+            Exit::Corrupt => 6,
+            Exit::Timeout => 7,
+            Exit::NotAcquired => 75,
+            Exit::LockLost => 76,
+            Exit::Command(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
@@ -93,6 +117,8 @@ impl From<&Error> for Failure {
                 .help("enqueue with --retention, e.g. `--retention 1d`, and completed jobs stay readable that long"),
             Error::Conflict { id, .. } => Failure::new(Exit::Conflict, "conflict", message)
                 .help(format!("`windlass job inspect {id}` shows what became of it")),
+            Error::LockLost { .. } => Failure::new(Exit::LockLost, "lock_lost", message),
+            Error::LockSlots { .. } => Failure::new(Exit::Conflict, "lock_slots", message),
             Error::Stale(_) => Failure::new(Exit::Conflict, "stale", message),
             _ => Failure::new(Exit::Failed, "failed", message),
         }

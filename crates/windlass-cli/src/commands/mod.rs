@@ -8,6 +8,7 @@ pub(crate) mod enqueue;
 mod follow;
 pub(crate) mod group;
 pub(crate) mod job;
+pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod payload;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Job(flags) => job::run(&app, flags).await,
             Command::Queue(flags) => queue::run(&app, flags).await,
             Command::Group(flags) => group::run(&app, flags).await,
+            Command::Lock(flags) => lock::run(&app, flags).await,
             Command::Schedule(flags) => schedule::run(&app, &flags),
             Command::Stats(flags) => stats::run(&app, flags).await,
             Command::Prune(flags) => prune::run(&app, flags).await,

@@ -3,7 +3,7 @@
 pub(crate) mod builtin;
 pub(crate) mod command;
 mod gather;
-mod group;
+pub(crate) mod group;
 mod tail;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod exit_codes;
 mod fleet;
 mod full_disk;
 mod groups;
+mod locks;
 mod migrate;
 mod operate;
 mod postgres;

@@ -35,11 +35,15 @@ impl Apart {
 
     /// Runs a task there.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut given = self.shared.given.lock();
-        given.tasks.push(Box::pin(task));
-        if std::mem::replace(&mut given.running, true) {
+        let running = {
+            let mut given = self.shared.given.lock();
+            given.tasks.push(Box::pin(task));
+            std::mem::replace(&mut given.running, true)
+        };
+        if running {
             self.shared.more.notify_one();
         } else {
+            // A place that is about to end may drop the loop at once, which takes the lock.
             drop(self.env.spawn_apart(self.name, run(Running(Some(self.shared.clone())))));
         }
     }
@@ -50,11 +54,14 @@ struct Running(Option<Arc<Shared>>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
+        let Some(shared) = self.0.take() else { return };
+        let left = {
             let mut given = shared.given.lock();
             given.running = false;
-            given.tasks.clear();
-        }
+            std::mem::take(&mut given.tasks)
+        };
+        // Whatever they hold is dropped without the lock.
+        drop(left);
     }
 }
 
@@ -93,6 +100,26 @@ mod tests {
             apart.run(async move { done.send(()).unwrap() });
             told.await.unwrap();
         }
+    }
+
+    #[test]
+    fn a_runtime_that_is_about_to_end_takes_no_task_and_holds_nobody_up() {
+        struct RunsOneMore(Arc<Apart>);
+        impl Drop for RunsOneMore {
+            fn drop(&mut self) {
+                self.0.run(async {});
+            }
+        }
+        let apart = Arc::new(Apart::new("test", &Env::system()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let last = RunsOneMore(apart.clone());
+        runtime.spawn(async move {
+            let _last = last;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(tokio::task::yield_now());
+        drop(runtime);
+        assert!(!apart.shared.given.lock().running);
     }
 
     #[test]

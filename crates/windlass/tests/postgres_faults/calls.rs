@@ -5,11 +5,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
+use uuid::Uuid;
 use windlass::{
-    Action, GroupKey, JobFilter, JobId, JobOptions, JobState as State, News, Progress, QueueName, Start, Timestamp,
-    Verdict,
+    Action, GroupKey, JobFilter, JobId, JobOptions, JobState as State, LockName, News, Progress, QueueName, Start,
+    Timestamp, Verdict,
     conformance::{Bench, HOUR},
-    store::{Flush, PromoteRules, Prune, Report, RescueRules, ServerInfo, StoreError},
+    store::{Flush, Hold, LockReply, LockRequest, PromoteRules, Prune, Report, RescueRules, ServerInfo, StoreError},
 };
 
 use crate::{LEASE, Place, ended, proxy::Lose, until_answered};
@@ -95,7 +96,10 @@ async fn look(bench: &Bench) -> String {
     // A wish may be said twice.
     let wishes: BTreeSet<_> = log.wishes.iter().map(|wish| (wish.lease.id.clone(), wish.reason.clone())).collect();
     let queues = bench.census().await;
-    text + &format!("{queues:?} {:?} {wishes:?}", tallies.lines)
+    // Without their fences, which are other ones in each history.
+    let locks = bench.store.locks(None, 10).await.expect("locks").items;
+    let locks: Vec<_> = locks.iter().map(|lock| (lock.name.clone(), lock.slots, lock.held, lock.waiting)).collect();
+    text + &format!("{queues:?} {:?} {wishes:?} {locks:?}", tallies.lines)
 }
 
 fn group() -> GroupKey {
@@ -179,12 +183,42 @@ async fn history(fault: Fault) -> History {
     let late = bench.request(4);
     let none = all.call("a claim of who left", async || store.claim(&late).await).await.jobs.len();
     all.note(none);
+    locks(&mut all).await;
     reads(&mut all).await;
     bench.clock.advance(2 * HOUR);
     all.call("prune", async || store.prune(&Prune::Expired, 100).await).await;
     let older = Prune::Older { than: Duration::ZERO, states: vec![State::Cancelled, State::Dead] };
     all.call("prune older", async || store.prune(&older, 100).await).await;
     all
+}
+
+/// What an attempt gets, its repeat gets.
+async fn locks(all: &mut History) {
+    let store = all.bench.store.clone();
+    let name = LockName::new("a").unwrap();
+    let attempt = |number: u128, place: Option<Duration>| LockRequest {
+        name: name.clone(),
+        slots: 2,
+        token: Uuid::from_u128(number),
+        ttl: LEASE,
+        place,
+        holder: "h".into(),
+    };
+    let (first, second, waits) = (attempt(1, None), attempt(2, None), attempt(3, Some(LEASE)));
+    let taken = all.call("acquire_lock", async || store.acquire_lock(&first).await).await;
+    let LockReply::Held(fence) = taken else { panic!("{taken:?}") };
+    all.call("the other slot", async || store.acquire_lock(&second).await).await;
+    let busy = all.call("a place in line", async || store.acquire_lock(&waits).await).await;
+    all.note(matches!(busy, LockReply::Busy { ahead: 0, .. }));
+    let hold = Hold { name: name.clone(), token: first.token, fence };
+    let held = all.call("extend_lock", async || store.extend_lock(&hold, LEASE).await).await;
+    all.note(held);
+    let listed = all.call("locks", async || store.locks(None, 10).await).await.items.len();
+    all.note(listed);
+    all.call("release_lock", async || store.release_lock(&name, hold.token, Some(fence)).await).await;
+    let next = all.call("the first in line", async || store.acquire_lock(&waits).await).await;
+    all.note(matches!(next, LockReply::Held(next) if next > fence));
+    all.call("break_lock", async || store.break_lock(&name).await).await;
 }
 
 async fn reads(all: &mut History) {

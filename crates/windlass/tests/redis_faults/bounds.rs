@@ -9,12 +9,13 @@ use std::{
 };
 
 use redis::cmd;
+use uuid::Uuid;
 use windlass::{
-    Action, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, NewJob, News,
-    Timestamp, UniqueBy, Verdict,
+    Action, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, LockName, NewJob,
+    News, Timestamp, UniqueBy, Verdict,
     store::{
-        ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Inspect, Operate, PromoteRules, Prune, Report,
-        RescueRules, ServerInfo, Store, redis::RedisStore,
+        ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Hold, Inspect, LockReply, LockRequest, Locks,
+        MAX_SLOTS, Operate, PromoteRules, Prune, Report, RescueRules, ServerInfo, Store, redis::RedisStore,
     },
     testing::job,
 };
@@ -291,6 +292,39 @@ impl Load {
         self.store.delete_members(&large, 600).await.expect("a deletion");
     }
 
+    /// A semaphore with as many holders as there may be, and more who wait for it or have stopped to.
+    async fn locks(&self) {
+        let name = LockName::new("many").expect("a name");
+        let request = |number: u128, place: Option<Duration>| LockRequest {
+            name: name.clone(),
+            slots: MAX_SLOTS,
+            token: Uuid::from_u128(number),
+            ttl: LEASE,
+            place,
+            holder: "somebody".into(),
+        };
+        let mut held = 0;
+        for number in 0..MANY as u128 {
+            let reply =
+                self.store.acquire_lock(&request(number, Some(Duration::from_millis(1)))).await.expect("acquire");
+            held += u32::from(matches!(reply, LockReply::Held(_)));
+        }
+        assert_eq!(held, MAX_SLOTS);
+        self.store.acquire_lock(&request(0, None)).await.expect("acquire");
+        let listed = self.store.locks(None, 10).await.expect("locks").items;
+        assert_eq!((listed.len(), listed[0].held), (1, MAX_SLOTS));
+        let fence = listed[0].holders[0].fence;
+        let hold = Hold { name: name.clone(), token: Uuid::from_u128(0), fence };
+        assert!(self.store.extend_lock(&hold, LEASE).await.expect("extend"));
+        // Twice, since Redis does not know a script when it is sent for the first time.
+        for there in [true, false] {
+            assert_eq!(self.store.release_lock(&name, hold.token, None).await.expect("release"), there);
+        }
+        for held in [MAX_SLOTS - 1, 0] {
+            assert_eq!(self.store.break_lock(&name).await.expect("break"), held);
+        }
+    }
+
     async fn looks(&self) {
         let census = self.store.census().await.expect("census");
         assert_eq!(
@@ -370,6 +404,7 @@ async fn no_script_touches_more_than_five_hundred_entries_or_another_slot() {
     let mut load = Load::open(&server).await;
     load.lives().await;
     load.groups().await;
+    load.locks().await;
     load.looks().await;
     load.sweeps().await;
     cmd("ECHO").arg("end").exec(&mut load.redis).expect("ECHO");

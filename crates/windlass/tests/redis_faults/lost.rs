@@ -3,9 +3,10 @@
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
+use uuid::Uuid;
 use windlass::{
-    JobId, JobOptions, JobState as State, NewJob, Verdict,
-    store::{Enqueued, Inspect, RescueRules, Store, redis::RedisStore},
+    JobId, JobOptions, JobState as State, LockName, NewJob, Verdict,
+    store::{Enqueued, Inspect, LockReply, LockRequest, Locks, RescueRules, Store, redis::RedisStore},
     testing::job,
 };
 
@@ -146,4 +147,21 @@ async fn calls_at_once_on_a_connection_that_is_cut_again_and_again_bring_each_jo
     place.proxy.keep();
     assert!(losses > 5, "the control: {losses} were lost");
     assert_eq!((store.census().await.unwrap().enqueued, count(&store, State::Pending).await), (400, 400));
+}
+
+#[tokio::test]
+async fn a_lock_whose_calls_are_cut_at_any_point_is_taken_once_and_given_back() {
+    at_every_point(async |place, store, loss| {
+        let name = LockName::new("a").unwrap();
+        let token = Uuid::from_u128(7);
+        let request = LockRequest { name: name.clone(), slots: 3, token, ttl: LEASE, place: None, holder: "h".into() };
+        let reply = place.lossy(loss, async || store.acquire_lock(&request).await).await;
+        let LockReply::Held(fence) = reply else { panic!("{loss:?}: {reply:?}") };
+        let held = async || store.locks(None, 10).await.unwrap().items.first().map_or(0, |lock| lock.held);
+        assert_eq!(held().await, 1, "{loss:?}: the repeat took a slot of its own");
+        assert_eq!(store.acquire_lock(&request).await.unwrap(), LockReply::Held(fence));
+        place.lossy(loss, async || store.release_lock(&name, token, Some(fence)).await).await;
+        assert_eq!(held().await, 0, "{loss:?}");
+    })
+    .await;
 }

@@ -3,7 +3,7 @@
 -- returns: from how many
 after_start(take())
 local held = live_holds()
-for _, token in ipairs(call('ZRANGE', HELD, 0, -1)) do
+for _, token in ipairs(call('ZRANGE', HELD, 0, 499)) do
   drop_hold(token)
 end
 wake()

@@ -5,7 +5,7 @@
 local start, most = take(), tonumber(take())
 local shown, held = {}, 0
 local of_another = call('HGET', L, 'start') ~= start
-for _, token in ipairs(call('ZRANGE', HELD, 0, -1)) do
+for _, token in ipairs(call('ZRANGE', HELD, 0, 499)) do
   local record, left = lock_record(token), tonumber(call('ZSCORE', HELD, token)) - mono
   if record and of_another then left = math.max(left, record.ttl) end
   if record and left > 0 then

@@ -9,5 +9,5 @@ WITH RECURSIVE waiting (place) AS (
     FROM waiting WHERE waiting.place IS NOT NULL
 )
 SELECT place, (SELECT run_at FROM windlass_job WHERE state IN (1, 5) AND line * 256 - priority = waiting.place
-    ORDER BY line * 256 - priority, run_at LIMIT 1)
+    ORDER BY run_at LIMIT 1)
 FROM waiting WHERE place IS NOT NULL

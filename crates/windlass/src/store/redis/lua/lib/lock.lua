@@ -32,7 +32,7 @@ end
 local function after_start(start)
   local old = call('HGET', L, 'start')
   if old == start then return end
-  for _, token in ipairs(old and call('ZRANGE', HELD, 0, -1) or {}) do
+  for _, token in ipairs(old and call('ZRANGE', HELD, 0, 499) or {}) do
     local record, score = lock_record(token), tonumber(call('ZSCORE', HELD, token))
     call('ZADD', HELD, int(math.max(score, mono + (record and record.ttl or 0))), token)
   end
