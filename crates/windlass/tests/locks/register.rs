@@ -64,7 +64,7 @@ async fn contend(client: Client, register: Arc<Register>) {
             }
         }
         // Sometimes given back, sometimes dropped.
-        if env.random() % 2 == 0 {
+        if env.random().is_multiple_of(2) {
             drop(guard.release().await);
         }
     }
@@ -107,8 +107,8 @@ fn run(seed: u64, checks: bool) -> (usize, u32, bool) {
                     process.kill();
                     contenders[at] = start(100 + step);
                 }
-                3 => way.set_cut(chance.random() % 2 == 0),
-                4 => world.step_wall(if chance.random() % 2 == 0 { 7_200_000_000 } else { -7_200_000_000 }),
+                3 => way.set_cut(chance.random().is_multiple_of(2)),
+                4 => world.step_wall(if chance.random().is_multiple_of(2) { 7_200_000_000 } else { -7_200_000_000 }),
                 _ => contenders.iter().for_each(|(process, _)| process.thaw()),
             }
         }
