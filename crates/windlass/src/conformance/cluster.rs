@@ -189,6 +189,14 @@ pub async fn only_pending_jobs_of_unknown_kinds_are_buried(bench: Bench) {
     assert_eq!((bench.state(&waiting).await, bench.state(&running).await), (State::Scheduled, State::Running));
 }
 
+pub async fn a_burial_lets_the_next_of_an_exclusive_key_in(bench: Bench) {
+    let exclusive = || JobOptions::new().exclusive("key");
+    let unknown = bench.add_of("unknown", exclusive()).await;
+    let next = bench.add(exclusive()).await;
+    assert_eq!(sweep(&bench, 110, Some(&server(&bench, &["work"]))).await, 1);
+    assert_eq!((bench.state(&unknown).await, bench.state(&next).await), (State::Dead, State::Pending));
+}
+
 pub async fn a_sweep_buries_no_more_than_its_limit(bench: Bench) {
     for _ in 0..5 {
         unknown(&bench).await;

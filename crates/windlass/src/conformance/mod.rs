@@ -21,6 +21,7 @@ pub mod claim;
 pub mod cluster;
 pub mod dropped;
 pub mod enqueue;
+pub mod exclusive;
 pub mod fields;
 pub mod finish;
 pub mod flood;

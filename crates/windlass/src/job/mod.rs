@@ -55,6 +55,9 @@ pub enum InvalidJob {
     /// A timeout of zero would end every attempt before it starts.
     #[error("the timeout is zero; leave it out for the default of 30 minutes")]
     Timeout,
+    /// A job cannot both wait in a group and be exclusive.
+    #[error("a job of a group cannot be exclusive; make the job that its group becomes exclusive instead")]
+    ExclusiveInGroup,
     /// More tags or headers than a job may have.
     #[error("a job has at most {0} tags and {0} headers")]
     TooManyExtras(usize),

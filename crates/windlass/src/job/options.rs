@@ -115,6 +115,7 @@ pub struct JobOptions {
     pub(crate) id: Option<String>,
     pub(crate) unique: Option<UniqueOption>,
     pub(crate) group: Option<String>,
+    pub(crate) exclusive: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) headers: BTreeMap<String, String>,
 }
@@ -232,6 +233,20 @@ impl JobOptions {
         self
     }
 
+    /// Run at most one job with this key at a time, whatever its kind, in all processes together. Of the jobs with one
+    /// key in one queue, one stands in line or runs; the others are [blocked](crate::JobState::Blocked) until it has
+    /// ended, or waits for its next attempt. Then the one of the highest priority, and of those the one that was
+    /// blocked first, goes to the end of the line. A key holds in its queue; it is no name of a [lock](crate::Client::lock).
+    ///
+    /// A job whose process vanished keeps its key until it was rescued and has run again. As with all jobs, a process
+    /// that was frozen can go on beside its successor; what it reports is refused. What must not be written twice is
+    /// guarded by the job's [fence](crate::JobContext::fence).
+    #[must_use]
+    pub fn exclusive(mut self, key: impl Into<String>) -> Self {
+        self.exclusive = Some(key.into());
+        self
+    }
+
     /// These options, with `lower` filling in what they leave out. Tags are joined, headers too (ours win).
     #[must_use]
     pub fn or(mut self, lower: JobOptions) -> Self {
@@ -246,6 +261,7 @@ impl JobOptions {
         self.id = self.id.or(lower.id);
         self.unique = self.unique.or(lower.unique);
         self.group = self.group.or(lower.group);
+        self.exclusive = self.exclusive.or(lower.exclusive);
         for tag in lower.tags {
             if !self.tags.contains(&tag) {
                 self.tags.push(tag);
@@ -285,6 +301,12 @@ impl JobOptions {
         if let Some(group) = &self.group {
             check_name("group", group)?;
         }
+        if let Some(key) = &self.exclusive {
+            check_name("exclusive key", key)?;
+        }
+        if self.group.is_some() && self.exclusive.is_some() {
+            return Err(InvalidJob::ExclusiveInGroup);
+        }
         check_extras(&self.tags, &self.headers)?;
         let tenant: Option<Arc<str>> = self.tenant.map(Into::into);
         let unique = match self.unique {
@@ -312,6 +334,7 @@ impl JobOptions {
             retention: self.retention.unwrap_or(DEFAULTS.retention),
             unique,
             group: self.group.map(Into::into),
+            exclusive: self.exclusive.map(Into::into),
             tags: self.tags,
             headers: self.headers,
         };

@@ -107,6 +107,7 @@ pub struct JobSpec {
     pub retention: Duration,
     pub unique: Option<Unique>,
     pub group: Option<Arc<str>>,
+    pub exclusive: Option<Arc<str>>,
     pub tags: Vec<String>,
     pub headers: BTreeMap<String, String>,
 }
@@ -171,13 +172,15 @@ pub struct JobRecord {
     pub cancel_requested: Option<Arc<str>>,
     /// The job that it became a part of, when its group was flushed.
     pub flushed_into: Option<JobId>,
+    /// While it is blocked: the job that holds its exclusive key. Listings leave it out.
+    pub waits_for: Option<JobId>,
     /// When it came in.
     pub created_at: Timestamp,
     /// When its state last changed.
     pub updated_at: Timestamp,
     /// When it is due, while it is scheduled or retrying.
     pub run_at: Option<Timestamp>,
-    /// When it was last put in line, or into its group.
+    /// When it was last put in line, into its group, or was blocked.
     pub pending_at: Option<Timestamp>,
     /// When its current or last run began.
     pub started_at: Option<Timestamp>,
@@ -208,6 +211,7 @@ impl JobRecord {
             reason: None,
             cancel_requested: None,
             flushed_into: None,
+            waits_for: None,
             created_at: at,
             updated_at: at,
             run_at: None,
@@ -248,6 +252,7 @@ impl Serialize for JobRecord {
         map.serialize_entry("retention_ms", &millis(spec.retention))?;
         map.serialize_entry("unique_key", &spec.unique.map(|unique| unique.key.to_string()))?;
         map.serialize_entry("group", &spec.group)?;
+        map.serialize_entry("exclusive", &spec.exclusive)?;
         map.serialize_entry("attempt", &self.attempt)?;
         map.serialize_entry("failures", &self.failures)?;
         map.serialize_entry("crashes", &self.crashes)?;
@@ -263,6 +268,7 @@ impl Serialize for JobRecord {
         map.serialize_entry("reason", &self.reason)?;
         map.serialize_entry("cancel_requested", &self.cancel_requested)?;
         map.serialize_entry("flushed_into", &self.flushed_into)?;
+        map.serialize_entry("waits_for", &self.waits_for)?;
         map.serialize_entry("created_at", &self.created_at)?;
         map.serialize_entry("updated_at", &self.updated_at)?;
         map.serialize_entry("run_at", &self.run_at)?;

@@ -20,7 +20,7 @@ pub enum State {
     Pending,
     /// Waits for its time.
     Scheduled,
-    /// Waits for the jobs it depends on.
+    /// Waits for another job: for the one that holds its [exclusive](crate::JobOptions::exclusive) key.
     Blocked,
     /// Waits for its group to be flushed.
     Aggregating,
@@ -56,7 +56,7 @@ pub enum Status {
 pub enum Cause {
     /// Its time came.
     Promote,
-    /// The jobs it waited for ended.
+    /// The job it waited for ended, or left the line.
     Unblock,
     /// Its group was flushed; the job ended by going into another one.
     Flush,
@@ -193,6 +193,8 @@ pub const TRANSITIONS: &[(State, Cause, State)] = {
         (Scheduled, C::Promote, Pending),
         (Scheduled, C::Promote, Aggregating),
         (Retrying, C::Promote, Pending),
+        (Scheduled, C::Promote, Blocked),
+        (Retrying, C::Promote, Blocked),
         (Blocked, C::Unblock, Pending),
         (Blocked, C::Unblock, Cancelled),
         (Blocked, C::Unblock, Dead),
@@ -222,11 +224,15 @@ pub const TRANSITIONS: &[(State, Cause, State)] = {
         (Scheduled, C::Operate, Pending),
         (Aggregating, C::Operate, Pending),
         (Retrying, C::Operate, Pending),
+        (Scheduled, C::Operate, Blocked),
+        (Retrying, C::Operate, Blocked),
         (Pending, C::Operate, Scheduled),
         (Scheduled, C::Operate, Scheduled),
         (Retrying, C::Operate, Scheduled),
         (Dead, C::Operate, Pending),
         (Cancelled, C::Operate, Pending),
+        (Dead, C::Operate, Blocked),
+        (Cancelled, C::Operate, Blocked),
         (Dead, C::Operate, Aggregating),
         (Cancelled, C::Operate, Aggregating),
     ]

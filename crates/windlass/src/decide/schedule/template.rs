@@ -30,6 +30,8 @@ pub struct JobTemplate {
     pub(crate) unique: Option<KeptKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -65,6 +67,7 @@ impl JobTemplate {
             retention: spec.retention,
             unique,
             group: spec.group.clone(),
+            exclusive: spec.exclusive.clone(),
             tags: spec.tags.clone(),
             headers: spec.headers.clone(),
         }
@@ -85,6 +88,7 @@ impl JobTemplate {
             retention: self.retention,
             unique: self.unique.as_ref().map(KeptKey::unique).transpose()?,
             group: self.group.clone(),
+            exclusive: self.exclusive.clone(),
             tags: self.tags.clone(),
             headers: self.headers.clone(),
         })

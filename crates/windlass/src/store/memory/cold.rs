@@ -42,7 +42,7 @@ impl Inspect for MemoryStore {
                 break;
             }
             if filter.matches(&job.record) {
-                let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), ..record };
+                let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), waits_for: None, ..record };
                 page.items.extend(self.shown(&inner, seq).map(listed));
             }
         }
@@ -93,6 +93,7 @@ impl MemoryStore {
     fn shown(&self, inner: &Inner, seq: u64) -> Option<JobRecord> {
         let job = inner.jobs.get(seq)?;
         let mut record = job.record.clone();
+        record.waits_for = inner.holder(&record);
         if record.state == State::Running
             && let Some(batch) = inner.leases.get(&job.lease)
         {
@@ -124,15 +125,17 @@ impl Inner {
     fn operate(&mut self, id: &JobId, action: &Action, now: Timestamp) -> Operated {
         let Some(seq) = self.find(id) else { return Operated::NotFound };
         let Some(job) = self.jobs.get_mut(seq) else { return Operated::NotFound };
-        let from = job.record.state;
-        match effect(action, from, job.grouped()) {
+        let (from, spec, grouped) = (job.record.state, job.record.spec.clone(), job.grouped());
+        match effect(action, from, grouped) {
             Effect::Conflict => return Operated::Conflict { state: from, holder: None },
             Effect::Remove => {
-                self.remove(seq);
+                self.remove(seq, now);
                 return Operated::Removed;
             }
             Effect::Edit => {
-                if let Action::Edit { payload } = action {
+                if let Action::Edit { payload } = action
+                    && let Some(job) = self.jobs.get_mut(seq)
+                {
                     Arc::make_mut(&mut job.record.spec).payload = payload.clone();
                     job.record.updated_at = now;
                     // They belong to the payload that was.
@@ -151,11 +154,12 @@ impl Inner {
                 return Operated::Done(from);
             }
             Effect::Become(to) => {
-                if let Some(key) = needed_again(job.record.spec.unique, from, to)
+                if let Some(key) = needed_again(spec.unique, from, to)
                     && let Some(holder) = self.retake_key(key, seq)
                 {
                     return Operated::Conflict { state: from, holder: Some(holder) };
                 }
+                let to = if to == State::Pending { self.ready(&spec) } else { to };
                 self.change(seq, to, Cause::Operate, now);
                 self.after_operating(seq, action, now);
             }
@@ -176,13 +180,13 @@ impl Inner {
                 if self.jobs.get(seq).is_some_and(|job| job.record.state == State::Aggregating) {
                     self.join(seq, now);
                 } else {
-                    self.line_up(seq, false, now);
+                    self.stand(seq, now);
                 }
             }
             Action::Reschedule { start } => {
                 self.wait_until(seq, moment(*start, now));
             }
-            _ => self.line_up(seq, false, now),
+            _ => self.stand(seq, now),
         }
     }
 
@@ -314,7 +318,7 @@ impl Operate for MemoryStore {
         };
         let more = seqs.len() > limit || others_left;
         seqs.truncate(limit);
-        seqs.iter().for_each(|seq| inner.remove(*seq));
+        seqs.iter().for_each(|seq| inner.remove(*seq, now));
         Ok(Pruned { removed: seqs.len() as u64, more })
     }
 }
@@ -337,6 +341,10 @@ impl Cluster for MemoryStore {
     }
 
     async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
-        Ok(self.inner.lock().sweep_unknown(after, limit as usize, self.env.wall()))
+        let buried = self.inner.lock().sweep_unknown(after, limit as usize, self.env.wall());
+        if buried > 0 {
+            self.waker.wake();
+        }
+        Ok(buried)
     }
 }

@@ -42,9 +42,11 @@ impl Inner {
         let chosen = self.choose_due(rules, now);
         for job in &chosen {
             let seq = job.seq as u64;
-            let grouped = self.jobs.get(seq).is_some_and(|job| job.grouped() && job.record.state == State::Scheduled);
-            self.change(seq, if grouped { State::Aggregating } else { State::Pending }, Cause::Promote, now);
-            if grouped { self.join(seq, now) } else { self.line_up(seq, false, now) }
+            let Some(job) = self.jobs.get(seq) else { continue };
+            let grouped = job.grouped() && job.record.state == State::Scheduled;
+            let to = if grouped { State::Aggregating } else { self.ready(&job.record.spec) };
+            self.change(seq, to, Cause::Promote, now);
+            if grouped { self.join(seq, now) } else { self.stand(seq, now) }
         }
         let mut promoted = Promoted { moved: chosen.len() as u32, ..Promoted::default() };
         for (_, at, line) in self.rooms(rules, now) {

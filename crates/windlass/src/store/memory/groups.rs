@@ -157,10 +157,11 @@ impl Groups for MemoryStore {
     }
 
     async fn delete_members(&self, group: &GroupKey, limit: u32) -> Result<u32> {
+        let now = self.env.wall();
         let mut inner = self.inner.lock();
         let members = inner.groups.get(group).into_iter().flat_map(|members| &members.by_age);
         let seqs: Vec<u64> = members.map(|(_, seq)| *seq).take(limit as usize).collect();
-        seqs.iter().for_each(|seq| inner.remove(*seq));
+        seqs.iter().for_each(|seq| inner.remove(*seq, now));
         self.waker.wake();
         Ok(seqs.len() as u32)
     }

@@ -30,7 +30,10 @@ impl Inner {
         }
         let spec = new.spec;
         let run_at = moment(new.start, now);
-        let state = first_state(run_at, now, spec.group.is_some());
+        let state = match first_state(run_at, now, spec.group.is_some()) {
+            State::Pending => self.ready(&spec),
+            other => other,
+        };
         let line = self.line(&spec.queue, &spec.kind);
         let id = spec.id.clone();
         let seq = self.jobs.next();
@@ -53,7 +56,7 @@ impl Inner {
         self.ids.insert(&id, seq);
         self.enqueued += 1;
         match state {
-            State::Pending => self.line_up(seq, false, now),
+            State::Pending | State::Blocked => self.stand(seq, now),
             State::Aggregating => self.join(seq, now),
             _ => self.wait_until(seq, run_at),
         }

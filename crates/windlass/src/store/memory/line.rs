@@ -49,7 +49,7 @@ impl Line {
 
     /// Jobs that a draining server has still to see to the end.
     pub(super) fn outstanding(&self) -> u64 {
-        let states = [State::Pending, State::Running, State::Scheduled, State::Retrying];
+        let states = [State::Pending, State::Blocked, State::Running, State::Scheduled, State::Retrying];
         states.iter().map(|state| self.by_state[state.code() as usize]).sum()
     }
 }

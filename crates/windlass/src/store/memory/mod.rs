@@ -4,11 +4,13 @@
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
 //! - `hot.rs`: enqueue, claim, extend, finish, rescue. `due.rs`: what waits for its time. `report.rs`: what runs say while
 //!   they go on.
+//! - `exclusive.rs`: jobs of which one runs at a time.
 //! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
 //!   recurring ones. `locks.rs`: locks.
 
 mod cold;
 mod due;
+mod exclusive;
 mod groups;
 mod hot;
 mod ids;
@@ -43,7 +45,7 @@ use crate::{
     decide::{group::joins, rescue::Pulse, retention::keep},
     env::Env,
     job::{
-        Cause, DEFAULTS, DeadReason, GroupKey, JobId, JobRecord, Kind, Monotonic, QueueName, State, Timestamp,
+        Cause, DEFAULTS, DeadReason, GroupKey, JobId, JobRecord, JobSpec, Kind, Monotonic, QueueName, State, Timestamp,
         UniqueKey,
     },
 };
@@ -125,6 +127,8 @@ struct Inner {
     /// The newest version of any schedule.
     revision: Revision,
     due: Waiting,
+    /// Exclusive keys that somebody holds. Nobody is blocked by another one.
+    slots: FxHashMap<exclusive::Key, exclusive::Slot>,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
     ended: BTreeSet<(u8, Timestamp, u64)>,
@@ -163,6 +167,7 @@ impl MemoryStore {
             schedules: BTreeMap::new(),
             revision: Revision(0),
             due: Waiting::default(),
+            slots: FxHashMap::default(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),
             live_keys: FxHashMap::default(),
@@ -229,6 +234,10 @@ impl Inner {
             job.record.reason = None;
             job.record.completed_at = None;
         }
+        if job.record.spec.exclusive.is_some() {
+            let record = job.record.clone();
+            self.free(&record, from, Some(to), now);
+        }
     }
 
     /// Takes a job out of the index of its present state.
@@ -242,6 +251,7 @@ impl Inner {
                 self.due.remove(job, seq);
             }
             State::Aggregating => leave_group(&mut self.groups, seq, &job.record),
+            State::Blocked => self.leave_blocked(seq),
             State::Running => {
                 if let Some(batch) = self.leases.get_mut(&job.lease) {
                     batch.live -= 1;
@@ -268,6 +278,7 @@ impl Inner {
         job.record.pending_at = Some(now);
         job.record.run_at = None;
         self.lines[job.line].list(job.suspect).insert(job.order(), seq);
+        self.hold(seq);
     }
 
     /// Gives a scheduled or retrying job its time.
@@ -300,7 +311,7 @@ impl Inner {
         }
         self.count(line, tenant, state, now, run, lifetime);
         if keep.is_zero() {
-            self.remove(seq);
+            self.remove(seq, now);
         }
     }
 
@@ -325,7 +336,7 @@ impl Inner {
     }
 
     /// Removes a job that does not run.
-    fn remove(&mut self, seq: u64) {
+    fn remove(&mut self, seq: u64, now: Timestamp) {
         self.leave(seq);
         let Some(job) = self.jobs.remove(seq) else { return };
         self.lines[job.line].by_state[job.record.state.code() as usize] -= 1;
@@ -336,6 +347,7 @@ impl Inner {
             self.live_keys.remove(&unique.key);
         }
         self.removed += 1;
+        self.free(&job.record, job.record.state, None, now);
     }
 }
 

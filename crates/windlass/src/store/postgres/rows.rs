@@ -83,6 +83,7 @@ pub(super) fn spec(row: &Row) -> Result<JobSpec> {
         retention: duration(get(row, "retention_us")?),
         unique: unique(row)?,
         group: get::<Option<&str>>(row, "member_of")?.and_then(group_of).map(|key| key.name),
+        exclusive: None,
         tags: get::<Option<Vec<String>>>(row, "tags")?.unwrap_or_default(),
         headers,
     })

@@ -197,6 +197,7 @@ pub(super) fn spec(message: TaskMessage, options: &[u8]) -> Result<JobSpec> {
         retention: options.retention_us.map_or(whole(message.retention), micros),
         unique: options.unique.map(|(key, ttl)| unique(&key, ttl)).transpose()?,
         group: Some(message.group_key).filter(|group| !group.is_empty()).map(Into::into),
+        exclusive: None,
         tags: options.tags,
         headers: message.headers,
     })

@@ -143,6 +143,7 @@ pub(super) fn spec(row: &Row<'_>, queue: QueueName, kind: Kind) -> rusqlite::Res
         deadline: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
         unique: unique(row)?,
         group: extras.group.map(Into::into),
+        exclusive: None,
         tags: extras.tags,
         headers: extras.headers,
     })
