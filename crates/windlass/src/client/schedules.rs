@@ -7,10 +7,7 @@ use tracing::warn;
 
 use super::{Client, schedule::Schedule, ticking::Read};
 use crate::{
-    decide::schedule::{
-        due::due,
-        record::{ScheduleEvent, ScheduleNews, ScheduleOrigin, ScheduleRecord},
-    },
+    decide::schedule::record::{ScheduleEvent, ScheduleNews, ScheduleOrigin, ScheduleRecord},
     error::Error,
     job::{JobId, Timestamp},
     store::{ForeignSchedule, ScheduleChange, ScheduleChanged, ScheduleKey},
@@ -55,10 +52,7 @@ pub struct ScheduleHistory {
 
 impl ScheduleInfo {
     fn new(record: ScheduleRecord, declared: &HashSet<String>, now: Timestamp) -> Self {
-        let rule = record.rule().ok().filter(|_| !record.paused);
-        let next = rule.and_then(|rule| due(&rule, &record.rules(), record.mark, now).next);
-        let orphaned = record.origin != ScheduleOrigin::Stored && !declared.contains(&*record.name);
-        Self { record, next, orphaned }
+        Self { next: record.next(now), orphaned: record.is_orphaned(declared), record }
     }
 }
 
