@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use windlass::{
     Action, Env, GroupKey, GroupMember, JobFilter, JobId, JobOptions, JobRecord, JobState as State, NewJob, QueueName,
-    store::{Backend, Flush, Flushed, memory::MemoryStore},
+    store::{Backend, Flush, Flushed, PromoteRules, memory::MemoryStore},
     testing::{ManualClock, job},
 };
 
@@ -118,7 +118,7 @@ impl Story {
             }
             Op::Promote => {
                 self.clock.advance(Duration::from_secs(1));
-                self.store.promote(100).await.expect("promote");
+                self.store.promote(&PromoteRules::all(100)).await.expect("promote");
             }
             Op::Read { aggregator, limit } => {
                 let read = self.store.members(&key(), *limit).await.expect("members");

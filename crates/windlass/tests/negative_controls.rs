@@ -213,6 +213,32 @@ async fn a_promotion_without_a_limit_is_caught() {
 }
 
 #[tokio::test]
+async fn a_promotion_without_a_look_ahead_is_caught() {
+    let facts = [
+        "flood::due_jobs_come_into_line_as_far_as_the_look_ahead",
+        "flood::as_many_come_in_as_were_claimed",
+        "flood::a_fresh_job_stands_behind_no_more_than_the_look_ahead",
+        "flood::what_is_held_back_is_not_what_is_due_next",
+        "flood::a_full_line_holds_back_no_other_queue",
+        "flood::a_long_line_of_fresh_jobs_gets_what_the_rules_say",
+        "flood::jobs_that_retry_are_held_back_too",
+        "flood::a_paused_queue_gets_its_look_ahead_and_goes_on_once_it_is_resumed",
+        "flood::every_job_of_a_flood_is_run_in_the_end",
+    ];
+    caught_with(Fault::NoLookAhead, &facts).await;
+}
+
+#[tokio::test]
+async fn a_promotion_that_lets_due_jobs_starve_is_caught() {
+    let facts = [
+        "flood::a_long_line_of_fresh_jobs_gets_what_the_rules_say",
+        "flood::what_comes_by_the_look_ahead_counts_against_what_comes_beyond",
+        "flood::fresh_and_due_jobs_share_what_is_claimed",
+    ];
+    caught_with(Fault::NothingBeyond, &facts).await;
+}
+
+#[tokio::test]
 async fn a_pause_that_does_nothing_is_caught() {
     let facts = [
         "claim::a_paused_queue_gives_nothing_until_it_is_resumed",

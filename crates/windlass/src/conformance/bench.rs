@@ -20,7 +20,7 @@ use crate::{
     },
     store::{
         Backend, Census, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Failure, Finish, Finished, Operated,
-        Report, Reported, RescueRules, Rescued, RescuedJob,
+        PromoteRules, Report, Reported, RescueRules, Rescued, RescuedJob,
     },
     testing::{ManualClock, job},
 };
@@ -263,7 +263,7 @@ impl Bench {
 
     /// Puts up to 1,000 due jobs into line.
     pub async fn promote(&self) -> u32 {
-        self.store.promote(1000).await.expect("promote").moved
+        self.store.promote(&PromoteRules::all(1000)).await.expect("promote").moved
     }
 
     /// Acts on one job.

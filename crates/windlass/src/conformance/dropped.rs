@@ -10,7 +10,7 @@ use super::bench::{Bench, HOUR, ids, report, rules};
 use crate::{
     decide::operate::Action,
     job::{JobOptions, State, Verdict},
-    store::{Finish, Finished, Prune},
+    store::{Finish, Finished, PromoteRules, Prune},
 };
 
 /// More polls than any call of a store needs.
@@ -98,7 +98,7 @@ pub async fn a_dropped_call_keeps_nobody_else_from_the_store(bench: Bench) {
     for polls in 0..4 {
         polled(polls, bench.store.extend(&bench.renewal(std::slice::from_ref(&lease)))).await;
         others_go_on(&bench).await;
-        polled(polls, bench.store.promote(10)).await;
+        polled(polls, bench.store.promote(&PromoteRules::all(10))).await;
         others_go_on(&bench).await;
         polled(polls, bench.store.rescue(&rules())).await;
         others_go_on(&bench).await;

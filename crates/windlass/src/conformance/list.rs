@@ -222,6 +222,23 @@ macro_rules! __conformance_facts {
                 due_times_go_by_the_wall_clock_alone,
                 a_step_back_puts_the_due_off,
             }
+            flood {
+                due_jobs_come_into_line_as_far_as_the_look_ahead,
+                as_many_come_in_as_were_claimed,
+                a_fresh_job_stands_behind_no_more_than_the_look_ahead,
+                the_last_of_a_flood_leave_nothing_held_back,
+                what_is_held_back_is_not_what_is_due_next,
+                a_limit_that_cuts_it_short_holds_nothing_back,
+                a_full_line_holds_back_no_other_queue,
+                a_flood_of_a_low_priority_holds_back_no_job_of_a_higher_one,
+                a_long_line_of_fresh_jobs_gets_what_the_rules_say,
+                what_comes_by_the_look_ahead_counts_against_what_comes_beyond,
+                what_one_queue_may_have_beyond_is_no_other_ones,
+                fresh_and_due_jobs_share_what_is_claimed,
+                jobs_that_retry_are_held_back_too,
+                a_paused_queue_gets_its_look_ahead_and_goes_on_once_it_is_resumed,
+                every_job_of_a_flood_is_run_in_the_end,
+            }
             groups {
                 a_job_of_a_group_waits_in_it_and_is_not_claimed,
                 a_delayed_job_of_a_group_joins_it_when_its_time_has_come,

@@ -23,6 +23,7 @@ pub mod dropped;
 pub mod enqueue;
 pub mod fields;
 pub mod finish;
+pub mod flood;
 pub mod groups;
 pub mod history;
 pub mod inspect;
@@ -124,6 +125,7 @@ mod tests {
         ("finish", include_str!("finish.rs")),
         ("reports", include_str!("reports.rs")),
         ("promote", include_str!("promote.rs")),
+        ("flood", include_str!("flood.rs")),
         ("groups", include_str!("groups.rs")),
         ("locks", include_str!("locks.rs")),
         ("operate", include_str!("operate.rs")),

@@ -3,11 +3,11 @@
 use super::bench::{Bench, DAY, HOUR, MINUTE, SECOND, ids};
 use crate::{
     job::{JobId, JobOptions, State, Verdict},
-    store::Promoted,
+    store::{PromoteRules, Promoted},
 };
 
 async fn promote(bench: &Bench, limit: u32) -> Promoted {
-    bench.store.promote(limit).await.expect("promote")
+    bench.store.promote(&PromoteRules::all(limit)).await.expect("promote")
 }
 
 async fn waiting(bench: &Bench, seconds: u32) -> JobId {
@@ -18,7 +18,7 @@ pub async fn only_due_jobs_go_into_line(bench: Bench) {
     let soon = waiting(&bench, 10).await;
     let later = waiting(&bench, 20).await;
     bench.clock.advance(10 * SECOND);
-    assert_eq!(promote(&bench, 10).await, Promoted { moved: 1, next_due: Some(10 * SECOND) });
+    assert_eq!(promote(&bench, 10).await, Promoted { moved: 1, next_due: Some(10 * SECOND), held_back: false });
     let record = bench.record(&soon).await;
     assert_eq!((record.state, record.run_at), (State::Pending, None));
     assert_eq!((record.pending_at, record.updated_at), (Some(bench.env.wall()), bench.env.wall()));
@@ -27,7 +27,7 @@ pub async fn only_due_jobs_go_into_line(bench: Bench) {
 
 pub async fn nothing_that_waits_means_no_next_time(bench: Bench) {
     bench.add(JobOptions::new()).await;
-    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: None });
+    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: None, held_back: false });
 }
 
 pub async fn the_next_time_is_exact(bench: Bench) {
@@ -35,7 +35,7 @@ pub async fn the_next_time_is_exact(bench: Bench) {
     waiting(&bench, 20).await;
     bench.run(JobOptions::new(), Verdict::RetryIn(7 * SECOND)).await;
     bench.clock.advance(2 * SECOND);
-    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: Some(5 * SECOND) });
+    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: Some(5 * SECOND), held_back: false });
 }
 
 pub async fn the_limit_holds_and_what_is_left_is_due_now(bench: Bench) {
@@ -43,9 +43,12 @@ pub async fn the_limit_holds_and_what_is_left_is_due_now(bench: Bench) {
         waiting(&bench, 1).await;
     }
     bench.clock.advance(MINUTE);
-    assert_eq!(promote(&bench, 2).await, Promoted { moved: 2, next_due: Some(std::time::Duration::ZERO) });
+    assert_eq!(
+        promote(&bench, 2).await,
+        Promoted { moved: 2, next_due: Some(std::time::Duration::ZERO), held_back: false }
+    );
     assert_eq!(promote(&bench, 2).await.moved, 2);
-    assert_eq!(promote(&bench, 2).await, Promoted { moved: 1, next_due: None });
+    assert_eq!(promote(&bench, 2).await, Promoted { moved: 1, next_due: None, held_back: false });
     assert_eq!(bench.claim(10).await.len(), 5);
 }
 
@@ -100,7 +103,7 @@ pub async fn due_times_go_by_the_wall_clock_alone(bench: Bench) {
     // Two hours pass for the host, but its wall clock is set back each time.
     bench.clock.advance(2 * HOUR);
     bench.clock.step_wall_back(2 * HOUR);
-    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: Some(HOUR) });
+    assert_eq!(promote(&bench, 10).await, Promoted { moved: 0, next_due: Some(HOUR), held_back: false });
     bench.clock.step_wall_forward(HOUR);
     assert_eq!(promote(&bench, 10).await.moved, 1);
     assert_eq!(bench.state(&job).await, State::Pending);
@@ -111,5 +114,5 @@ pub async fn a_step_back_puts_the_due_off(bench: Bench) {
     bench.clock.step_wall_back(DAY);
     bench.clock.advance(MINUTE);
     let promoted = promote(&bench, 10).await;
-    assert_eq!(promoted, Promoted { moved: 0, next_due: Some(DAY - MINUTE + 10 * SECOND) });
+    assert_eq!(promoted, Promoted { moved: 0, next_due: Some(DAY - MINUTE + 10 * SECOND), held_back: false });
 }

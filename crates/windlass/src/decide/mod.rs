@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod budget;
 pub(crate) mod chance;
 pub mod entry;
+pub(crate) mod flood;
 pub mod group;
 pub mod lock;
 pub mod operate;

@@ -34,6 +34,7 @@ use super::{
     reporter::{self, Desk},
     router::Routes,
     run::{Phase, Run, StopCause},
+    taken::Taken,
 };
 use crate::{
     client::Client,
@@ -44,6 +45,9 @@ use crate::{
     maintain::{self, scheduler},
     store::{Backend, Claimed, Finish, ServerInfo, StoreError},
 };
+
+/// For each slot, how many jobs may stand in line for due ones still to be added.
+const LOOK_AHEAD: u32 = 4;
 
 /// Where a server is in its life. Only ever rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +88,7 @@ pub(crate) struct Core {
     pub(crate) seats: Arc<Seats>,
     /// How long runs take. The finisher notes it, batch by batch.
     pub(crate) pace: Mutex<Pace>,
+    pub(crate) taken: Taken,
     pub(crate) store_up: AtomicBool,
     /// Why the store refuses to give jobs, as long as it does.
     refusal: Mutex<Option<StoreError>>,
@@ -115,6 +120,7 @@ impl Core {
             desk: Arc::default(),
             leaked: AtomicU32::new(0),
             pace: Mutex::default(),
+            taken: Taken::default(),
             store_up: AtomicBool::new(true),
             refusal: Mutex::new(None),
             failure: Mutex::default(),
@@ -160,6 +166,12 @@ impl Core {
 
     pub(crate) fn store(&self) -> &dyn Backend {
         &**self.client.store()
+    }
+
+    /// How many jobs may stand in line for due ones still to be added: enough that no slot waits for the next of them,
+    /// and so few that a fresh job is not long behind them.
+    pub(crate) fn look_ahead(&self) -> u32 {
+        self.config.slots.saturating_mul(LOOK_AHEAD)
     }
 
     /// The store has answered a claim.

@@ -243,6 +243,7 @@ impl Dispatcher {
 
     fn hand_out(&self, jobs: Vec<Claimed>, before: Monotonic) {
         let core = &self.core;
+        core.taken.note(jobs.iter().map(|job| &job.spec.queue), core.look_ahead());
         if jobs.is_empty() {
             return;
         }

@@ -21,6 +21,7 @@ mod rules;
 pub(crate) mod run;
 mod said;
 pub(crate) mod steps;
+mod taken;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;
 

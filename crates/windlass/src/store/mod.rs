@@ -20,7 +20,12 @@ mod stats;
 pub(crate) mod tx;
 mod wakeups;
 
-use std::{any::Any, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -252,13 +257,45 @@ pub enum Reported {
     Stale,
 }
 
+/// The rules of a promotion.
+///
+/// ```
+/// use windlass::store::PromoteRules;
+/// // Whatever is due, in steps of 500: for tests and tools.
+/// let rules = PromoteRules::all(500);
+/// assert_eq!((rules.limit, rules.look_ahead), (500, u32::MAX));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromoteRules {
+    /// The most jobs to put into line at once.
+    pub limit: u32,
+    /// How many jobs may stand in line for due ones still to be added: so a flood of due jobs does not bury those that
+    /// are enqueued meanwhile. It holds for each queue, and is shared by those of its lines (kinds and priorities) that
+    /// have due jobs; one with a job in it or none always gets some.
+    pub look_ahead: u32,
+    /// How many each queue may add all the same. A server says half of what it has claimed of the queue since its last
+    /// promotion, so that due jobs come to half of what is claimed however long the line of fresh ones is. What comes in
+    /// by the look-ahead counts against it.
+    pub beyond: BTreeMap<QueueName, u32>,
+}
+
+impl PromoteRules {
+    /// Everything that is due, however much stands in line, at most `limit` at once.
+    pub fn all(limit: u32) -> Self {
+        Self { limit, look_ahead: u32::MAX, beyond: BTreeMap::new() }
+    }
+}
+
 /// What a promotion did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promoted {
     /// How many jobs went into line.
     pub moved: u32,
-    /// In how long the next one is due; zero when more are due now.
+    /// In how long the next one is due; zero when more are due now and may come into line. Those that are held back do
+    /// not count.
     pub next_due: Option<Duration>,
+    /// Whether due jobs are held back until the line is shorter. Nobody says when that is.
+    pub held_back: bool,
 }
 
 /// The rules of a rescue.
@@ -342,9 +379,10 @@ pub trait Store: Send + Sync + 'static {
     /// belong to the old one; nothing else does.
     async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>>;
 
-    /// Puts up to `limit` due jobs into line, at its end. A scheduled job of a group that has never run goes into its
-    /// group instead.
-    async fn promote(&self, limit: u32) -> Result<Promoted>;
+    /// Puts due jobs into line, at its end, the earliest first, as far as the rules let them: what is held back stays
+    /// scheduled or retrying. A line that is full holds back nobody else. A scheduled job of a group that has never run
+    /// goes into its group instead.
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted>;
 
     /// Takes lapsed leases, in one step each: crashes + 1, back to the front of the line, or dead as poison. Stamps
     /// the store, and does nothing right after an outage.

@@ -24,9 +24,9 @@ use crate::{
     },
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
-        ForeignSchedule, GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, Promoted, Prune, Pruned, Report,
-        Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, ServerInfo,
-        StoreError, StoredSchedules, Tallies, WakeUps, Waker,
+        ForeignSchedule, GroupPage, Hold, LockPage, LockReply, LockRequest, Operated, PromoteRules, Promoted, Prune,
+        Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged, ScheduleKey,
+        ScheduleLine, ServerInfo, StoreError, StoredSchedules, Tallies, WakeUps, Waker,
     },
 };
 
@@ -307,7 +307,7 @@ send! {
     extend([&] request: &ExtendRequest) -> Vec<Lease>;
     finish([=] batch: Vec<Finish>) -> Vec<Finished>;
     report([=] reports: Vec<Report>) -> Vec<Reported>;
-    promote([=] limit: u32) -> Promoted;
+    promote([&] rules: &PromoteRules) -> Promoted;
     rescue([&] rules: &RescueRules) -> Rescued;
     cancelled([=] after: Option<u64>) -> CancelLog;
     get([&] id: &JobId) -> Option<JobRecord>;

@@ -21,7 +21,7 @@ use crate::{
         scheduler::Scheduler,
     },
     server::{Server, builder::resolved, group::patterns, router::Router},
-    store::{Backend, Enqueued, Prune, QueueCensus, Result, StoreError, memory::MemoryStore},
+    store::{Backend, Enqueued, PromoteRules, Prune, QueueCensus, Result, StoreError, memory::MemoryStore},
 };
 
 /// How long a run may take without a sign of life, in the time of the outside world.
@@ -365,7 +365,7 @@ impl Parts {
     /// Puts into line what is due; answers in how long the next one will be.
     async fn promote(&self) -> Option<Duration> {
         loop {
-            let promoted = self.store.promote(500).await;
+            let promoted = self.store.promote(&PromoteRules::all(500)).await;
             let promoted = promoted.unwrap_or_else(|error| panic!("due jobs cannot be promoted: {error}"));
             if promoted.moved == 0 {
                 return promoted.next_due;

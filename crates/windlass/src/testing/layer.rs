@@ -15,8 +15,9 @@ use crate::{
     store::{
         Backend, CancelLog, Census, Check, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished,
         Flush, Flushed, ForeignSchedule, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks,
-        Operate, Operated, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange,
-        ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
+        Operate, Operated, PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result,
+        ScheduleChange, ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules,
+        Tallies, WakeUps,
     },
 };
 
@@ -74,7 +75,7 @@ layer! {
     fn extend(&self, request: &ExtendRequest) -> Vec<Lease>;
     fn finish(&self, batch: Vec<Finish>) -> Vec<Finished>;
     fn report(&self, reports: Vec<Report>) -> Vec<Reported>;
-    fn promote(&self, limit: u32) -> Promoted;
+    fn promote(&self, rules: &PromoteRules) -> Promoted;
     fn rescue(&self, rules: &RescueRules) -> Rescued;
     fn cancelled(&self, after: Option<u64>) -> CancelLog;
     }

@@ -11,8 +11,8 @@ use super::layer::Layer;
 use crate::{
     job::{ErrorClass, Fence, Lease, NewJob, ServerId, State, Verdict},
     store::{
-        Backend, Claim, ClaimRequest, Claimed, ExtendRequest, Failure, Finish, Finished, Promoted, Report, Reported,
-        RescueRules, Rescued, Result, ServerInfo,
+        Backend, Claim, ClaimRequest, Claimed, ExtendRequest, Failure, Finish, Finished, PromoteRules, Promoted,
+        Report, Reported, RescueRules, Rescued, Result, ServerInfo,
     },
 };
 
@@ -122,7 +122,7 @@ impl Layer for Aside {
 
     // The other jobs of the store are none of this run's business.
 
-    async fn promote(&self, _: u32) -> Result<Promoted> {
+    async fn promote(&self, _: &PromoteRules) -> Result<Promoted> {
         Ok(Promoted::default())
     }
 

@@ -15,7 +15,7 @@ use windlass::{
     QueueName, ServerId, StoreError, Unique, UniqueMode, Verdict,
     store::{
         Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Hold, LockReply, LockRequest,
-        Promoted, Prune, Pruned, RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
+        PromoteRules, Promoted, Prune, Pruned, RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
     },
     testing::Layer,
 };
@@ -176,14 +176,14 @@ broken! {
 
     /// Stops promoting where a job with a unique key is due.
     StopsAtKeys {
-        async fn promote(&self, limit: u32) -> Result<Promoted> {
+        async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
             let mut scheduled = JobFilter::default();
             scheduled.states = vec![State::Scheduled];
             let waiting = self.0.list(&scheduled, None, 100).await?;
             if waiting.items.iter().any(|job| job.spec.unique.is_some()) {
                 return Err(StoreError::Unavailable("a unique key is in the way".into()));
             }
-            self.0.promote(limit).await
+            self.0.promote(rules).await
         }
     }
 
@@ -322,10 +322,10 @@ impl Layer for LeaksTransactions {
         &*self.0
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
         self.1.store(true, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        let promoted = self.0.promote(limit).await;
+        let promoted = self.0.promote(rules).await;
         self.1.store(false, Ordering::Relaxed);
         promoted
     }

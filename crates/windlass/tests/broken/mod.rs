@@ -13,8 +13,9 @@ use windlass::{
     store::{
         Backend, CancelLog, Census, Claim, ClaimRequest, Cluster, Enqueued, ExtendRequest, Finish, Finished, Flush,
         Flushed, GroupPage, Groups, Hold, Inspect, LockPage, LockReply, LockRequest, Locks, Operate, Operated,
-        Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange, ScheduleChanged,
-        ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps, Waker,
+        PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued, Result, ScheduleChange,
+        ScheduleChanged, ScheduleKey, ScheduleLine, Schedules, ServerInfo, Store, StoredSchedules, Tallies, WakeUps,
+        Waker,
     },
 };
 
@@ -51,6 +52,10 @@ pub(crate) enum Fault {
     FollowsStale,
     /// Promotes all that is due, whatever the limit.
     NoPromoteLimit,
+    /// Promotes all that is due, however much stands in line.
+    NoLookAhead,
+    /// Adds nothing to a line that is full, whatever was claimed of it.
+    NothingBeyond,
     /// Says that it paused the queue.
     NoPause,
     /// Does not count what was removed.
@@ -187,9 +192,18 @@ impl Store for Broken {
         self.inner.report(reports).await
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
-        let limit = if self.is(Fault::NoPromoteLimit) { u32::MAX } else { limit };
-        self.inner.promote(limit).await
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        let mut rules = rules.clone();
+        if self.is(Fault::NoPromoteLimit) {
+            rules.limit = u32::MAX;
+        }
+        if self.is(Fault::NoLookAhead) {
+            rules.look_ahead = u32::MAX;
+        }
+        if self.is(Fault::NothingBeyond) {
+            rules.beyond.clear();
+        }
+        self.inner.promote(&rules).await
     }
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {

@@ -9,8 +9,8 @@ use windlass::{
     Lease, NewJob, News, Pattern, QueueName, ServerId, Timestamp,
     decide::queues::QueueShare,
     store::{
-        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, Flush, Report, RescueRules,
-        ServerInfo, StoreError,
+        Backend, CancelWish, Claim, ClaimRequest, ExtendRequest, Failure, Finish, Flush, PromoteRules, Report,
+        RescueRules, ServerInfo, StoreError,
     },
     testing::{ManualClock, job},
 };
@@ -144,7 +144,7 @@ impl Pair {
             Op::Finish(ends) => self.finish(ends).await,
             Op::Report(said) => self.report(said).await,
             Op::Promote { limit } => {
-                let (model, subject) = both!(self, |side| side.store.promote(*limit));
+                let (model, subject) = both!(self, |side| side.store.promote(&PromoteRules::all(*limit)));
                 same("promote", &model, &subject)
             }
             Op::Rescue { poison_after, ran_late } => self.rescue(*poison_after, *ran_late).await,

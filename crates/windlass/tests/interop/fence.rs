@@ -11,7 +11,8 @@ use windlass::{
     Action, Env, JobId, JobOptions, KindFilter, Lease, ServerId, Verdict,
     decide::queues::QueueShare,
     store::{
-        ClaimRequest, ExtendRequest, Finish, Finished, Operate, Report, Reported, RescueRules, Store, redis::RedisStore,
+        ClaimRequest, ExtendRequest, Finish, Finished, Operate, PromoteRules, Report, Reported, RescueRules, Store,
+        redis::RedisStore,
     },
     testing::{ManualClock, job},
 };
@@ -99,7 +100,7 @@ impl Fight {
             46..=53 => self.extend().await,
             54..=58 => self.report().await,
             59..=66 => self.rescue().await,
-            67..=70 => drop(self.store.promote(10).await.expect("promote")),
+            67..=70 => drop(self.store.promote(&PromoteRules::all(10)).await.expect("promote")),
             71..=76 => self.clock.advance(Duration::from_millis(700)),
             77..=78 => self.clock.advance(Duration::from_secs(4)),
             79..=84 => self.operate().await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use windlass::{
     Action, JobOptions, JobState as State, Verdict,
-    store::{Cluster, Enqueued, Finished, Inspect, Operate, RescueRules, ServerInfo, Store},
+    store::{Cluster, Enqueued, Finished, Inspect, Operate, PromoteRules, RescueRules, ServerInfo, Store},
     testing::job,
 };
 
@@ -58,7 +58,7 @@ async fn what_fails_in_go_goes_on_in_rust_with_its_failures_counted() {
     let mut claimed = Vec::new();
     while claimed.is_empty() {
         both.env.sleep(Duration::from_millis(20)).await;
-        both.store.promote(10).await.expect("promote");
+        both.store.promote(&PromoteRules::all(10)).await.expect("promote");
         claimed = both.claim().await;
     }
     assert_eq!((claimed[0].failures, claimed[0].attempt), (record.failures, record.failures + 1));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass::{
     JobContext, JobError, JobOptions, JobRecord, JobState as State, Json, RawJob, Router, Timestamp,
-    store::{Inspect, Promoted, Store},
+    store::{Inspect, PromoteRules, Promoted, Store},
 };
 
 use crate::{Both, both, mixed::serve, sides::id};
@@ -172,13 +172,13 @@ async fn what_go_scheduled_is_promoted_here() {
     both.brought_in("soon", json!({"in_ms": 1000})).await;
     let mut promoted = Promoted::default();
     for _ in 0..500 {
-        promoted = both.store.promote(10).await.expect("promote");
+        promoted = both.store.promote(&PromoteRules::all(10)).await.expect("promote");
         if promoted.moved > 0 {
             break;
         }
         assert!(promoted.next_due.is_some_and(|wait| wait <= SECOND), "{promoted:?}");
         both.env.sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!((promoted.moved, both.store.promote(10).await.expect("promote").moved), (1, 0));
+    assert_eq!((promoted.moved, both.store.promote(&PromoteRules::all(10)).await.expect("promote").moved), (1, 0));
     assert_eq!(both.claim_one().await.spec.id, id("soon"));
 }

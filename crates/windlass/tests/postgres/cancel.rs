@@ -11,7 +11,7 @@ use tokio_postgres::Client as Connection;
 use windlass::{
     Action, Env, JobFilter, JobOptions, JobState, KindFilter, Verdict,
     conformance::{Bench, LEASE, Opened},
-    store::{Create, Finish, Prune, postgres::PostgresStore},
+    store::{Create, Finish, PromoteRules, Prune, postgres::PostgresStore},
 };
 
 use super::{application, servers::postgres::url};
@@ -98,7 +98,7 @@ async fn storm(bench: &Bench, polls: u32) -> u32 {
     drop_calls![
         store.enqueue(vec![bench.job(JobOptions::new()), bench.job(JobOptions::new())]),
         store.claim(&request),
-        store.promote(10),
+        store.promote(&PromoteRules::all(10)),
     ];
     let ran = bench.start(JobOptions::new()).await;
     let waits = bench.add(JobOptions::new()).await;

@@ -11,8 +11,8 @@ use windlass::{
     Timestamp, Verdict,
     conformance::{Bench, HOUR},
     store::{
-        Flush, Hold, LockReply, LockRequest, Prune, Report, RescueRules, ScheduleChange, ScheduleKey, ServerInfo,
-        StoreError,
+        Flush, Hold, LockReply, LockRequest, PromoteRules, Prune, Report, RescueRules, ScheduleChange, ScheduleKey,
+        ServerInfo, StoreError,
     },
 };
 
@@ -169,7 +169,7 @@ async fn history(fault: Fault) -> History {
     all.call("pause", async || store.pause(&queue, true).await).await;
     all.call("resume", async || store.pause(&queue, false).await).await;
     bench.pass(LEASE).await;
-    all.call("promote", async || store.promote(10).await).await;
+    all.call("promote", async || store.promote(&PromoteRules::all(10)).await).await;
     all.call("rescue", async || store.rescue(&RULES).await).await;
 
     let groups = all.call("groups", async || store.groups(None, None, 10).await).await.items.len();

@@ -10,7 +10,7 @@ use windlass::{
     Action, Client, Env, JobId, JobOptions, Lease, Line, News, RawJob, ServerId, UniqueBy, Verdict,
     conformance::{Bench, HOUR, SECOND},
     store::{
-        Cluster, ExtendRequest, Operate, Prune, Report, RescueRules, ServerInfo, Store, StoreError,
+        Cluster, ExtendRequest, Operate, PromoteRules, Prune, Report, RescueRules, ServerInfo, Store, StoreError,
         postgres::PostgresStore,
     },
     testing::job,
@@ -211,7 +211,7 @@ impl Worker {
                 let mut ends = ends(Verdict::Complete);
                 ends.iter_mut().step_by(3).for_each(|end| end.verdict = Verdict::RetryIn(Duration::ZERO));
                 self.store.finish(ends).await?;
-                self.store.promote(50).await?;
+                self.store.promote(&PromoteRules::all(50)).await?;
                 self.store.rescue(&RULES).await.map(drop)
             }
             2 => {

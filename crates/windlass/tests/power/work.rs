@@ -18,7 +18,7 @@ use windlass::{
     decide::queues::QueueShare,
     store::{
         ClaimRequest, Claimed, Create, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed, Groups, Inspect,
-        Operate, Operated, Report, Reported, RescueRules, Store, sqlite::SqliteStore,
+        Operate, Operated, PromoteRules, Report, Reported, RescueRules, Store, sqlite::SqliteStore,
     },
     testing::{ManualClock, job},
 };
@@ -165,7 +165,7 @@ impl Work {
         self.merge(store, round).await;
         self.operate(store, round, &[ends, more].concat()).await;
         self.cancel(store, round).await;
-        store.promote(100).await.unwrap();
+        store.promote(&PromoteRules::all(100)).await.unwrap();
         store.rescue(&rules()).await.unwrap();
         if round % 5 == 4 {
             let mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][round / 5 % 4];

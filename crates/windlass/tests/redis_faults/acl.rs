@@ -5,8 +5,8 @@ use redis::cmd;
 use windlass::{
     Client, DeadReason, Env, JobOptions, JobState as State, NewJob, Verdict,
     store::{
-        Cluster, Finished, Inspect, Level, Operate, Prune, RescueRules, Schedules, ServerInfo, Store, StoreError,
-        redis::RedisStore,
+        Cluster, Finished, Inspect, Level, Operate, PromoteRules, Prune, RescueRules, Schedules, ServerInfo, Store,
+        StoreError, redis::RedisStore,
     },
     testing::job,
 };
@@ -42,7 +42,7 @@ async fn works(store: &RedisStore, env: &Env) {
     let ends = std::iter::zip(&jobs, verdicts).map(|(run, verdict)| ended(run.lease(), verdict)).collect();
     let ends = store.finish(ends).await.expect("finish");
     assert_eq!(ends, [State::Completed, State::Retrying, State::Dead].map(Finished::Applied));
-    store.promote(10).await.expect("promote");
+    store.promote(&PromoteRules::all(10)).await.expect("promote");
     let rules = RescueRules { poison_after: 3, lease: LEASE, limit: 10, ran_late: false };
     store.rescue(&rules).await.expect("rescue");
     store.prune(&Prune::Expired, 10).await.expect("prune");

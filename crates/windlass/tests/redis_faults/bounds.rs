@@ -14,8 +14,8 @@ use windlass::{
     NewJob, News, Timestamp, UniqueBy, Verdict,
     store::{
         ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Hold, Inspect, LockReply, LockRequest, Locks,
-        MAX_SLOTS, Operate, Prune, Report, RescueRules, ScheduleChange, ScheduleChanged, ScheduleKey, Schedules,
-        ServerInfo, Store, redis::RedisStore,
+        MAX_SLOTS, Operate, PromoteRules, Prune, Report, RescueRules, ScheduleChange, ScheduleChanged, ScheduleKey,
+        Schedules, ServerInfo, Store, redis::RedisStore,
     },
     testing::job,
 };
@@ -105,8 +105,8 @@ impl Load {
         self.add("urgent", |_| JobOptions::new().priority(5)).await;
         self.make_old("asynq:{q}:x:due");
         self.make_old("asynq:{q}:scheduled");
-        self.store.promote(1000).await.expect("promote");
-        self.store.promote(5000).await.expect("promote");
+        self.store.promote(&PromoteRules::all(1000)).await.expect("promote");
+        self.store.promote(&PromoteRules::all(5000)).await.expect("promote");
         let mut held = Vec::new();
         for _ in 0..3 {
             held.extend(self.claim(false).await.iter().map(Claimed::lease));

@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use redis::cmd;
 use windlass::{
     JobId, JobOptions, JobState as State, NewJob, Verdict,
-    store::{Enqueued, Finished, Inspect, Operate, Prune, RescueRules, Store, StoreError, redis::RedisStore},
+    store::{
+        Enqueued, Finished, Inspect, Operate, PromoteRules, Prune, RescueRules, Store, StoreError, redis::RedisStore,
+    },
     testing::job,
 };
 
@@ -133,7 +135,7 @@ async fn a_time_of_ours_counts_no_more_once_go_has_put_the_job_off() {
         .hset_multiple(key, &[("state", "retry"), ("x:at", "1000000")])
         .exec(&mut place.direct())
         .expect("Redis takes it");
-    assert_eq!(store.promote(10).await.expect("promote").moved, 0);
+    assert_eq!(store.promote(&PromoteRules::all(10)).await.expect("promote").moved, 0);
     let record = store.get(&id).await.expect("get").expect("it is there");
     assert_eq!(record.state, windlass::JobState::Retrying);
     assert_eq!(record.run_at, Some(windlass::Timestamp::from_micros(4_000_000_000_000_000)));
@@ -233,7 +235,7 @@ async fn a_queue_that_cannot_be_swept_stops_no_sweep_of_the_others() {
     assert_eq!(store.rescue(&RULES).await.expect("rescue").jobs.len(), 1);
     store.prune(&Prune::Expired, 10).await.expect("prune");
     assert!(!cmd("EXISTS").arg(completed).query::<bool>(&mut redis).unwrap());
-    store.promote(10).await.expect("promote");
+    store.promote(&PromoteRules::all(10)).await.expect("promote");
 }
 
 /// Go takes any name that is not blank.

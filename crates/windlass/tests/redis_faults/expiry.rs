@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use windlass::{
     JobOptions, JobState as State, NewJob, Verdict,
-    store::{Inspect, Operate, Prune, RescueRules, Store, redis::RedisStore},
+    store::{Inspect, Operate, PromoteRules, Prune, RescueRules, Store, redis::RedisStore},
     testing::job,
 };
 
@@ -80,7 +80,7 @@ async fn thousands_that_are_due_at_once_are_promoted_in_steps() {
     watch(&mut redis);
     let mut looked = place.direct();
     let most = steps(&mut || size(&mut looked, "ZCARD", "scheduled"), async || {
-        u64::from(store.promote(500).await.expect("promote").moved)
+        u64::from(store.promote(&PromoteRules::all(500)).await.expect("promote").moved)
     })
     .await;
     judge(&mut redis, "promote");

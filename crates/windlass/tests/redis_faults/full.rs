@@ -6,8 +6,8 @@ use std::sync::Arc;
 use windlass::{
     Action, Client, Error, JobOptions, JobState as State, News, Progress, RawJob, Router, Verdict,
     store::{
-        Cluster, ExtendRequest, Finished, Inspect, Level, Operate, Prune, Report, Reported, RescueRules, ServerInfo,
-        Store, StoreError, redis::RedisStore,
+        Cluster, ExtendRequest, Finished, Inspect, Level, Operate, PromoteRules, Prune, Report, Reported, RescueRules,
+        ServerInfo, Store, StoreError, redis::RedisStore,
     },
     testing::job,
 };
@@ -74,7 +74,7 @@ async fn what_is_there_is_worked_off_while_nothing_new_comes_in() {
     let finished = store.finish(batch).await.unwrap();
     assert!(finished.iter().all(|finished| matches!(finished, Finished::Applied(_))), "{finished:?}");
 
-    store.promote(10).await.expect("promote");
+    store.promote(&PromoteRules::all(10)).await.expect("promote");
     store.pause(&queue("a"), true).await.expect("pause");
     store.pause(&queue("a"), false).await.expect("resume");
     store.prune(&Prune::Expired, 10).await.expect("prune");

@@ -176,8 +176,8 @@ impl Store for Faulty {
     async fn report(&self, reports: Vec<Report>) -> Result<Vec<Reported>> {
         self.call(Op::Report, self.inner.report(reports)).await
     }
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
-        self.call(Op::Other, self.inner.promote(limit)).await
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        self.call(Op::Other, self.inner.promote(rules)).await
     }
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {
         self.call(Op::Other, self.inner.rescue(rules)).await

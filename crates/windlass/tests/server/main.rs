@@ -18,6 +18,7 @@ mod codec;
 mod crash;
 mod events;
 mod faulty;
+mod flood;
 mod groups;
 mod limits;
 mod log;

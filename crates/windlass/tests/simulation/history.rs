@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use windlass::{
     Action, Fence, JobId, JobState, Lease, NewJob, QueueName, ServerId, StoreError, Verdict,
     store::{
-        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed, Operated, Promoted,
-        Prune, Pruned, Report, Reported, RescueRules, Rescued,
+        Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed, Operated,
+        PromoteRules, Promoted, Prune, Pruned, Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, World},
 };
@@ -209,9 +209,9 @@ impl Layer for Recorder {
         Ok(answers)
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
         self.history.step(5);
-        self.store.promote(limit).await
+        self.store.promote(rules).await
     }
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {

@@ -16,7 +16,7 @@ use windlass::{
     Action, Fence, JobFilter, JobId, JobState, Lease, NewJob, ServerId, StoreError,
     store::{
         Backend, CancelLog, Claim, ClaimRequest, Claimed, Enqueued, ExtendRequest, Finish, Finished, Flush, Flushed,
-        Operated, Promoted, Report, Reported, RescueRules, Rescued,
+        Operated, PromoteRules, Promoted, Report, Reported, RescueRules, Rescued,
     },
     testing::{Layer, Layered},
 };
@@ -411,8 +411,8 @@ fn a_neighbour_buried_too_early_is_caught() {
 mutant! {
     /// Loses a job on its way into line.
     PromoteDrops(store, now: Now) {
-        async fn promote(&self, limit: u32) -> Result<Promoted> {
-            let promoted = self.store.promote(limit).await?;
+        async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+            let promoted = self.store.promote(rules).await?;
             if promoted.moved > 0 && self.now.and_then(5) {
                 let pending = self.store.list(&JobFilter::default().state(JobState::Pending), None, 1).await?;
                 for job in pending.items {

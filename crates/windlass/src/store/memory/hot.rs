@@ -1,4 +1,4 @@
-//! The steps of the hot path: enqueue, claim, extend, finish, promote, rescue.
+//! The steps of the hot path: enqueue, claim, extend, finish, rescue.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -246,17 +246,6 @@ impl Inner {
                 State::Cancelled
             }
         }
-    }
-
-    pub(super) fn promote(&mut self, limit: u32, now: Timestamp) -> Promoted {
-        let due: Vec<u64> =
-            self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).take(limit as usize).collect();
-        for seq in &due {
-            let grouped = self.jobs.get(*seq).is_some_and(|job| job.grouped() && job.record.state == State::Scheduled);
-            self.change(*seq, if grouped { State::Aggregating } else { State::Pending }, Cause::Promote, now);
-            if grouped { self.join(*seq, now) } else { self.line_up(*seq, false, now) }
-        }
-        Promoted { moved: due.len() as u32, next_due: self.due.first().map(|(at, _)| at.since(now)) }
     }
 
     pub(super) fn rescue(&mut self, rules: &RescueRules, now: Timestamp, mono: Monotonic, boot: &str) -> Rescued {

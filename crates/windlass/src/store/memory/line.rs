@@ -1,6 +1,6 @@
 //! The pending jobs of one queue and kind, in the order in which they run, and the counts of all its jobs.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::Order;
 use crate::job::{Kind, State};
@@ -40,6 +40,11 @@ impl Line {
             })
             .flatten()
         })
+    }
+
+    /// How many jobs of a priority stand in line, up to `most`.
+    pub(super) fn standing(&self, priority: Reverse<i8>, most: u32) -> u32 {
+        self.pending.range((priority, i64::MIN)..=(priority, i64::MAX)).take(most as usize).count() as u32
     }
 
     /// Jobs that a draining server has still to see to the end.

@@ -2,11 +2,13 @@
 //! Everything is behind one lock; every call is one step. Indexes use a fast hash; leases are kept per claim.
 //!
 //! - `table.rs`: jobs by number; `ids.rs`: their numbers by id. `line.rs`: the pending jobs of one queue and kind.
-//! - `hot.rs`: enqueue, claim, extend, finish, promote, rescue. `report.rs`: what runs say while they go on.
+//! - `hot.rs`: enqueue, claim, extend, finish, rescue. `due.rs`: what waits for its time. `report.rs`: what runs say while
+//!   they go on.
 //! - `cold.rs`: what people and servers look at and do. `groups.rs`: jobs that wait to become one. `schedules.rs`:
 //!   recurring ones. `locks.rs`: locks.
 
 mod cold;
+mod due;
 mod groups;
 mod hot;
 mod ids;
@@ -29,6 +31,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use self::{
+    due::Waiting,
     groups::{Members, leave_group},
     ids::Ids,
     line::Line,
@@ -121,7 +124,7 @@ struct Inner {
     schedules: BTreeMap<ScheduleKey, Kept>,
     /// The newest version of any schedule.
     revision: Revision,
-    due: BTreeSet<(Timestamp, u64)>,
+    due: Waiting,
     expiring: BTreeSet<(Timestamp, u64)>,
     /// By state and when they ended: what has ended and is kept.
     ended: BTreeSet<(u8, Timestamp, u64)>,
@@ -159,7 +162,7 @@ impl MemoryStore {
             locks: BTreeMap::new(),
             schedules: BTreeMap::new(),
             revision: Revision(0),
-            due: BTreeSet::new(),
+            due: Waiting::default(),
             expiring: BTreeSet::new(),
             ended: BTreeSet::new(),
             live_keys: FxHashMap::default(),
@@ -236,7 +239,7 @@ impl Inner {
                 self.lines[job.line].list(job.suspect).remove(&job.order());
             }
             State::Scheduled | State::Retrying => {
-                self.due.remove(&(job.record.run_at.unwrap_or_default(), seq));
+                self.due.remove(job, seq);
             }
             State::Aggregating => leave_group(&mut self.groups, seq, &job.record),
             State::Running => {
@@ -271,7 +274,7 @@ impl Inner {
     fn wait_until(&mut self, seq: u64, at: Timestamp) {
         let job = self.jobs.get_mut(seq).expect("only jobs that are there wait");
         job.record.run_at = Some(at);
-        self.due.insert((at, seq));
+        self.due.insert(job, at, seq);
     }
 
     /// Ends a job's life: its key is free, its numbers are counted, and it is kept for as long as it should be.
@@ -374,8 +377,8 @@ impl Store for MemoryStore {
         Ok(answers)
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
-        let promoted = self.inner.lock().promote(limit, self.env.wall());
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        let promoted = self.inner.lock().promote(rules, self.env.wall());
         if promoted.moved > 0 {
             self.waker.wake();
         }

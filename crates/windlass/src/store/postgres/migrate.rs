@@ -35,6 +35,7 @@ const STEPS: &[Step] = &[Step {
         sql!("claim"),
         sql!("finish"),
         sql!("schedules"),
+        sql!("promote"),
         sql!("sweep"),
         sql!("operate"),
         sql!("read"),

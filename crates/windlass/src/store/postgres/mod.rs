@@ -71,6 +71,8 @@ struct Shared {
     abandoned: Abandoned,
     /// Claims of this process go one after the other: one that overtook another would let it get nothing.
     claims: tokio::sync::Mutex<Marks>,
+    /// Where the first due job is that was held back.
+    fronts: parking_lot::Mutex<ops::promote::Fronts>,
     /// Calls that bring in jobs, until the next step takes them.
     gathered: parking_lot::Mutex<ops::gather::Gathered>,
     changes: AtomicU32,
@@ -110,6 +112,7 @@ impl PostgresStore {
             teller: Teller::default(),
             abandoned: Abandoned::default(),
             claims: tokio::sync::Mutex::default(),
+            fronts: parking_lot::Mutex::default(),
             gathered: parking_lot::Mutex::default(),
             changes: AtomicU32::new(0),
             store_id: OnceLock::new(),
@@ -245,9 +248,10 @@ impl Store for PostgresStore {
         self.changing(async move |store| ops::finish::report(&store, &reports).await).await
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        let rules = rules.clone();
         let promote = async move |store: Arc<Shared>| {
-            let promoted = ops::cluster::promote(&store, limit).await?;
+            let promoted = ops::promote::promote(&store, &rules).await?;
             if promoted.moved > 0 {
                 store.changed().await;
             }

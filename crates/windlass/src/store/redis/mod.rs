@@ -74,6 +74,8 @@ struct Shared {
     told: Mutex<BTreeSet<String>>,
     /// How far this process has looked through queues for kinds that nobody handles.
     rounds: Mutex<FxHashMap<QueueName, ops::unknown::Round>>,
+    /// Since when claims of this process have found nothing in a queue.
+    idle: Mutex<FxHashMap<QueueName, Monotonic>>,
     /// The jobs that this process holds.
     held: Mutex<FxHashMap<JobId, Held>>,
     /// What comes in while other jobs of its queue are on their way.
@@ -143,6 +145,7 @@ impl RedisStore {
             scheduled: Mutex::default(),
             told: Mutex::default(),
             rounds: Mutex::default(),
+            idle: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),
             tidying: Mutex::default(),
@@ -264,8 +267,9 @@ impl Store for RedisStore {
         self.whole(async move |store| ops::report::report(&store, &reports).await).await
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
-        self.whole(async move |store| ops::calm::promote(&store, limit).await).await
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        let rules = rules.clone();
+        self.whole(async move |store| ops::calm::promote(&store, &rules).await).await
     }
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {

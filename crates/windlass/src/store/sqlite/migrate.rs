@@ -32,10 +32,11 @@ const STEPS: &[Step] = &[
         down: sql!("0006_tenant_times_down"),
     },
     Step { migration: Migration::new(7, 1, "0007_locks"), up: sql!("0007_locks"), down: sql!("0007_locks_down") },
+    Step { migration: Migration::new(8, 1, "0008_due"), up: sql!("0008_due"), down: sql!("0008_due_down") },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]

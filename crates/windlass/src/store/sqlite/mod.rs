@@ -156,9 +156,14 @@ impl Store for SqliteStore {
         self.call(false, durable, None, Box::new(move |step| ops::report::report(step, &reports))).await
     }
 
-    async fn promote(&self, limit: u32) -> Result<Promoted> {
-        self.step(|conn, _, clock| ops::promote::peek(conn, clock), move |step| ops::promote::promote(step, limit))
-            .await
+    async fn promote(&self, rules: &PromoteRules) -> Result<Promoted> {
+        let rules = Arc::new(rules.clone());
+        let peeked = rules.clone();
+        self.step(
+            move |conn, lines, clock| ops::promote::peek(conn, lines, clock, &peeked),
+            move |step| ops::promote::promote(step, &rules),
+        )
+        .await
     }
 
     async fn rescue(&self, rules: &RescueRules) -> Result<Rescued> {

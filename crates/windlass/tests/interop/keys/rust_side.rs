@@ -6,8 +6,8 @@ use serde_json::json;
 use windlass::{
     Action, DeadReason, ErrorClass, GroupKey, JobId, JobOptions, JobState as State, Lease, Timestamp, Verdict,
     store::{
-        Cluster, ExtendRequest, Failure, Finish, Finished, Flush, Flushed, Groups, Operate, Operated, Prune,
-        RescueRules, ServerInfo, Store,
+        Cluster, ExtendRequest, Failure, Finish, Finished, Flush, Flushed, Groups, Operate, Operated, PromoteRules,
+        Prune, RescueRules, ServerInfo, Store,
     },
     testing::job,
 };
@@ -173,7 +173,7 @@ impl RustSide {
         for set in ["x:due", "scheduled", "retry"] {
             self.score(&format!("asynq:{{q}}:{set}"), id);
         }
-        assert_eq!(self.both.store.promote(10).await.expect("promote").moved, 1);
+        assert_eq!(self.both.store.promote(&PromoteRules::all(10)).await.expect("promote").moved, 1);
     }
 
     async fn run(&mut self, id: &str) {

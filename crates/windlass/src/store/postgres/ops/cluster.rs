@@ -1,4 +1,4 @@
-//! What servers tell each other, promotion, and the burial of kinds that no live server handles.
+//! What servers tell each other, and the burial of kinds that no live server handles.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use super::{Shared, read::servers, rows};
 use crate::{
     job::{KindFilter, QueueName, ServerId, micros},
-    store::{Promoted, Result, SERVER_SILENT_AFTER, ServerInfo, StoreError},
+    store::{Result, SERVER_SILENT_AFTER, ServerInfo, StoreError},
 };
 
 type Params<'p> = [(&'p (dyn tokio_postgres::types::ToSql + Sync), Type)];
@@ -21,14 +21,6 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
 pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<()> {
     let params: &Params<'_> = &[(&store.clock.wall(), Type::INT8), (&server.0, Type::UUID)];
     store.link.rows("SELECT windlass.leave($1, $2)", params).await.map(drop)
-}
-
-pub(in super::super) async fn promote(store: &Shared, limit: u32) -> Result<Promoted> {
-    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-    let params: &Params<'_> = &[(&store.clock.wall(), Type::INT8), (&limit, Type::INT4)];
-    let row = store.link.row("SELECT moved, next_us FROM windlass.promote_jobs($1, $2)", params).await?;
-    let moved = u32::try_from(rows::get::<i32>(&row, "moved")?).unwrap_or(0);
-    Ok(Promoted { moved, next_due: rows::get::<Option<i64>>(&row, "next_us")?.map(rows::duration) })
 }
 
 pub(in super::super) async fn sweep_unknown(store: &Shared, after: Duration, limit: u32) -> Result<u32> {

@@ -11,6 +11,7 @@ pub(super) mod lease;
 pub(super) mod list;
 pub(super) mod locks;
 pub(super) mod operate;
+pub(super) mod promote;
 pub(super) mod prune;
 pub(super) mod read;
 pub(super) mod schedules;

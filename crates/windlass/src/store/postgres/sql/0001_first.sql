@@ -112,7 +112,7 @@ CREATE UNIQUE INDEX job_unique ON windlass.job (unique_key) WHERE unique_key IS 
 CREATE INDEX job_pending ON windlass.job ((line * 256::bigint - priority), ord) WHERE state = 0 AND NOT suspect;
 CREATE INDEX job_suspect ON windlass.job (line, priority DESC, ord) WHERE state = 0 AND suspect;
 CREATE INDEX job_running ON windlass.job (lease) WHERE state = 4;
-CREATE INDEX job_due ON windlass.job (run_at, seq) WHERE state IN (1, 5);
+CREATE INDEX job_due ON windlass.job ((line * 256::bigint - priority), run_at, seq) WHERE state IN (1, 5);
 CREATE INDEX job_group ON windlass.job (member_of, pending_at, seq) WHERE state = 3;
 CREATE INDEX job_listed ON windlass.job (state, seq) WHERE state IN (1, 3, 5);
 

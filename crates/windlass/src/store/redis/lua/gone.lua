@@ -43,7 +43,7 @@ end
 if room <= 0 then return 1 end
 for _, name in ipairs({
   'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'looks', 'once',
-  'once:due', 'undeclared', 'unique', 'wishes', 'zombies',
+  'once:due', 'undeclared', 'unique', 'urgent', 'wishes', 'zombies',
 }) do
   call('UNLINK', X .. name)
 end

@@ -155,7 +155,7 @@ local theirs = {
 }
 local ours = {
   { X, 'ended:6', noted }, { X, 'ended:7', noted }, { X, 'ended:8', noted }, { X, 'expire', noted },
-  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due }, { X, 'zombies', zombie },
+  { X, 'cancelled', marked }, { X, 'deleted', marked }, { X, 'due', due }, { X, 'urgent', due }, { X, 'zombies', zombie },
 }
 
 -- Looks at the next `many` entries of a set, and begins again behind its end.

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     job::QueueName,
-    store::{Claim, ClaimRequest, Promoted, RescueRules, Rescued, Result, StoreError, redis::calm::Surveyed},
+    store::{
+        Claim, ClaimRequest, PromoteRules, Promoted, RescueRules, Rescued, Result, StoreError, redis::calm::Surveyed,
+    },
 };
 
 /// How many queues are surveyed in one round trip.
@@ -50,17 +52,18 @@ pub(in super::super) async fn claim(store: &Arc<Shared>, request: &ClaimRequest)
     store.calm.asks(request.server, request.shares.iter().map(|share| &share.queue));
     let claim = super::claim::claim(store, request).await?;
     store.calm.answered(request.server);
+    super::promote::note_claim(store, request, &claim);
     if claim.jobs.is_empty() && claim.suspect_waiting.is_none() {
         renew(store);
     }
     Ok(claim)
 }
 
-pub(in super::super) async fn promote(store: &Shared, limit: u32) -> Result<Promoted> {
+pub(in super::super) async fn promote(store: &Shared, rules: &PromoteRules) -> Result<Promoted> {
     match store.calm.nothing_due(store.env.monotonic()) {
-        Some(next_due) => Ok(Promoted { moved: 0, next_due }),
+        Some(next_due) => Ok(Promoted { moved: 0, next_due, held_back: false }),
         None => {
-            let promoted = super::promote::promote(store, limit).await?;
+            let promoted = super::promote::promote(store, rules).await?;
             store.calm.stir_if(promoted.moved > 0);
             Ok(promoted)
         }

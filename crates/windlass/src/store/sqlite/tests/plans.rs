@@ -20,8 +20,9 @@ async fn hot_statements_use_their_indexes_and_sort_nothing() {
     let served = [
         (sql!("claim_heads"), "windlass_job_pending"),
         (sql!("claim_suspect"), "windlass_job_suspect"),
-        (sql!("due"), "windlass_job_due"),
-        (sql!("due_next"), "windlass_job_due"),
+        (sql!("due"), "windlass_job_waiting"),
+        (sql!("due_places"), "windlass_job_waiting"),
+        (sql!("due_standing"), "windlass_job_pending"),
         (sql!("lease_find"), "windlass_job_id"),
         (sql!("report_find"), "windlass_job_id"),
         (sql!("finish_read"), "windlass_job_id"),

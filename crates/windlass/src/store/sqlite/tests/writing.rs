@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     job::{ErrorClass, Line, News, Timestamp, UniqueBy},
-    store::{Failure, Finished, Operate, Prune, Report, StoreError},
+    store::{Failure, Finished, Operate, PromoteRules, Prune, Report, StoreError},
     testing::ManualClock,
 };
 
@@ -84,7 +84,7 @@ async fn a_claim_with_nothing_to_take_and_a_promotion_with_nothing_due_write_not
     let before = std::fs::read(super::super::open::wal_of(&place.path())).unwrap();
     for sequence in 2..20 {
         assert!(claim(&store, sequence, 9).await.jobs.is_empty());
-        assert_eq!(store.promote(100).await.unwrap().moved, 0);
+        assert_eq!(store.promote(&PromoteRules::all(100)).await.unwrap().moved, 0);
     }
     assert!(before == std::fs::read(super::super::open::wal_of(&place.path())).unwrap());
     store.enqueue(vec![job("b")]).await.unwrap();
@@ -145,7 +145,7 @@ async fn what_stands_in_other_tables_goes_with_the_job() {
     store.report(vec![Report { lease: lease.clone(), news }]).await.unwrap();
     let error = Some(Failure { class: ErrorClass::Error, message: "no route".into() });
     store.finish(vec![Finish { error, ..report(lease, Verdict::RetryIn(Duration::ZERO)) }]).await.unwrap();
-    store.promote(9).await.unwrap();
+    store.promote(&PromoteRules::all(9)).await.unwrap();
     let rows = "SELECT (SELECT count(*) FROM windlass_side) + (SELECT count(*) FROM windlass_report)
         + (SELECT count(*) FROM windlass_checkpoint) + (SELECT count(*) FROM windlass_log)";
     assert_eq!(place.number(rows), 4);

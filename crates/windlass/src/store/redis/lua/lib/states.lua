@@ -115,6 +115,8 @@ end
 local function wait_until(id, word, at)
   call('ZADD', P .. word, int(math.max(0, math.ceil(tonumber(at) / 1000000))), id)
   call('ZADD', X .. 'due', at, id)
+  -- So that it is found before a flood of others.
+  if tonumber(call('HGET', task(id), 'x:pr') or 0) > 0 then call('ZADD', X .. 'urgent', at, id) end
   call('HSET', task(id), 'state', word, 'x:at', at, 'x:u', int(now))
   call('HDEL', task(id), 'pending_since')
 end
@@ -152,6 +154,7 @@ local function leave(id, word, kind, suspect)
   end
   if word == 'scheduled' or word == 'retry' then
     call('ZREM', X .. 'due', id)
+    call('ZREM', X .. 'urgent', id)
   elseif word == 'completed' then
     call('ZREM', X .. 'ended:6', id)
     call('ZREM', X .. 'expire', id)
