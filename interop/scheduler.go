@@ -34,9 +34,14 @@ func (d *driver) entries() (answer, error) {
 	}
 	shown := []answer{}
 	for _, entry := range found {
+		options := []string{}
+		for _, option := range entry.Opts {
+			options = append(options, option.String())
+		}
 		shown = append(shown, answer{
 			"id": entry.ID, "spec": entry.Spec, "kind": entry.Task.Type(), "payload": string(entry.Task.Payload()),
-			"next_ms": entry.Next.UnixMilli(),
+			"options": options, "next_ms": entry.Next.UnixMilli(), "prev_ms": entry.Prev.UnixMilli(),
+			"never": entry.Prev.IsZero(),
 		})
 	}
 	return answer{"entries": shown}, nil

@@ -5,13 +5,13 @@ use redis::cmd;
 use windlass::{
     Client, DeadReason, Env, JobOptions, JobState as State, NewJob, Verdict,
     store::{
-        Cluster, Finished, Inspect, Level, Operate, PromoteRules, Prune, RescueRules, Store, StoreError,
-        redis::RedisStore,
+        Cluster, Finished, Inspect, Level, Operate, PromoteRules, Prune, RescueRules, Schedules, ServerInfo, Store,
+        StoreError, redis::RedisStore,
     },
     testing::job,
 };
 
-use crate::{LEASE, SECOND, claim, ended, servers::Server, soon};
+use crate::{LEASE, SECOND, claim, ended, entries, servers::Server, soon};
 
 fn admin(server: &Server) -> redis::Connection {
     redis::Client::open(server.url(0)).expect("a URL").get_connection().expect("a connection")
@@ -73,6 +73,10 @@ async fn the_rights_that_the_guide_names_are_enough() {
     let store = RedisStore::open(&url, env.clone()).await.expect("open");
     works(&store, &env).await;
     let client = Client::open(&url).await.expect("open");
+    entries::add(&client, "nightly", 1).await;
+    store.schedules(None, 10).await.expect("schedules");
+    store.beat(&ServerInfo::new(env.new_server_id(), env.wall())).await.expect("beat");
+    entries::until_shown(&mut admin(&server), &env, 1).await;
     let checks = client.checkup().await;
     assert!(checks.iter().any(|check| check.name == "hints" && check.level == Level::Ok), "{checks:?}");
     let mut wakeups = store.wakeups();

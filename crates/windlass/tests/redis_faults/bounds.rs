@@ -3,14 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use redis::cmd;
 use uuid::Uuid;
 use windlass::{
-    Action, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, LockName, NewJob,
-    News, Timestamp, UniqueBy, Verdict,
+    Action, Client, DeadReason, GroupKey, JobFilter, JobId, JobOptions, JobState as State, KindFilter, Lease, LockName,
+    NewJob, News, Timestamp, UniqueBy, Verdict,
     store::{
         ClaimRequest, Claimed, Cluster, ExtendRequest, Flush, Groups, Hold, Inspect, LockReply, LockRequest, Locks,
         MAX_SLOTS, Operate, PromoteRules, Prune, Report, RescueRules, ScheduleChange, ScheduleChanged, ScheduleKey,
@@ -20,7 +21,7 @@ use windlass::{
 };
 
 use super::{
-    LEASE, SECOND, claim, ended,
+    LEASE, SECOND, claim, ended, entries,
     monitor::{Monitor, Run, slot_of},
     queue,
     servers::Server,
@@ -38,6 +39,8 @@ struct Load {
     server: windlass::ServerId,
     sequence: u64,
     redis: redis::Connection,
+    /// The same store, as another process sees it.
+    another: Arc<RedisStore>,
 }
 
 impl Load {
@@ -45,7 +48,8 @@ impl Load {
         let env = windlass::Env::system();
         let store = RedisStore::open(&server.url(0), env.clone()).await.expect("open");
         let redis = redis::Client::open(server.url(0)).expect("a URL").get_connection().expect("a connection");
-        Self { store, server: env.new_server_id(), env, sequence: 0, redis }
+        let another = Arc::new(RedisStore::open(&server.url(0), env.clone()).await.expect("open"));
+        Self { store, server: env.new_server_id(), env, sequence: 0, redis, another }
     }
 
     fn job(&self, kind: &str, options: JobOptions) -> NewJob {
@@ -284,9 +288,13 @@ impl Load {
         }
         let states = vec![State::Completed, State::Dead, State::Cancelled];
         self.store.prune(&Prune::Older { than: Duration::ZERO, states }, 1000).await.expect("prune");
+        // Those that can be read, which the schedules of this store cannot, are shown to Asynq's tools.
+        let client = Client::builder().env(self.env.clone()).on(self.another.clone());
+        entries::add(&client, "readable", BOUND).await;
         let mut info = ServerInfo::new(self.server, self.env.wall());
         info.queues = vec![(queue("q"), 1)];
         self.store.beat(&info).await.expect("beat");
+        entries::until_shown(&mut self.redis, &self.env, BOUND).await;
         self.store.sweep_unknown(Duration::ZERO, 1000).await.expect("a sweep");
         self.store.servers().await.expect("servers");
         self.store.pause(&queue("q"), true).await.expect("pause");

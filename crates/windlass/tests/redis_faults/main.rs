@@ -9,10 +9,12 @@ mod acl;
 mod bounds;
 mod checks;
 mod damage;
+mod entries;
 mod expiry;
 mod full;
 mod idle;
 mod kinds;
+mod locks;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;

@@ -2,14 +2,18 @@
 //! and what became of them. As JSON it is what every process of a fleet reads, older and newer ones: what a program does
 //! not know it leaves in place.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     Flavor, Fold, Gap, ScheduleSpec, SpecError,
-    due::{CatchUp, DueRules, MissReason},
+    due::{CatchUp, DueRules, MissReason, next_after},
     overlap::Overlap,
     template::JobTemplate,
     tick::TickId,
@@ -223,6 +227,24 @@ impl ScheduleRecord {
     pub(crate) fn rules(&self) -> DueRules {
         let ScheduleDefinition { catch_up, window, starts, ends, .. } = self.definition;
         DueRules { catch_up, window, starts, ends, paused: self.paused, ..DueRules::default() }
+    }
+
+    /// The tick to wait for; none while it is paused, when there is none any more, or by a rule that cannot be read.
+    pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let rule = self.rule().ok().filter(|_| !self.paused)?;
+        next_after(&rule, &self.rules(), self.mark, now)
+    }
+
+    /// The ticks after `after` that are still to come, whether it is paused or not; none by a rule that cannot be read.
+    pub fn ticks_after(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let (rule, rules, mark) = (self.rule().ok(), self.rules(), self.mark);
+        let next = move |after| next_after(rule.as_ref()?, &rules, mark, after);
+        std::iter::successors(next(after), move |tick| next(*tick))
+    }
+
+    /// Whether nobody lets it tick, although servers live: `declared` are the names of what they declare.
+    pub(crate) fn is_orphaned(&self, declared: &HashSet<String>) -> bool {
+        self.origin != ScheduleOrigin::Stored && !declared.contains(&*self.name)
     }
 
     /// The job of a tick. With jitter it waits a little longer, as every process would have it wait.

@@ -90,6 +90,8 @@ struct Shared {
     looked_for_locks: Mutex<Option<Monotonic>>,
     /// What Asynq's tools were last shown of servers of this process, and when.
     shown: Mutex<FxHashMap<ServerId, (Monotonic, Vec<u8>)>>,
+    /// When this process last saw to it that they are shown our schedules.
+    entries_shown: Mutex<Option<Monotonic>>,
 }
 
 /// A job that this process holds, as its claim was told.
@@ -151,6 +153,7 @@ impl RedisStore {
             forgot: Mutex::default(),
             looked_for_locks: Mutex::default(),
             shown: Mutex::default(),
+            entries_shown: Mutex::default(),
         });
         ops::open::check(&shared).await?;
         shared.env.spawn(heed_gos_cancels(Arc::downgrade(&shared), told));

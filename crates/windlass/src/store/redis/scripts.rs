@@ -99,6 +99,7 @@ scripts! {
     SCHEDULES "schedules" ["core"],
     SERVERS "servers" [],
     SHOW "show" [],
+    SHOW_ENTRIES "show_entries" [],
     SIZES "sizes" ["core"],
     TALLIES "tallies" ["core"],
     TICKED "ticked" ["core"],

@@ -1,13 +1,13 @@
 //! What servers tell each other, and what they tell Asynq's tools.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use prost::Message;
 use redis::Value;
 use tracing::debug;
 
 use super::{
-    Shared, arg,
+    Shared, arg, entries,
     reply::{bytes, list, number, odd, text},
     runs, scripts,
 };
@@ -31,7 +31,7 @@ pub(in super::super) struct Seen {
     pub(in super::super) live: Vec<ServerInfo>,
 }
 
-pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Result<()> {
+pub(in super::super) async fn beat(store: &Arc<Shared>, server: &ServerInfo) -> Result<()> {
     let body = serde_json::to_vec(server).map_err(|_| odd("a server"))?;
     let args = vec![store.clock.pinned().into_bytes(), arg(server.id), body];
     let now = number(&store.on_store(&scripts::BEAT, args).await?)?;
@@ -39,6 +39,7 @@ pub(in super::super) async fn beat(store: &Shared, server: &ServerInfo) -> Resul
         // Its tools then do not list this server; they need memory for that, and there may be none.
         debug!(%error, "no sign of life for Asynq's tools");
     }
+    entries::show_at_times(store, now);
     Ok(())
 }
 
@@ -88,7 +89,9 @@ fn record(server: &ServerInfo) -> ServerRecord {
 
 pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<()> {
     store.shown.lock().remove(&server);
-    let known = servers(store, false).await?.live.into_iter().find(|known| known.id == server);
+    let live = servers(store, false).await?.live;
+    let is_last = live.iter().all(|known| known.id == server);
+    let known = live.into_iter().find(|known| known.id == server);
     let mut forget = redis::cmd("HDEL");
     forget.arg(format!("{}servers", store.store_key())).arg(server.to_string());
     store.link.run(&forget).await?;
@@ -100,6 +103,10 @@ pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<
             store.link.run(&index).await?;
             store.link.run(redis::cmd("DEL").arg(&key)).await?;
         }
+    }
+    if is_last && let Err(error) = entries::hide(store).await {
+        // They go by themselves, some seconds later.
+        debug!(%error, "Asynq's tools go on showing our schedules for a while");
     }
     // A claim that was delayed on its way has been passed by.
     store.left.lock().insert(server, store.env.monotonic());
