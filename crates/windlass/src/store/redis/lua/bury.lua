@@ -2,7 +2,8 @@
 -- ARGV: microseconds that they must have waited, the most to bury, how many kinds and those, how many ids (at most 500)
 --   and those
 -- returns: how many were buried
--- guarantee: each is buried only if it still is pending, of one of the kinds, and has waited as long.
+-- guarantee: each is buried only if it still is pending, of one of the kinds, and has waited as long. The next with its exclusive
+--   key comes into line.
 local after, limit, buried, kinds = tonumber(take()), tonumber(take()), 0, {}
 for _ = 1, tonumber(take()) do
   kinds[take()] = true
@@ -17,6 +18,7 @@ for _ = 1, tonumber(take()) do
       local message = 'no live server has handled its kind for long'
       note(id, f[1], f[2] or '0', 'unknown_kind', message)
       settle(id, 7, job, 'unknown_kind', nil, message)
+      free(id, job.exclusive)
       buried = buried + 1
     end
   end

@@ -52,6 +52,7 @@ local function recover(id)
     wait_until(id, 'retry', int(now + gos_pause(retried)))
     count(job.kind, job.tenant, 5)
   end
+  free(id, job.exclusive)
   taken = taken + 1
 end
 
@@ -64,13 +65,14 @@ local function heed_wish(id)
   call('SREM', X .. 'wishes', id)
   -- A run of ours heeds it at its own end.
   if not job or job.word == 'active' then return end
-  if job.word ~= 'retry' and job.word ~= 'pending' then
+  if job.word ~= 'retry' and job.word ~= 'pending' and job.word ~= 'x:blocked' then
     call('HDEL', task(id), 'x:wish')
     return
   end
   leave(id, job.word)
   free_lock(id)
   settle(id, 8, job, f[2], nil, f[2])
+  free(id, job.exclusive)
   ended = ended + 1
 end
 
