@@ -62,7 +62,7 @@ scripts! {
     CANCELS "cancels" [],
     CENSUS "census" ["core" "message" "states"],
     CHANGE_SCHEDULE "change_schedule" ["core" "message" "states" "slots" "exclusive" "order" "intake"],
-    CLAIM "claim" ["core" "message" "states" "marks"],
+    CLAIM "claim" ["core" "message" "states" "slots" "marks"],
     COMPLETE "complete" ["core" "stats"],
     DELETE_MEMBERS "delete_members" ["core" "message" "states" "members"],
     ENQUEUE "enqueue" ["core" "message" "states" "slots" "exclusive" "order" "intake"],
@@ -103,5 +103,6 @@ scripts! {
     TALLIES "tallies" ["core"],
     TICKED "ticked" ["core"],
     TIDY "tidy" ["core" "order"],
+    UNBLOCK "unblock" ["core" "message" "states" "slots" "exclusive"],
     UNDECLARED "undeclared" ["core"],
 }

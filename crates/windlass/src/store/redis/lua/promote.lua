@@ -1,13 +1,11 @@
 -- promote.lua: puts due jobs of one queue into line, at its end, the earliest first; a scheduled member of a group that
 -- has never run goes into its group instead, and who is not the holder of its exclusive key is blocked.
--- When it looks, it also lets in who waits for a holder that is none any more, of LOOKS keys: see slots.lua.
 -- ARGV: 1: move them, 0: only look; the most to move (at most 120) of those with a priority above zero, and of the others
--- returns: how many were moved; microseconds until the next one is due that is not due yet (-1: none); 1 if any is due; how
---   many stand in line with a priority above zero, and without; and (looking) for each that is due its time, its place in
+-- returns: how many were moved; microseconds until the next one is due that is not due yet (-1: none); 1 if any is due;
+--   how many stand in line with a priority above zero, and without; 1 if somebody is blocked; and (looking) for each that is due its time, its place in
 --   the order of enqueueing, and 1 if its priority is above zero
 -- guarantee: each job moves once; what Go moved, ran or deleted meanwhile is left alone.
 -- why: those with a priority stand in a set of their own beside the others, or a flood would have to come in before them.
-local LOOKS = 100
 local moving, rooms, moved = take() == '1', { [true] = tonumber(take()), [false] = tonumber(take()) }, 0
 local SETS = { { X .. 'due', 1 }, { X .. 'urgent', 1 }, { P .. 'scheduled', 1000000 }, { P .. 'retry', 1000000 } }
 
@@ -36,7 +34,6 @@ local function still_counts(id, at)
   return not score or tonumber(score) == math.max(0, math.ceil(at / 1000000))
 end
 
-local let_in = false
 local seen, urgent, due = {}, {}, {}
 due_of(X .. 'urgent', 1, urgent)
 due_of(X .. 'due', 1, seen)
@@ -68,8 +65,14 @@ table.sort(due, function(a, b)
   return a.id < b.id
 end)
 
+-- Beside those that are due, the holders of exclusive keys may be looked at: no more than 500 jobs in all.
+local looks = 500 - #due
 local function promote(id, word)
   local job = load(id)
+  if job and job.exclusive then
+    if looks == 0 then return end
+    looks = looks - 1
+  end
   call('ZREM', P .. word, id)
   call('ZREM', X .. 'due', id)
   call('ZREM', X .. 'urgent', id)
@@ -95,22 +98,6 @@ local function standing()
   return front, others
 end
 
--- Where many keys have somebody blocked, any of them, so that no place has to be kept.
-local function look_at_rows()
-  for _, key in ipairs(call('SRANDMEMBER', X .. 'rows', LOOKS)) do
-    local holder = call('HGET', SLOTS, key)
-    if not (holder and holds(holder, key)) then
-      if let_next_in(key) then
-        let_in = true
-      else
-        call('HDEL', SLOTS, key)
-        call('SREM', X .. 'rows', key)
-      end
-    end
-  end
-end
-
-if not moving then look_at_rows() end
 local answer = {}
 for _, job in ipairs(due) do
   if not moving then
@@ -134,9 +121,10 @@ for _, set in ipairs(SETS) do
     if next_due < 0 or left < next_due then next_due = left end
   end
 end
-if moved > 0 or let_in then wake() end
+if moved > 0 then wake() end
 local front, others = standing()
-for at, number in ipairs({ moved, int(next_due), any_due, front, others }) do
+local blocked = call('EXISTS', X .. 'rows')
+for at, number in ipairs({ moved, int(next_due), any_due, front, others, blocked }) do
   table.insert(answer, at, number)
 end
 return answer

@@ -3,24 +3,25 @@
 -- How many entries of rows that are no blocked jobs any more this script may still drop.
 local droppable = 100
 
--- Lets the one come into line, at its end, whose turn it is behind a key that nobody holds. False: nobody waits. True: it
--- did, or the row is not looked through yet, and whoever looks next goes on.
+-- Lets the one come into line, at its end, whose turn it is behind a key that nobody holds. Says whether one did; and else
+-- whether there may be one, behind more than may be dropped here: see unblock.lua.
 local function let_next_in(key)
   local row = X .. 'row:' .. key
-  while droppable > 0 do
-    local id = call('ZPOPMIN', row)[1]
-    if not id then return false end
-    if call('EXISTS', row) == 0 then call('SREM', X .. 'rows', key) end
+  while true do
+    local id = call('ZRANGE', row, 0, 0)[1]
+    if not id then return false, false end
     local job = load(id)
-    if job and job.word == 'x:blocked' and job.exclusive == key then
+    local waits = job and job.word == 'x:blocked' and job.exclusive == key
+    if not waits and droppable == 0 then return false, true end
+    leave_row(id, key)
+    if waits then
       call('ZREM', P .. 'x:blocked', id)
       call('HSET', SLOTS, key, id)
       line_up(id, job.kind, job.priority, job.suspect, false)
-      return true
+      return true, true
     end
     droppable = droppable - 1
   end
-  return call('EXISTS', row) == 1
 end
 
 -- After a job is neither in line nor running any more: if it held a key, the next one has it. Says whether one came in.
@@ -28,9 +29,9 @@ local function free(id, key)
   if not key then return false end
   local holder = call('HGET', SLOTS, key)
   if holder and holder ~= id and holds(holder, key) then return false end
-  if let_next_in(key) then return true end
-  call('HDEL', SLOTS, key)
-  return false
+  local came, left = let_next_in(key)
+  if not left then call('HDEL', SLOTS, key) end
+  return came
 end
 
 -- Whether a job must be blocked that nothing but its key could keep out of line. Then it is; else it holds the key.
@@ -38,7 +39,7 @@ local function kept_out(id, key, priority)
   if not key then return false end
   local holder = call('HGET', SLOTS, key)
   -- Where Go has ended the holder, those who waited go first.
-  if (holder and holder ~= id and holds(holder, key)) or let_next_in(key) then
+  if (holder and holder ~= id and holds(holder, key)) or call('EXISTS', X .. 'row:' .. key) == 1 then
     block(id, key, priority)
     return true
   end
