@@ -9,6 +9,7 @@ mod acl;
 mod bounds;
 mod checks;
 mod damage;
+mod exclusive;
 mod expiry;
 mod full;
 mod idle;
