@@ -58,8 +58,6 @@ pub(crate) struct New {
     pub(crate) tenant: bool,
     pub(crate) tagged: bool,
     pub(crate) group: Option<usize>,
-    /// A key, for one that is in no group.
-    pub(crate) exclusive: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,11 +165,10 @@ fn span(most: u32) -> impl Strategy<Value = Duration> {
 
 fn new() -> impl Strategy<Value = New> {
     let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
-    let apart = (option::weighted(0.3, 0..GROUPS.len()), option::weighted(0.4, 0..3u8));
-    let extras = (any::<bool>(), any::<bool>(), apart);
+    let extras = (any::<bool>(), any::<bool>(), option::weighted(0.3, 0..GROUPS.len()));
     let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];
     (option::weighted(0.3, 0..8u8), place, start(), retention, option::weighted(0.3, key()), extras).prop_map(
-        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, (group, exclusive)))| New {
+        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, group))| New {
             id,
             kind,
             queue,
@@ -182,7 +179,6 @@ fn new() -> impl Strategy<Value = New> {
             tenant,
             tagged,
             group,
-            exclusive,
         },
     )
 }
@@ -289,8 +285,6 @@ impl New {
         }
         if let Some(group) = self.group {
             options = options.group(GROUPS[group]);
-        } else if let Some(key) = self.exclusive {
-            options = options.exclusive(format!("key-{key}"));
         }
         if self.tagged { options.tag("tagged") } else { options }
     }

@@ -174,6 +174,41 @@ async fn a_holder_that_has_another_life_without_the_key_keeps_nobody_out() {
     assert_eq!(row.claim().await.iter().map(|run| run.spec.id.clone()).collect::<Vec<_>>(), [holder, second]);
 }
 
+/// Nobody waits for it, so nobody looks.
+#[tokio::test]
+async fn the_note_of_a_holder_that_go_has_ended_goes_with_the_slow_sweeps() {
+    let mut row = Row::start().await;
+    let holder = row.add(JobOptions::new()).await;
+    redis::pipe()
+        .del(Row::task(&holder))
+        .lrem("asynq:{q}:pending", 0, holder.to_string())
+        .exec(&mut row.redis)
+        .expect("Go's deletion");
+    row.promote().await;
+    assert_eq!(row.left(), ["asynq:{q}:x:slots"], "the control");
+    row.sweep().await;
+    assert_eq!(row.left(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_holder_that_a_worker_of_gos_lost_lets_the_next_in_when_it_is_taken_over() {
+    let mut row = Row::start().await;
+    let holder = row.add(JobOptions::new()).await;
+    let second = row.add(JobOptions::new()).await;
+    let id = holder.to_string();
+    redis::pipe()
+        .lrem("asynq:{q}:pending", 0, &id)
+        .lpush("asynq:{q}:active", &id)
+        .zadd("asynq:{q}:lease", &id, 1)
+        .hset(Row::task(&holder), "state", "active")
+        .hdel(Row::task(&holder), "pending_since")
+        .exec(&mut row.redis)
+        .expect("Go's claim");
+    let rules = RescueRules { poison_after: 3, lease: LEASE, limit: 10, ran_late: false };
+    row.store.rescue(&rules).await.expect("rescue");
+    assert_eq!((row.state(&holder).await, row.state(&second).await), (State::Retrying, State::Pending));
+}
+
 /// Go's forwarder puts a retry back into line, and its `RunTask` a blocked job, without a look at keys.
 #[tokio::test]
 async fn what_go_puts_into_line_beside_the_holder_of_its_key_is_blocked_instead_of_claimed() {
