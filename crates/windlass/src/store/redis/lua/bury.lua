@@ -2,8 +2,8 @@
 -- ARGV: microseconds that they must have waited, the most to bury, how many kinds and those, how many ids (at most 500)
 --   and those
 -- returns: how many were buried
--- guarantee: each is buried only if it still is pending, of one of the kinds, and has waited as long. The next with its exclusive
---   key comes into line. No more than 500 jobs are touched: the next sweep finds those that are left.
+-- guarantee: each is buried only if it still is pending, of one of the kinds, and has waited as long. The next with
+--   its exclusive key comes into line. No more than 500 jobs are touched: the next sweep finds those that are left.
 local after, limit, buried, kinds = tonumber(take()), tonumber(take()), 0, {}
 for _ = 1, tonumber(take()) do
   kinds[take()] = true

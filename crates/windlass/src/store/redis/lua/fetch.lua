@@ -1,6 +1,7 @@
 -- fetch.lua: jobs as they stand. Reads only.
 -- ARGV: how many (at most 100), then their ids
--- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'until', the end of its lease, 'code', its state's code, 'score', Asynq's own score where it waits, 'holder', for whom it is blocked}
+-- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'until', the end of its
+--   lease, 'code', its state's code, 'score', Asynq's own score where it waits, 'holder', for whom it is blocked}
 local answer = { int(now), int(mono) }
 for number = 1, tonumber(take()) do
   local id = take()

@@ -6,7 +6,9 @@
 -- guarantee: nothing is touched as long as a job waits, runs or is dead here. The numbers of letters stay, or a queue
 --   of the same name would begin with some that were taken.
 local room = tonumber(take())
-for _, name in ipairs({ 'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:blocked', 'x:lines', 'x:suspects', 'x:outs' }) do
+for _, name in ipairs({
+  'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:blocked', 'x:lines', 'x:suspects', 'x:outs',
+}) do
   if call('EXISTS', P .. name) == 1 then return 0 end
 end
 if call('EXISTS', P .. 'aggregation_sets') == 1 then return 0 end

@@ -157,7 +157,9 @@ local function stray(id, word, due_at, ended_at)
   fixed()
 end
 
-local SETS = { scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, ['x:blocked'] = true, active = true }
+local SETS = {
+  scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, ['x:blocked'] = true, active = true,
+}
 local function known(id)
   local f = call('HMGET', task(id), 'state', 'x:gone', 'x:at', 'x:d', 'x:ex')
   -- Whose note is lost holds its key again.

@@ -2,8 +2,8 @@
 -- has never run goes into its group instead, and who is not the holder of its exclusive key is blocked.
 -- ARGV: 1: move them, 0: only look; the most to move (at most 120) of those with a priority above zero, and of the others
 -- returns: how many were moved; microseconds until the next one is due that is not due yet (-1: none); 1 if any is due;
---   how many stand in line with a priority above zero, and without; 1 if somebody is blocked; and (looking) for each that is due its time, its place in
---   the order of enqueueing, and 1 if its priority is above zero
+--   how many stand in line with a priority above zero, and without; 1 if somebody is blocked; and (looking) for each that
+--   is due its time, its place in the order of enqueueing, and 1 if its priority is above zero
 -- guarantee: each job moves once; what Go moved, ran or deleted meanwhile is left alone.
 -- why: those with a priority stand in a set of their own beside the others, or a flood would have to come in before them.
 local moving, rooms, moved = take() == '1', { [true] = tonumber(take()), [false] = tonumber(take()) }, 0

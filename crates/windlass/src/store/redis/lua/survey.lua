@@ -4,8 +4,8 @@
 --   x:wishes, x:rows
 -- ARGV[1], ARGV[2]: what the caller expects the wall clock to show (or empty), and what to add to it for the steady
 --   clock: as ARGV[2] and ARGV[3] of the other scripts
--- returns: 1 if something stands in line; microseconds until the next job is due (0 while any is blocked: their holders are looked at), until the next lease lapses (-1:
---   none); 1 if a sweep has something to mend, to carry or to move
+-- returns: 1 if something stands in line; microseconds until the next job is due (0 while any is blocked, since promotions
+--   look at their holders), until the next lease lapses (-1: none); 1 if a sweep has something to mend, to carry or to move
 -- why: it is asked over the connection for hints, for which Redis remembers the keys and tells once one of them changes.
 -- What it remembers of a script, up to 7.0, is what stands in KEYS.
 local call = redis.call

@@ -21,7 +21,8 @@ use crate::{
     store::{Finish, Finished, Result, stats::slot_of},
 };
 
-/// The most jobs that one script touches for reports and followers. Those of one report come in with it or not at all, however many.
+/// The most jobs that one script touches for reports and followers. Those of one report come in with it or not at all,
+/// however many.
 const MOST: usize = 500;
 /// The most letters that are carried at once.
 const LETTERS: usize = 100;
@@ -48,7 +49,8 @@ pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Resu
     Ok(answers)
 }
 
-/// How many jobs each report touches: its own, the next with its exclusive key, its followers and the holders of their keys.
+/// How many jobs each report touches: its own, the next with its exclusive key, its followers and the holders of their
+/// keys.
 fn touched(store: &Shared, batch: &[Finish]) -> Vec<usize> {
     let held = store.held.lock();
     let of = |spec: &JobSpec| 1 + usize::from(spec.exclusive.is_some());

@@ -52,8 +52,8 @@ struct Seen {
     lines: [DueLine; 2],
 }
 
-/// Looks at every queue, and moves those that are due first: up to the limit, as far as there is room. The first round looks
-/// after those who are blocked, too.
+/// Looks at every queue, and moves those that are due first: up to the limit, as far as there is room. The first round
+/// looks after those who are blocked, too.
 async fn promote_round(store: &Shared, rules: &PromoteRules, first: bool) -> Result<(Promoted, Vec<(QueueName, u32)>)> {
     let mut seen = Vec::new();
     for queue in store.all_queues().await? {

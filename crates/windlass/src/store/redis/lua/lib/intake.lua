@@ -76,7 +76,9 @@ local function take_off(id)
   for _, list in ipairs({ 'pending', 'active' }) do
     call('LREM', P .. list, 0, id)
   end
-  for _, set in ipairs({ 'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:blocked', 'x:deleted', 'x:lease', 'x:due', 'x:urgent' }) do
+  for _, set in ipairs({
+    'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:blocked', 'x:deleted', 'x:lease', 'x:due', 'x:urgent',
+  }) do
     call('ZREM', P .. set, id)
   end
 end

@@ -3,8 +3,8 @@
 -- Of the jobs with one key one stands in line or runs: the holder. The others wait under the state word `x:blocked`.
 --   `x:slots`: the holder of each key
 --   `x:row:<key>`: who is blocked, in the order in which they go: scores as in the lines; `x:rows`: the keys that have one
---   `x:blocked`: all who are blocked, by turn. Go makes the key of a set from the state word, so that it can delete, archive
---   and run them; what is left of those in a row is dropped when its turn comes.
+--   `x:blocked`: all who are blocked, by turn. Go makes the key of a set from the state word, so that it can delete,
+--   archive and run them; what is left of those in a row is dropped when its turn comes.
 -- why: Go lets nobody in when it ends, deletes or retries a holder, and a task can vanish. So the hash of a holder has to
 -- say that it still is one.
 local SLOTS = X .. 'slots'

@@ -198,7 +198,9 @@ end
 
 -- The fields of a job that most scripts need. What is no hash has none.
 local function load(id)
-  local f = redis.pcall('HMGET', task(id), 'state', 'msg', 'x:r', 'x:t', 'x:uk', 'x:c', 'x:pr', 'x:sus', 'pending_since', 'x:rt', 'x:ex')
+  local f = redis.pcall(
+    'HMGET', task(id), 'state', 'msg', 'x:r', 'x:t', 'x:uk', 'x:c', 'x:pr', 'x:sus', 'pending_since', 'x:rt', 'x:ex'
+  )
   if not f[2] then return nil end
   local run = run_in(f[3])
   return {
