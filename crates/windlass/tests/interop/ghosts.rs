@@ -21,7 +21,7 @@ impl Both {
         self.store.prune(&Prune::Expired, 500).await.expect("prune");
     }
 
-    fn names(&self, pattern: &str) -> Vec<String> {
+    pub(crate) fn names(&self, pattern: &str) -> Vec<String> {
         let mut names: Vec<String> = cmd("KEYS").arg(pattern).query(&mut self.redis()).expect("keys");
         names.sort();
         names

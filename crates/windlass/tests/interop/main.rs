@@ -5,6 +5,7 @@
 mod archive;
 mod cancel;
 mod defects;
+mod exclusive;
 mod fence;
 mod ghosts;
 mod groups;

@@ -42,6 +42,8 @@ async fn works(store: &RedisStore, env: &Env) {
     let ends = std::iter::zip(&jobs, verdicts).map(|(run, verdict)| ended(run.lease(), verdict)).collect();
     let ends = store.finish(ends).await.expect("finish");
     assert_eq!(ends, [State::Completed, State::Retrying, State::Dead].map(Finished::Applied));
+    let exclusive = || new(env, JobOptions::new().exclusive("key"));
+    store.enqueue(vec![exclusive(), exclusive()]).await.expect("enqueue");
     store.promote(&PromoteRules::all(10)).await.expect("promote");
     let rules = RescueRules { poison_after: 3, lease: LEASE, limit: 10, ran_late: false };
     store.rescue(&rules).await.expect("rescue");

@@ -163,6 +163,36 @@ impl Load {
         panic!("nobody heard of it");
     }
 
+    /// Keys that each have somebody blocked: their holders end in every way, and some are gone without a word.
+    async fn exclusive(&mut self) {
+        let of = |number: usize| JobOptions::new().priority(6).exclusive(format!("key-{}", number % (MANY / 2)));
+        let jobs = self.add("alone", of).await;
+        self.add("alone", |number| of(number).process_in(SECOND * 3600)).await;
+        self.make_old("asynq:{q}:x:urgent");
+        self.make_old("asynq:{q}:x:due");
+        self.make_old("asynq:{q}:scheduled");
+        self.store.promote(&PromoteRules::all(1000)).await.expect("promote");
+        let mut held = Vec::new();
+        // Of each line of suspects the first is looked at beside those that are taken.
+        for _ in 0..2 {
+            self.sequence += 1;
+            let request = claim(self.server, self.sequence, &["q"], BOUND as u32 - 20);
+            held.extend(self.store.claim(&request).await.expect("claim").jobs);
+        }
+        let held: Vec<_> = held.iter().filter(|run| run.spec.exclusive.is_some()).map(Claimed::lease).collect();
+        assert!(held.len() > BOUND, "{}", held.len());
+        self.finish(&held, Verdict::Complete).await;
+        self.finish(&held, Verdict::Complete).await;
+        let mut redis = redis::pipe();
+        for id in &jobs[MANY / 2..] {
+            redis.cmd("DEL").arg(format!("asynq:{{q}}:t:{id}")).ignore();
+        }
+        redis.exec(&mut self.redis).expect("DEL");
+        for _ in 0..20 {
+            self.store.promote(&PromoteRules::all(0)).await.expect("promote");
+        }
+    }
+
     async fn groups(&self) {
         self.add("part", |_| JobOptions::new().group("large")).await;
         self.add("part", |number| JobOptions::new().group(format!("group-{number}"))).await;
@@ -320,6 +350,7 @@ async fn no_script_touches_more_than_five_hundred_entries_or_another_slot() {
     let monitor = Monitor::of(&server);
     let mut load = Load::open(&server).await;
     load.lives().await;
+    load.exclusive().await;
     load.groups().await;
     load.locks().await;
     load.looks().await;

@@ -10,6 +10,7 @@ mod bounds;
 mod checks;
 mod damage;
 mod entries;
+mod exclusive;
 mod expiry;
 mod full;
 mod idle;

@@ -36,6 +36,8 @@ struct Options {
     retention_us: Option<i64>,
     #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
     unique: Option<(String, Option<i64>)>,
+    #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
+    exclusive: Option<Arc<str>>,
 }
 
 fn is_default(number: &i8) -> bool {
@@ -94,6 +96,7 @@ fn more(job: &NewJob) -> Result<Vec<(&'static str, Vec<u8>)>> {
         more.push(("retention", arg(micros(spec.retention))));
     }
     more.extend(spec.group.as_deref().map(|group| ("group", group.into())));
+    more.extend(spec.exclusive.as_deref().map(|key| ("exclusive", key.into())));
     Ok(more)
 }
 
@@ -162,6 +165,7 @@ fn options(spec: &JobSpec) -> Result<Vec<u8>> {
             };
             (unique.key.to_string(), ttl)
         }),
+        exclusive: spec.exclusive.clone(),
     };
     let text = serde_json::to_vec(&options).map_err(|_| odd("options"))?;
     Ok(if text == b"{}" { Vec::new() } else { text })
@@ -197,7 +201,7 @@ pub(super) fn spec(message: TaskMessage, options: &[u8]) -> Result<JobSpec> {
         retention: options.retention_us.map_or(whole(message.retention), micros),
         unique: options.unique.map(|(key, ttl)| unique(&key, ttl)).transpose()?,
         group: Some(message.group_key).filter(|group| !group.is_empty()).map(Into::into),
-        exclusive: None,
+        exclusive: options.exclusive,
         tags: options.tags,
         headers: message.headers,
     })

@@ -90,6 +90,7 @@ pub(super) fn record(row: Value, now: Timestamp, steady: i64) -> Result<(JobReco
     record.server = noted.server.and_then(|id| uuid::Uuid::try_parse(id).ok()).map(ServerId);
     match state {
         State::Scheduled | State::Retrying => record.run_at = run_at(&row),
+        State::Blocked => record.waits_for = row.text("holder").map(encode::id).transpose()?,
         State::Running => {
             let until = row.number("until").map(|until| Timestamp::from_micros(now.as_micros() + until - steady));
             record.lease_until = until.or(row.score("go_until"));

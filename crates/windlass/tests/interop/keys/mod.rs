@@ -16,7 +16,7 @@ use self::{
     go_side::GoSide,
     rust_side::RustSide,
     steps::{
-        Opt::{At, Deadline, Group, Header, In, MaxRetry, Payload, Retain, Timeout, Unique},
+        Opt::{At, Deadline, Exclusive, Group, Header, In, MaxRetry, Payload, Retain, Timeout, Unique},
         Step::{self, *},
     },
 };
@@ -42,6 +42,22 @@ fn scenarios() -> Vec<(&'static str, Vec<Step>)> {
         ("kept", vec![Enqueue("a", &[Retain(1200)]), Claim("a"), Complete("a"), Leave, Delete("a")]),
         ("scheduled", vec![Enqueue("a", &[In(600)]), Pause, Promote("a"), Unpause, Delete("a")]),
         ("at", vec![Enqueue("a", &[At(FAR)]), Edit("a", "[]"), Run("a"), Claim("a"), Complete("a")]),
+        // Who holds its key stands where any other job does.
+        (
+            "exclusive",
+            vec![
+                Enqueue("a", &[Exclusive("key"), In(600)]),
+                Pause,
+                Promote("a"),
+                Unpause,
+                Claim("a"),
+                Complete("a"),
+                Enqueue("b", &[Exclusive("key"), Retain(1200)]),
+                Claim("b"),
+                Complete("b"),
+                Leave,
+            ],
+        ),
         ("unscheduled", vec![Enqueue("a", &[In(600)]), Delete("a")]),
         ("shelved", vec![Enqueue("a", &[In(600)]), Archive("a"), Run("a"), Archive("a"), Delete("a")]),
         ("grouped", vec![Enqueue("a", &[Group("g")]), Delete("a")]),

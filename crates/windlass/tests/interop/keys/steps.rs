@@ -22,6 +22,8 @@ pub(crate) enum Opt {
     Payload(&'static str),
     /// Until it is done, for ours.
     Unique(u64),
+    /// Go has no word for it, and leaves it out.
+    Exclusive(&'static str),
 }
 
 /// A step. Those that name a job name it by its id.
@@ -100,6 +102,7 @@ pub(crate) fn of_go(id: &str, options: &[Opt]) -> Value {
             Opt::Header(name, value) => ("headers", json!({name: value})),
             Opt::Payload(payload) => ("payload", json!(payload)),
             Opt::Unique(seconds) => ("unique_ms", json!(seconds * 1000)),
+            Opt::Exclusive(_) => continue,
         };
         command[name] = value;
     }
@@ -126,6 +129,7 @@ pub(crate) fn of_rust(id: &str, options: &[Opt]) -> (JobOptions, &'static str) {
                 built
             }
             Opt::Unique(_) => built.unique(UniqueBy::until_done(payload)),
+            Opt::Exclusive(key) => built.exclusive(key),
         };
     }
     (built, payload)

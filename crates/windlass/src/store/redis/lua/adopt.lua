@@ -1,7 +1,7 @@
 -- adopt.lua: gives places in the order of enqueueing to jobs that Go brought in, and to those whose pages were lost, so
 -- that listings show them.
--- ARGV: the container as Asynq names it (pending, active, scheduled, .., x:dead, or g: and a group), from which rank, how many
---   (at most 500)
+-- ARGV: the container as Asynq names it (pending, active, scheduled, .., x:dead, x:blocked, or g: and a
+--   group), from which rank, how many (at most 500)
 -- returns: the highest number given, how many ids were looked at
 -- guarantee: a job that has a place keeps it.
 local container, from, many = take(), tonumber(take()), tonumber(take())

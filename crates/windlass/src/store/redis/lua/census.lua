@@ -43,7 +43,7 @@ end
 local cancelled = call('ZCARD', X .. 'ended:8')
 return {
   int(now), call('HGET', X .. 'q', 'removed') or '0', call('EXISTS', P .. 'paused'),
-  standing + lines, call('ZCARD', P .. 'scheduled'), 0, grouped,
+  standing + lines, call('ZCARD', P .. 'scheduled'), call('ZCARD', P .. 'x:blocked'), grouped,
   call('LLEN', P .. 'active'), call('ZCARD', P .. 'retry'), call('ZCARD', P .. 'completed'),
   math.max(0, call('ZCARD', P .. 'archived') + call('ZCARD', P .. 'x:dead') + ended - cancelled), cancelled,
   oldest and int(oldest) or '-1', many_lines and 1 or 0, many_groups and 1 or 0,

@@ -108,6 +108,19 @@ local function is_there(id)
   return redis.pcall('HEXISTS', task(id), 'msg') == 1
 end
 
+-- Whether another holds the exclusive key of a job in line, which then waits behind that one. Go does not ask when it puts
+-- a retry back into line, or runs a blocked job.
+local function must_wait(id, key)
+  local holder = key and call('HGET', SLOTS, key)
+  if not key or holder == id then return false end
+  if holder and holds(holder, key) then
+    block(id, key, tonumber(call('HGET', task(id), 'x:pr') or 0))
+    return true
+  end
+  call('HSET', SLOTS, key, id)
+  return false
+end
+
 -- The first of each of our lines whose kind is handled here.
 local function heads_of(prefix, set)
   local heads = {}
@@ -158,8 +171,8 @@ local function take_lines(front)
     end
     if not best then return end
     leave_line(best.kind, false, best.id)
-    local f = redis.pcall('HMGET', task(best.id), 'state', 'msg')
-    if f[1] == 'queued' and f[2] then pick(best.id, f[2], best.kind, best.rule) end
+    local f = redis.pcall('HMGET', task(best.id), 'state', 'msg', 'x:ex')
+    if f[1] == 'queued' and f[2] and not must_wait(best.id, f[3]) then pick(best.id, f[2], best.kind, best.rule) end
     local first = call('ZRANGE', X .. 'line:' .. best.kind, 0, 0, 'WITHSCORES')
     if first[1] then
       lines[best.kind] = { id = first[1], score = tonumber(first[2]), kind = best.kind, rule = best.rule }
@@ -185,7 +198,8 @@ local function pending_message(id, key)
     local few = known_fields == 3 or known_fields == 4 and call('HEXISTS', key, 'x:n') == 1
     local since = few and call('HGET', key, 'pending_since')
     if since and since:byte() ~= 43 then return message, since end
-    if call('HGET', key, 'state') == 'pending' then return message end
+    local f = call('HMGET', key, 'state', 'x:ex')
+    if f[1] == 'pending' and not must_wait(id, f[2]) then return message end
   end
   dropped = dropped + 1
   if marked then put_away(id) elseif not message and not messages[id] then call('DEL', key) end
@@ -308,9 +322,10 @@ local oldest, further
 if call('EXISTS', P .. 'paused') == 0 then
   oldest = oldest_suspect()
   if want_suspect then
-    local message = oldest and limit > 0 and call('HGET', task(oldest.id), 'msg')
-    if message then
-      leave_line(oldest.kind, true, oldest.id)
+    local f = oldest and limit > 0 and call('HMGET', task(oldest.id), 'msg', 'x:ex')
+    local message = f and f[1]
+    if message then leave_line(oldest.kind, true, oldest.id) end
+    if message and not must_wait(oldest.id, f[2]) then
       picked, messages[oldest.id] = { oldest.id }, message
     end
   elseif limit > 0 and pass == 3 then

@@ -1,6 +1,7 @@
 -- fetch.lua: jobs as they stand. Reads only.
 -- ARGV: how many (at most 100), then their ids
--- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'until', the end of its lease, 'code', its state's code, 'score', Asynq's own score where it waits}
+-- returns: now, the steady clock, then for each nothing (`0`) or {fields and values of its hash.., 'until', the end of its
+--   lease, 'code', its state's code, 'score', Asynq's own score where it waits, 'holder', for whom it is blocked}
 local answer = { int(now), int(mono) }
 for number = 1, tonumber(take()) do
   local id = take()
@@ -21,6 +22,7 @@ for number = 1, tonumber(take()) do
       put('until', call('ZSCORE', X .. 'lease', id))
       put('go_until', call('ZSCORE', P .. 'lease', id))
     end
+    if code == 2 then put('holder', call('HGET', X .. 'slots', call('HGET', task(id), 'x:ex') or '')) end
     if code == 1 or code >= 5 then
       local word = call('HGET', task(id), 'state')
       if not marked then put('score', call('ZSCORE', P .. word, id)) end

@@ -7,7 +7,7 @@
 -- returns: now, highest number given, for each the code of the job's new state or -1 (stale), then how many letters
 --   stand in the outbox
 -- guarantee: a report is applied only if the job's newest claim is the one it names and Go has not taken the job; its
---   followers come in with it or not at all.
+--   followers come in with it or not at all. So does the next with its exclusive key.
 local answer, letters, ended = { int(now), ARGV[4] }, 0, false
 local short = call('LLEN', P .. 'pending') < 64
 local top = tonumber(ARGV[4])
@@ -94,6 +94,8 @@ local function finish()
   if has_result then call('HSET', task(id), 'result', result) end
   local code = apply(id, job, verdict, value, text, message, ran)
   if code >= 6 then ended = true end
+  -- Before its followers, which come behind those who waited.
+  if code ~= 0 and free(id, job.exclusive) then ended = true end
   if #followers > 0 then
     local place = rising('place', #followers)
     for at, follower in ipairs(followers) do

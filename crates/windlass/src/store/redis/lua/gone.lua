@@ -6,7 +6,9 @@
 -- guarantee: nothing is touched as long as a job waits, runs or is dead here. The numbers of letters stay, or a queue
 --   of the same name would begin with some that were taken.
 local room = tonumber(take())
-for _, name in ipairs({ 'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:lines', 'x:suspects', 'x:outs' }) do
+for _, name in ipairs({
+  'active', 'pending', 'scheduled', 'retry', 'archived', 'x:dead', 'x:blocked', 'x:lines', 'x:suspects', 'x:outs',
+}) do
   if call('EXISTS', P .. name) == 1 then return 0 end
 end
 if call('EXISTS', P .. 'aggregation_sets') == 1 then return 0 end
@@ -16,6 +18,12 @@ for _, group in ipairs(call('SRANDMEMBER', P .. 'groups', room - 1)) do
   room = room - 1
 end
 if call('EXISTS', P .. 'groups') == 1 then return 1 end
+for _, key in ipairs(call('SRANDMEMBER', X .. 'rows', room - 1)) do
+  call('UNLINK', X .. 'row:' .. key)
+  call('SREM', X .. 'rows', key)
+  room = room - 1
+end
+if call('EXISTS', X .. 'rows') == 1 then return 1 end
 -- What these still hold are completed jobs, and jobs that Go has deleted.
 local completed = call('ZRANGE', P .. 'completed', 0, room - 1)
 for _, id in ipairs(completed) do
@@ -43,7 +51,7 @@ end
 if room <= 0 then return 1 end
 for _, name in ipairs({
   'asked', 'cancelled', 'claims', 'deleted', 'due', 'ended:6', 'ended:7', 'ended:8', 'expire', 'kinds', 'lease', 'looks', 'once',
-  'once:due', 'undeclared', 'unique', 'urgent', 'wishes', 'zombies',
+  'once:due', 'slots', 'undeclared', 'unique', 'urgent', 'wishes', 'zombies',
 }) do
   call('UNLINK', X .. name)
 end

@@ -100,6 +100,19 @@ local function marked(id, _, name)
   end
 end
 
+local function blocked(id, turn, word)
+  local f = call('HMGET', task(id), 'state', 'msg', 'x:ex', 'x:pr')
+  if not f[2] or f[1] ~= word then
+    call('ZREM', P .. word, id)
+    if not f[2] then forget(id) else fixed() end
+  elseif f[3] then
+    local row = X .. 'row:' .. f[3]
+    local lost = not call('ZSCORE', row, id)
+    if lost then call('ZADD', row, -tonumber(f[4] or 0) * STEP + tonumber(turn), id) end
+    if call('SADD', X .. 'rows', f[3]) == 1 or lost then fixed() end
+  end
+end
+
 local function due(id, _, name)
   local word = call('HGET', task(id), 'state')
   if word == 'scheduled' or word == 'retry' then return end
@@ -134,6 +147,8 @@ local function stray(id, word, due_at, ended_at)
   if word == 'archived' or word == 'x:dead' then
     call('HSET', task(id), 'state', 'x:dead')
     call('ZADD', P .. 'x:dead', ended_at and math.floor(tonumber(ended_at) / 1000000) or seconds, id)
+  elseif word == 'x:blocked' then
+    call('ZADD', P .. word, call('HINCRBY', X .. 'q', 'back', 1), id)
   elseif word == 'completed' then
     call('ZADD', P .. word, int(number_in(message, 13) + number_in(message, 12)), id)
   else
@@ -142,16 +157,20 @@ local function stray(id, word, due_at, ended_at)
   fixed()
 end
 
-local SETS = { scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, active = true }
+local SETS = {
+  scheduled = true, retry = true, completed = true, archived = true, ['x:dead'] = true, ['x:blocked'] = true, active = true,
+}
 local function known(id)
-  local f = call('HMGET', task(id), 'state', 'x:gone', 'x:at', 'x:d')
+  local f = call('HMGET', task(id), 'state', 'x:gone', 'x:at', 'x:d', 'x:ex')
+  -- Whose note is lost holds its key again.
+  if f[5] and holds(id, f[5]) and call('HSETNX', SLOTS, f[5], id) == 1 then fixed() end
   if f[2] or not SETS[f[1]] or call('HEXISTS', task(id), 'msg') == 0 then return end
   stray(id, f[1], f[3], f[4])
 end
 
 local theirs = {
   { P, 'scheduled', waiting }, { P, 'retry', waiting }, { P, 'archived', over }, { P, 'x:dead', over },
-  { P, 'completed', over },
+  { P, 'completed', over }, { P, 'x:blocked', blocked },
 }
 local ours = {
   { X, 'ended:6', noted }, { X, 'ended:7', noted }, { X, 'ended:8', noted }, { X, 'expire', noted },
@@ -225,9 +244,23 @@ local function walk_keys(many)
   call('HSET', X .. 'q', 'heal:unique', scanned[1])
 end
 
+-- Exclusive keys whose holders Go has ended, and that nobody waits for.
+local function walk_slots(many)
+  local scanned = call('HSCAN', SLOTS, call('HGET', X .. 'q', 'heal:slots') or '0', 'COUNT', many)
+  for at = 1, #scanned[2], 2 do
+    local key, holder = scanned[2][at], scanned[2][at + 1]
+    if not holds(holder, key) and call('EXISTS', X .. 'row:' .. key) == 0 then
+      call('HDEL', SLOTS, key)
+      fixed()
+    end
+  end
+  call('HSET', X .. 'q', 'heal:slots', scanned[1])
+end
+
 walk_line(math.floor(room / 8))
 walk_all(theirs, math.floor(room / 4))
-if call('EXISTS', X .. 'unique') == 1 then walk_keys(math.floor(room / 8)) end
+if call('EXISTS', X .. 'unique') == 1 then walk_keys(math.floor(room / 16)) end
+if call('EXISTS', SLOTS) == 1 then walk_slots(math.floor(room / 16)) end
 walk_all(ours, math.floor(room * 3 / 8))
 walk_known(math.floor(room / 8))
 local top = ARGV[4]

@@ -27,6 +27,10 @@ elseif code == 4 then
   if not fence then call('SADD', X .. 'wishes', id) end
   return { 4, fence or '0' }
 end
+-- It is in line or running no more.
+local function let_go()
+  if code == 0 then free(id, job.exclusive) end
+end
 if action == 'delete' and marked then
   discard(id)
   wake()
@@ -35,11 +39,13 @@ end
 local long = job.word == 'pending' and not marked and call('LLEN', P .. 'pending') > LONG
 if long and action == 'delete' then
   mark(id, 9, job)
+  let_go()
   wake()
   return { -2 }
 elseif long and (action == 'cancel' or action == 'bury') then
   local to = action == 'cancel' and 8 or 7
   mark(id, to, job, to == 8 and text or 'buried')
+  let_go()
   write_counts()
   wake()
   return { to }
@@ -47,6 +53,7 @@ end
 if action == 'delete' then
   leave(id, job.word, job.kind, job.suspect)
   remove(id)
+  let_go()
   wake()
   return { -2 }
 end
@@ -71,15 +78,18 @@ if action == 'cancel' then
   to = 8
   free_lock(id)
   settle(id, 8, job, text, nil, text)
+  let_go()
 elseif action == 'bury' then
   to = 7
   -- What it failed with last stays to be seen, also by Go.
   settle(id, 7, job, 'buried', nil, nil)
+  let_go()
 elseif action == 'reschedule' then
   to = 1
   local at = int(now)
   if start == 'a' then at = text elseif start == 'i' then at = int(now + tonumber(text)) end
   wait_until(id, 'scheduled', at)
+  let_go()
 else
   if action == 'redrive' then
     call('HDEL', task(id), 'x:fx', 'x:cr', 'x:sus')
@@ -95,13 +105,17 @@ else
   end
   -- It runs alone from here on.
   call('HDEL', task(id), 'group')
-  if marked then
+  if marked and kept_out(id, job.exclusive, job.priority) then
+    call('LREM', P .. 'pending', 0, id)
+    wake()
+    return { 2 }
+  elseif marked then
     -- It still stands in line.
     call('HSET', task(id), 'pending_since', int(now) .. '000', 'x:u', int(now))
     wake()
     return { to }
   end
-  line_up(id, job.kind, job.priority, job.suspect, false)
+  to = ready(id, job)
 end
 write_counts()
 wake()

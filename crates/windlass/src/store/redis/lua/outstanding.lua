@@ -25,7 +25,7 @@ for _, set in ipairs({ 'lines', 'suspects' }) do
 end
 
 local left, more = MOST, false
-for _, place in ipairs({ 'pending', 'active', 'scheduled', 'retry' }) do
+for _, place in ipairs({ 'pending', 'active', 'scheduled', 'retry', 'x:blocked' }) do
   local listed = place == 'pending' or place == 'active'
   local size = call(listed and 'LLEN' or 'ZCARD', P .. place)
   local many = math.min(size, left)

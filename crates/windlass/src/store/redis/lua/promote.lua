@@ -1,9 +1,9 @@
 -- promote.lua: puts due jobs of one queue into line, at its end, the earliest first; a scheduled member of a group that
--- has never run goes into its group instead.
+-- has never run goes into its group instead, and who is not the holder of its exclusive key is blocked.
 -- ARGV: 1: move them, 0: only look; the most to move (at most 120) of those with a priority above zero, and of the others
--- returns: how many were moved; microseconds until the next one is due that is not due yet (-1: none); 1 if any is due; how
---   many stand in line with a priority above zero, and without; and (looking) for each that is due its time, its place in
---   the order of enqueueing, and 1 if its priority is above zero
+-- returns: how many were moved; microseconds until the next one is due that is not due yet (-1: none); 1 if any is due;
+--   how many stand in line with a priority above zero, and without; 1 if somebody is blocked; and (looking) for each that
+--   is due its time, its place in the order of enqueueing, and 1 if its priority is above zero
 -- guarantee: each job moves once; what Go moved, ran or deleted meanwhile is left alone.
 -- why: those with a priority stand in a set of their own beside the others, or a flood would have to come in before them.
 local moving, rooms, moved = take() == '1', { [true] = tonumber(take()), [false] = tonumber(take()) }, 0
@@ -65,8 +65,14 @@ table.sort(due, function(a, b)
   return a.id < b.id
 end)
 
+-- Beside those that are due, the holders of exclusive keys may be looked at: no more than 500 jobs in all.
+local looks = 500 - #due
 local function promote(id, word)
   local job = load(id)
+  if job and job.exclusive then
+    if looks == 0 then return end
+    looks = looks - 1
+  end
   call('ZREM', P .. word, id)
   call('ZREM', X .. 'due', id)
   call('ZREM', X .. 'urgent', id)
@@ -76,7 +82,7 @@ local function promote(id, word)
     join(id, group)
   else
     call('HDEL', task(id), 'group')
-    line_up(id, job.kind, job.priority, job.suspect, false)
+    ready(id, job)
   end
   moved = moved + 1
 end
@@ -117,7 +123,8 @@ for _, set in ipairs(SETS) do
 end
 if moved > 0 then wake() end
 local front, others = standing()
-for at, number in ipairs({ moved, int(next_due), any_due, front, others }) do
+local blocked = call('EXISTS', X .. 'rows')
+for at, number in ipairs({ moved, int(next_due), any_due, front, others, blocked }) do
   table.insert(answer, at, number)
 end
 return answer

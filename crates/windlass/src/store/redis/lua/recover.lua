@@ -52,6 +52,7 @@ local function recover(id)
     wait_until(id, 'retry', int(now + gos_pause(retried)))
     count(job.kind, job.tenant, 5)
   end
+  if free(id, job.exclusive) then room = room - 1 end
   taken = taken + 1
 end
 
@@ -64,13 +65,14 @@ local function heed_wish(id)
   call('SREM', X .. 'wishes', id)
   -- A run of ours heeds it at its own end.
   if not job or job.word == 'active' then return end
-  if job.word ~= 'retry' and job.word ~= 'pending' then
+  if job.word ~= 'retry' and job.word ~= 'pending' and job.word ~= 'x:blocked' then
     call('HDEL', task(id), 'x:wish')
     return
   end
   leave(id, job.word)
   free_lock(id)
   settle(id, 8, job, f[2], nil, f[2])
+  if free(id, job.exclusive) then room = room - 1 end
   ended = ended + 1
 end
 
@@ -122,11 +124,12 @@ for _, id in ipairs(lapsed) do
     recover(id)
   end
 end
-local wishes = call('SRANDMEMBER', X .. 'wishes', 50)
+room = room - #lapsed
+local wishes = call('SRANDMEMBER', X .. 'wishes', math.min(50, math.max(0, math.floor(room / 2))))
 for _, id in ipairs(wishes) do
   heed_wish(id)
 end
-room = room - #lapsed - #wishes
+room = math.max(0, room - #wishes)
 local more = put_back()
 more = make_room() or more
 write_counts()

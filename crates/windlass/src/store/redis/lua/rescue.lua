@@ -67,6 +67,7 @@ local function rescue(entry)
     if suspect then call('HSET', task(id), 'x:sus', '1') else call('HDEL', task(id), 'x:sus') end
     line_up(id, job.kind, job.priority, suspect, true)
   end
+  if code ~= 0 then free(id, job.exclusive) end
   return { id, job.kind, entry.fence, f[2] or '0', code }
 end
 -- The last one to go to the front stands first.

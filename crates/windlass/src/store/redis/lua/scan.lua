@@ -15,7 +15,7 @@ for number = cursor + 1, #ARGV do
   places[#places + 1] = 'x:suspect:' .. kind
 end
 local first_list = #places + 1
-for _, name in ipairs({ 'pending', 'active', 'scheduled', 'retry' }) do
+for _, name in ipairs({ 'pending', 'active', 'scheduled', 'retry', 'x:blocked' }) do
   places[#places + 1] = name
 end
 

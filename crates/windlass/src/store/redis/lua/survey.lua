@@ -1,16 +1,16 @@
 -- survey.lua: whether one queue has something to do for a server, and when it may have. Reads only; it stands alone.
 -- KEYS: what could give a claim, a promotion or a sweep something to do, below `asynq:{queue}:`, in this order: pending,
 --   x:lines, x:suspects, x:due, scheduled, retry, x:lease, lease, active, x:outs, x:cancelled, x:deleted, archived,
---   x:wishes
+--   x:wishes, x:rows
 -- ARGV[1], ARGV[2]: what the caller expects the wall clock to show (or empty), and what to add to it for the steady
 --   clock: as ARGV[2] and ARGV[3] of the other scripts
--- returns: 1 if something stands in line; microseconds until the next job is due, until the next lease lapses (-1:
---   none); 1 if a sweep has something to mend, to carry or to move
+-- returns: 1 if something stands in line; microseconds until the next job is due (0 while any is blocked, since promotions
+--   look at their holders), until the next lease lapses (-1: none); 1 if a sweep has something to mend, to carry or to move
 -- why: it is asked over the connection for hints, for which Redis remembers the keys and tells once one of them changes.
 -- What it remembers of a script, up to 7.0, is what stands in KEYS.
 local call = redis.call
 local pending, lines, suspects, due, scheduled, retry, ours, lease = unpack(KEYS)
-local active, outs, cancelled, deleted, archived, wishes = unpack(KEYS, 9)
+local active, outs, cancelled, deleted, archived, wishes, rows = unpack(KEYS, 9)
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local mono = now + tonumber(ARGV[2])
@@ -31,6 +31,7 @@ end
 
 local waiting = call('LLEN', pending) + call('SCARD', lines) + call('SCARD', suspects) > 0
 local next_due = next_of({ { due, 1, now }, { scheduled, 1000000, now }, { retry, 1000000, now } })
+if call('EXISTS', rows) == 1 then next_due = '0' end
 local next_lapse = next_of({ { ours, 1, mono }, { lease, 1000000, now - 30000000 } })
 local oldest = call('ZRANGE', archived, 0, 0, 'WITHSCORES')
 local mend = call('LLEN', active) ~= call('ZCARD', lease)

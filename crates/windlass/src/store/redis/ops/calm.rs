@@ -25,7 +25,7 @@ const TOGETHER: usize = 100;
 /// Small enough to be sent along each time.
 const SURVEY: &str = include_str!("../lua/survey.lua");
 /// What it reads, in its order.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "pending",
     "x:lines",
     "x:suspects",
@@ -40,6 +40,7 @@ const KEYS: [&str; 14] = [
     "x:deleted",
     "archived",
     "x:wishes",
+    "x:rows",
 ];
 
 pub(in super::super) async fn claim(store: &Arc<Shared>, request: &ClaimRequest) -> Result<Claim> {

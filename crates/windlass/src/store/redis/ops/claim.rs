@@ -197,7 +197,8 @@ impl<'c> Claiming<'c> {
                     continue;
                 }
             };
-            let plain = !keyed && job.spec.retention.is_zero() && job.spec.unique.is_none();
+            let spec = &job.spec;
+            let plain = !keyed && spec.retention.is_zero() && spec.unique.is_none() && spec.exclusive.is_none();
             let (queue, spec) = (queue.clone(), job.spec.clone());
             let (fence, created, waited) = (job.fence, job.created_at, job.waited);
             held.insert(spec.id.clone(), Held { queue, spec, fence, created, waited, plain });

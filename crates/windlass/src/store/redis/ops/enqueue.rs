@@ -72,11 +72,13 @@ async fn enqueue_in_turn(store: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec<Enq
 /// How many jobs from the first on go into one script. An id that comes again waits for the next one, since what is in
 /// its way by then shows only after this.
 fn stretch(jobs: &[NewJob]) -> usize {
-    let (mut bytes, mut ids) = (0, HashSet::new());
+    let (mut bytes, mut touched, mut ids) = (0, 0, HashSet::new());
     for (at, job) in jobs.iter().enumerate().take(MOST) {
         bytes += job.spec.payload.len();
+        // Of an exclusive one the holder of its key is looked at, too.
+        touched += 1 + usize::from(job.spec.exclusive.is_some());
         let again = is_foreign(job) && !ids.insert(&job.spec.id);
-        if at > 0 && (again || job.spec.queue != jobs[0].spec.queue || bytes > MOST_BYTES) {
+        if at > 0 && (again || job.spec.queue != jobs[0].spec.queue || bytes > MOST_BYTES || touched > MOST) {
             return at;
         }
     }

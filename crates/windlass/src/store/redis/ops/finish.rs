@@ -17,23 +17,25 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{DeadReason, ErrorClass, ErrorEntry, QueueName, State, Verdict, micros},
+    job::{DeadReason, ErrorClass, ErrorEntry, JobSpec, QueueName, State, Verdict, micros},
     store::{Finish, Finished, Result, stats::slot_of},
 };
 
-/// The most reports and followers of one script. Those of one report come in with it or not at all, however many.
+/// The most jobs that one script touches for reports and followers. Those of one report come in with it or not at all,
+/// however many.
 const MOST: usize = 500;
 /// The most letters that are carried at once.
 const LETTERS: usize = 100;
 
 pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Result<Vec<Finished>> {
     let queues = locate(store, batch.iter().map(|finish| &finish.lease.id)).await?;
+    let touched = touched(store, &batch);
     let mut answers = Vec::with_capacity(batch.len());
     let mut at = 0;
     while at < batch.len() {
         let mut entries = 0;
         let fits = |here: &usize| {
-            entries += 1 + batch[*here].then.len();
+            entries += touched[*here];
             queues[*here] == queues[at] && (*here == at || entries <= MOST)
         };
         let end = at + (at..batch.len()).take_while(fits).count();
@@ -45,6 +47,18 @@ pub(in super::super) async fn finish(store: &Shared, batch: Vec<Finish>) -> Resu
     }
     store.waker.wake();
     Ok(answers)
+}
+
+/// How many jobs each report touches: its own, the next with its exclusive key, its followers and the holders of their
+/// keys.
+fn touched(store: &Shared, batch: &[Finish]) -> Vec<usize> {
+    let held = store.held.lock();
+    let of = |spec: &JobSpec| 1 + usize::from(spec.exclusive.is_some());
+    let one = |finish: &Finish| {
+        let own = held.get(&finish.lease.id).map_or(2, |held| of(&held.spec));
+        own + finish.then.iter().map(|job| of(&job.spec)).sum::<usize>()
+    };
+    batch.iter().map(one).collect()
 }
 
 /// The plain ones go by the short way, the others by the long one.

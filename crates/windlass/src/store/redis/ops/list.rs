@@ -55,7 +55,8 @@ pub(in super::super) async fn list(
 
 /// Gives places to the jobs of a queue that have none, since Go brought them in: they come after those that are known.
 async fn adopt(store: &Shared, queue: &QueueName) -> Result<()> {
-    let containers = ["pending", "active", "scheduled", "retry", "archived", "x:dead", "completed"].map(str::to_owned);
+    let containers =
+        ["pending", "active", "scheduled", "retry", "archived", "x:dead", "x:blocked", "completed"].map(str::to_owned);
     let groups = group_names(store, queue).await?.into_iter().map(|name| format!("g:{name}"));
     for container in containers.into_iter().chain(groups) {
         for from in (0..LOOKS_AT).step_by(MOST) {
@@ -116,7 +117,7 @@ impl Walk<'_> {
             }
         }
         records.sort_by_key(|(_, place)| *place);
-        let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), ..record };
+        let listed = |record| JobRecord { checkpoint: None, log: Vec::new(), waits_for: None, ..record };
         Ok(records.into_iter().map(|(record, _)| listed(record)).collect())
     }
 }

@@ -21,12 +21,13 @@ const MOST: u32 = 100;
 const IDLE: Duration = Duration::from_secs(1);
 
 pub(in super::super) async fn promote(store: &Shared, rules: &PromoteRules) -> Result<Promoted> {
-    let mut promoted = Promoted::default();
+    let (mut promoted, mut first) = (Promoted::default(), true);
     let mut rules = rules.clone();
     loop {
         let limit = rules.limit;
         rules.limit = limit.min(MOST);
-        let (round, moved_of) = promote_round(store, &rules).await?;
+        let (round, moved_of) = promote_round(store, &rules, first).await?;
+        first = false;
         promoted = Promoted { moved: promoted.moved + round.moved, ..round };
         rules.limit = limit - round.moved.min(limit);
         for (queue, moved) in moved_of {
@@ -51,8 +52,9 @@ struct Seen {
     lines: [DueLine; 2],
 }
 
-/// Looks at every queue, and moves those that are due first: up to the limit, as far as there is room.
-async fn promote_round(store: &Shared, rules: &PromoteRules) -> Result<(Promoted, Vec<(QueueName, u32)>)> {
+/// Looks at every queue, and moves those that are due first: up to the limit, as far as there is room. The first round
+/// looks after those who are blocked, too.
+async fn promote_round(store: &Shared, rules: &PromoteRules, first: bool) -> Result<(Promoted, Vec<(QueueName, u32)>)> {
     let mut seen = Vec::new();
     for queue in store.all_queues().await? {
         match ask(store, &queue, None).await {
@@ -62,6 +64,9 @@ async fn promote_round(store: &Shared, rules: &PromoteRules) -> Result<(Promoted
             }
             Err(error) => store.pass_over(&queue, error)?,
         }
+    }
+    if first {
+        unblock(store, &seen).await?;
     }
     let chosen = choose_due(rules, &seen);
     let (mut promoted, mut moved_of) = (Promoted::default(), Vec::new());
@@ -95,6 +100,18 @@ async fn promote_round(store: &Shared, rules: &PromoteRules) -> Result<(Promoted
         promoted.next_due = promoted.next_due.into_iter().chain(waits).min();
     }
     Ok((promoted, moved_of))
+}
+
+/// Lets in who is blocked by what Go has ended or put off. Our own ends do that by themselves.
+async fn unblock(store: &Shared, seen: &[Seen]) -> Result<()> {
+    for of in seen.iter().filter(|of| of.looked.blocked) {
+        match store.on(&of.queue, &scripts::UNBLOCK, []).await {
+            Ok(came) if number(&came)? > 0 => store.waker.wake(),
+            Ok(_) => {}
+            Err(error) => store.pass_over(&of.queue, error)?,
+        }
+    }
+    Ok(())
 }
 
 fn choose_due(rules: &PromoteRules, seen: &[Seen]) -> Vec<Due> {
@@ -153,6 +170,8 @@ struct Looked {
     next: Option<Duration>,
     any_due: bool,
     standing: [u32; 2],
+    /// Somebody waits for the holder of an exclusive key.
+    blocked: bool,
     /// When the due ones were due, their places in the order of enqueueing, and whether they have a priority above zero.
     due: Vec<(i64, i64, bool)>,
 }
@@ -162,7 +181,9 @@ async fn ask(store: &Shared, queue: &QueueName, moving: Option<[u32; 2]>) -> Res
     let [urgent, others] = moving.unwrap_or_default();
     let asked = [arg(u8::from(moving.is_some())), arg(urgent), arg(others)];
     let answer = list(store.on(queue, &scripts::PROMOTE, asked).await?)?;
-    let [moved, next, any_due, urgent, others, due @ ..] = answer.as_slice() else { return Err(odd("a promotion")) };
+    let [moved, next, any_due, urgent, others, blocked, due @ ..] = answer.as_slice() else {
+        return Err(odd("a promotion"));
+    };
     let many = |value| Ok::<_, crate::store::StoreError>(u32::try_from(number(value)?).unwrap_or(u32::MAX));
     let due = due.chunks_exact(3).map(|due| Ok((number(&due[0])?, number(&due[1])?, number(&due[2])? == 1)));
     Ok(Looked {
@@ -170,6 +191,7 @@ async fn ask(store: &Shared, queue: &QueueName, moving: Option<[u32; 2]>) -> Res
         next: u64::try_from(number(next)?).ok().map(Duration::from_micros),
         any_due: number(any_due)? == 1,
         standing: [many(urgent)?, many(others)?],
+        blocked: number(blocked)? == 1,
         due: due.collect::<Result<_>>()?,
     })
 }

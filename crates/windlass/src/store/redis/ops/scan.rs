@@ -55,7 +55,10 @@ pub(in super::super) async fn outstanding(
     let mut sum = 0;
     for queue in known.iter().filter(|known| queues.contains(&known.name)) {
         let count = |state: State| queue.by_state[state.code() as usize];
-        let all = [State::Pending, State::Running, State::Scheduled, State::Retrying].map(count).iter().sum::<u64>();
+        let all = [State::Pending, State::Running, State::Scheduled, State::Blocked, State::Retrying]
+            .map(count)
+            .iter()
+            .sum::<u64>();
         if is_everything(kinds) {
             sum += all;
         } else if all > 0 && has_outstanding(store, &queue.name, kinds).await? {

@@ -1,8 +1,8 @@
--- intake.lua: how jobs come in. Needs core.lua, states.lua and order.lua.
+-- intake.lua: how jobs come in. Needs core.lua, states.lua, exclusive.lua and order.lua.
 --
 -- A new job is a list in msgpack: id, message, kind, and, if there is more to it, a map of texts: start (`a`: at a
 -- moment, `i`: after a wait), at, priority, mode (`u`: unique, `i`: once within ttl), key, ttl, options, tenant,
--- retention, group.
+-- retention, group, exclusive.
 local NOTHING = {}
 
 -- Who is in the way of a new job: {id, state or -1}, or nil. A note of a key that has run out goes.
@@ -37,6 +37,7 @@ local function keep_more(id, more)
   if more.options then call('HSET', key, 'x:o', more.options) end
   if more.tenant then call('HSET', key, 'x:t', more.tenant) end
   if more.retention then call('HSET', key, 'x:rt', more.retention) end
+  if more.exclusive then call('HSET', key, 'x:ex', more.exclusive) end
   if more.mode == 'u' then
     call('HSET', key, 'x:uk', more.key)
     call('HSET', X .. 'unique', more.key, id)
@@ -60,6 +61,8 @@ local function stand_elsewhere(id, kind, more)
     wait_until(id, 'scheduled', more.start == 'a' and more.at or int(at))
   elseif more.group then
     join(id, more.group)
+  elseif kept_out(id, more.exclusive, tonumber(more.priority or 0)) then
+    return true
   elseif more.priority then
     line_up(id, kind, tonumber(more.priority), false, false)
   else
@@ -73,7 +76,9 @@ local function take_off(id)
   for _, list in ipairs({ 'pending', 'active' }) do
     call('LREM', P .. list, 0, id)
   end
-  for _, set in ipairs({ 'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:deleted', 'x:lease', 'x:due', 'x:urgent' }) do
+  for _, set in ipairs({
+    'lease', 'scheduled', 'retry', 'archived', 'completed', 'x:dead', 'x:blocked', 'x:deleted', 'x:lease', 'x:due', 'x:urgent',
+  }) do
     call('ZREM', P .. set, id)
   end
 end

@@ -6,13 +6,17 @@
 --   x:c created (where `pending_since` does not say it)   x:p came into line   x:u last change   x:at due
 --   x:r the newest run: started, came into line, created, its place in its claim, server
 --   x:a number of the last run that ended here   x:f its fence   x:fx, x:cr, x:sn failures beyond Asynq's, crashes, snoozes
---   x:o, x:pr, x:t, x:rt, x:uk options, priority, tenant, retention below a second, unique key   x:sus 1: a suspect
+--   x:o, x:pr, x:t, x:rt, x:uk, x:ex options, priority, tenant, retention below a second, unique and exclusive key
+--   x:sus 1: a suspect
 --   x:e, x:em, x:lg, x:ln, x:pf, x:pm, x:ck, x:said errors, log, progress, checkpoint (see news.lua)   x:v group version
 --   x:gone, x:g.. a mark and what it changed (see marks.lua)
 --   x:d, x:end, x:why, x:wish, x:gc, x:in the end and its reason, wishes to cancel, the job a member went into
 -- Moments are microseconds.
 
-local CODES = { pending = 0, queued = 0, scheduled = 1, aggregating = 3, active = 4, retry = 5, completed = 6, archived = 7, ['x:dead'] = 7 }
+local CODES = {
+  pending = 0, queued = 0, scheduled = 1, ['x:blocked'] = 2, aggregating = 3, active = 4, retry = 5, completed = 6,
+  archived = 7, ['x:dead'] = 7,
+}
 
 -- The code of a job's state, or nil if there is no such job. A hash without a message is no job.
 local function state_of(id)
@@ -96,6 +100,13 @@ local function leave_line(kind, suspect, id)
   if call('EXISTS', name) == 0 then call('SREM', X .. (suspect and 'suspects' or 'lines'), kind) end
 end
 
+-- Takes a job out of the row of those who are blocked by a key.
+local function leave_row(id, key)
+  local row = X .. 'row:' .. key
+  call('ZREM', row, id)
+  if call('EXISTS', row) == 0 then call('SREM', X .. 'rows', key) end
+end
+
 -- Whoever has read a member before cannot flush it any more.
 local function renumber(id)
   call('HSET', task(id), 'x:v', call('HINCRBY', X .. 'q', 'version', 1))
@@ -161,6 +172,9 @@ local function leave(id, word, kind, suspect)
   elseif word == 'archived' or word == 'x:dead' then
     call('ZREM', X .. 'ended:7', id)
     call('ZREM', X .. 'ended:8', id)
+  elseif word == 'x:blocked' then
+    local key = call('HGET', task(id), 'x:ex')
+    if key then leave_row(id, key) end
   elseif word == 'aggregating' then
     local group = call('HGET', task(id), 'group')
     if not group then return false end
@@ -184,13 +198,15 @@ end
 
 -- The fields of a job that most scripts need. What is no hash has none.
 local function load(id)
-  local f = redis.pcall('HMGET', task(id), 'state', 'msg', 'x:r', 'x:t', 'x:uk', 'x:c', 'x:pr', 'x:sus', 'pending_since', 'x:rt')
+  local f = redis.pcall(
+    'HMGET', task(id), 'state', 'msg', 'x:r', 'x:t', 'x:uk', 'x:c', 'x:pr', 'x:sus', 'pending_since', 'x:rt', 'x:ex'
+  )
   if not f[2] then return nil end
   local run = run_in(f[3])
   return {
     word = f[1], message = f[2], kind = kind_in(f[2]), tenant = f[4] or nil, key = f[5] or nil,
     created = f[6] or run.created or moment_in(f[9]), priority = tonumber(f[7] or 0), suspect = f[8] == '1',
-    since = f[9] or nil, retention = f[10] or nil, run = run,
+    since = f[9] or nil, retention = f[10] or nil, exclusive = f[11] or nil, run = run,
   }
 end
 
