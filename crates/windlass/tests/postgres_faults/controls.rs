@@ -121,7 +121,12 @@ async fn steps_that_are_not_booked_are_caught() {
 
 #[tokio::test]
 async fn a_promotion_of_all_that_is_due_is_caught() {
-    let without = Without("promote_jobs", &[("LIMIT p_limit", "")]);
+    let changes = &[
+        ("THEN p_limit ELSE", "THEN 1000 ELSE"),
+        ("least(p_limit, u.room + u.beyond)", "u.room + u.beyond"),
+        ("r.seq LIMIT p_limit", "r.seq"),
+    ];
+    let without = Without("promote_jobs", changes);
     without.is_caught_by(&["promote::the_limit_holds_and_what_is_left_is_due_now"]).await;
 }
 

@@ -13,7 +13,17 @@ use crate::{Place, claim, connect, ended, of, servers::postgres::Server, until_a
 
 #[tokio::test]
 async fn a_claim_that_a_crash_took_away_is_nobodys_and_no_fence_comes_twice() {
-    // Nothing is written before somebody waits for it.
+    // Nothing is written before somebody waits for it, but for whole pages of the log, and a claim may be the end of one.
+    for _ in 0..5 {
+        if a_crash_takes_a_claim_away().await {
+            return;
+        }
+    }
+    panic!("no claim was lost with the server's memory");
+}
+
+/// Whether the claim was lost; then nobody holds its job.
+async fn a_crash_takes_a_claim_away() -> bool {
     let server = tokio::task::spawn_blocking(|| Server::start_with("-c wal_writer_delay=10s")).await.unwrap();
     let place = Place::on(server.port).await;
     let env = &place.env;
@@ -21,6 +31,7 @@ async fn a_claim_that_a_crash_took_away_is_nobodys_and_no_fence_comes_twice() {
     let store = PostgresStore::open(&url, Create::IfMissing, env.clone()).await.expect("open");
     store.enqueue(vec![job("x").build(env)]).await.unwrap();
     let first = store.claim(&claim(env.new_server_id(), 1, 1)).await.unwrap().jobs;
+    assert_eq!(first.len(), 1);
 
     let database = connect(server.port, &place.schema).await;
     let process: i32 = database.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
@@ -29,10 +40,11 @@ async fn a_claim_that_a_crash_took_away_is_nobodys_and_no_fence_comes_twice() {
 
     let again = claim(env.new_server_id(), 1, 1);
     let (second, _) = until_answered(env, async || store.claim(&again).await).await;
-    assert_eq!((first.len(), second.jobs.len()), (1, 1), "the claim was lost with the server's memory");
-    assert!(second.jobs[0].fence > first[0].fence, "{:?} after {:?}", second.jobs[0].fence, first[0].fence);
+    let Some(second) = second.jobs.first() else { return false };
+    assert!(second.fence > first[0].fence, "{:?} after {:?}", second.fence, first[0].fence);
     let ends = store.finish(vec![ended(first[0].lease(), Verdict::Complete)]).await.unwrap();
     assert_eq!(ends, [Finished::Stale]);
-    let ends = store.finish(vec![ended(second.jobs[0].lease(), Verdict::Complete)]).await.unwrap();
+    let ends = store.finish(vec![ended(second.lease(), Verdict::Complete)]).await.unwrap();
     assert_eq!(ends, [Finished::Applied(State::Completed)]);
+    true
 }

@@ -33,10 +33,15 @@ const STEPS: &[Step] = &[
     },
     Step { migration: Migration::new(7, 1, "0007_locks"), up: sql!("0007_locks"), down: sql!("0007_locks_down") },
     Step { migration: Migration::new(8, 1, "0008_due"), up: sql!("0008_due"), down: sql!("0008_due_down") },
+    Step {
+        migration: Migration::new(9, 9, "0009_exclusive"),
+        up: sql!("0009_exclusive"),
+        down: sql!("0009_exclusive_down"),
+    },
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// What the file says of itself.
 #[derive(Debug, PartialEq, Eq)]

@@ -64,17 +64,20 @@ struct Extras {
     headers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exclusive: Option<String>,
 }
 
-/// Tags, headers and group as JSON; none when there are none.
+/// Tags, headers, group and exclusive key as JSON; none when there are none.
 pub(super) fn extras(spec: &JobSpec) -> Option<String> {
-    if spec.tags.is_empty() && spec.headers.is_empty() && spec.group.is_none() {
+    if spec.tags.is_empty() && spec.headers.is_empty() && spec.group.is_none() && spec.exclusive.is_none() {
         return None;
     }
     let extras = Extras {
         tags: spec.tags.clone(),
         headers: spec.headers.clone(),
         group: spec.group.as_deref().map(str::to_owned),
+        exclusive: spec.exclusive.as_deref().map(str::to_owned),
     };
     serde_json::to_string(&extras).ok()
 }
@@ -85,9 +88,10 @@ pub(super) fn set_extras(spec: &mut JobSpec, json: Option<&str>) {
     spec.tags = extras.tags;
     spec.headers = extras.headers;
     spec.group = extras.group.map(Into::into);
+    spec.exclusive = extras.exclusive.map(Into::into);
 }
 
-/// The name of a job's group in the column `member_of`: names hold no control character.
+/// The name of a job's group in the column `member_of`, or of its key in `exclusive`: names hold no control character.
 pub(super) fn member_of(queue: &QueueName, group: &str) -> String {
     format!("{queue}\u{1f}{group}")
 }
@@ -143,7 +147,7 @@ pub(super) fn spec(row: &Row<'_>, queue: QueueName, kind: Kind) -> rusqlite::Res
         deadline: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
         unique: unique(row)?,
         group: extras.group.map(Into::into),
-        exclusive: None,
+        exclusive: extras.exclusive.map(Into::into),
         tags: extras.tags,
         headers: extras.headers,
     })

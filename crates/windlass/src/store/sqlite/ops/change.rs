@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Done, Step, sql};
 use crate::{
-    decide::{group::joins, retention::keep},
+    decide::{exclusive::frees, group::joins, retention::keep},
     job::{Cause, ErrorClass, ErrorEntry, JobId, ServerId, State, Timestamp, UniqueKey},
     store::{
         Bucket,
@@ -37,6 +37,8 @@ pub(super) struct Known {
     pub(super) live_key: Option<UniqueKey>,
     /// Its group, in the words of the column.
     pub(super) member_of: Option<String>,
+    /// Its exclusive key, in the words of the column.
+    pub(super) exclusive: Option<String>,
 }
 
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
@@ -62,6 +64,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         server: row.get("server")?,
         live_key: row.get::<_, Option<[u8; 16]>>("unique_key")?.filter(|_| ttl.is_none()).map(UniqueKey),
         member_of: row.get("member_of")?,
+        exclusive: row.get("exclusive")?,
     })
 }
 
@@ -101,6 +104,37 @@ pub(super) fn line_up(step: &mut Step<'_>, job: &Known, cause: Cause, front: boo
     Ok(())
 }
 
+/// Stands a job where it belongs that nothing but its exclusive key may keep out of line: at the end of the line, or
+/// behind the holder of its key.
+pub(super) fn stand(step: &mut Step<'_>, job: &Known, cause: Cause, suspect: bool) -> Done<State> {
+    if holder(step.conn, job.exclusive.as_deref())?.is_none() {
+        line_up(step, job, cause, false, suspect)?;
+        return Ok(State::Pending);
+    }
+    moves(step, job, State::Blocked, cause);
+    let row = params![job.seq, step.place(false), step.now()];
+    step.conn.prepare_cached(sql!("change_blocked"))?.execute(row)?;
+    Ok(State::Blocked)
+}
+
+/// Who holds an exclusive key.
+pub(in super::super) fn holder(conn: &Connection, exclusive: Option<&str>) -> Done<Option<JobId>> {
+    let Some(key) = exclusive else { return Ok(None) };
+    Ok(conn.prepare_cached(sql!("key_holder"))?.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// After a job has left its state for another, or the store: the next of its key comes into line.
+pub(super) fn hand_key_on(step: &mut Step<'_>, job: &Known, to: Option<State>) -> Done<()> {
+    let Some(key) = job.exclusive.as_deref().filter(|_| frees(job.state, to)) else { return Ok(()) };
+    let next = step.conn.prepare_cached(sql!("job_blocked"))?.query_row([key], known).optional()?;
+    if let Some(next) = next {
+        let suspect = super::finish::is_suspect(step, next.seq)?;
+        line_up(step, &next, Cause::Unblock, false, suspect)?;
+        step.wake();
+    }
+    Ok(())
+}
+
 /// Puts a job into its group. The place that it takes is its version there.
 pub(super) fn join(step: &mut Step<'_>, job: &Known, cause: Cause) -> Done<()> {
     moves(step, job, State::Aggregating, cause);
@@ -123,7 +157,7 @@ pub(super) fn wait_until(step: &mut Step<'_>, job: &Known, to: State, cause: Cau
     step.wake();
     let row = params![job.seq, to.code(), at.as_micros(), step.now()];
     step.conn.prepare_cached(sql!("change_waiting"))?.execute(row)?;
-    Ok(())
+    hand_key_on(step, job, Some(to))
 }
 
 /// Ends a job's life: its numbers are counted, and it is kept for as long as it should be.
@@ -140,12 +174,13 @@ pub(super) fn settle(
     count(step, job, to, run);
     let keep = keep(to, job.retention, step.keep_failed);
     if keep.is_zero() {
-        return remove(step, job.seq, job.line, to, job.aside);
+        remove(step, job.seq, job.line, to, job.aside)?;
+        return hand_key_on(step, job, None);
     }
     let expires = step.clock.now.after(keep).as_micros();
     let row = params![job.seq, to.code(), reason, step.now(), expires];
     step.conn.prepare_cached(sql!("change_ended"))?.execute(row)?;
-    Ok(())
+    hand_key_on(step, job, Some(to))
 }
 
 /// Counts an arrival in the buckets of this minute.

@@ -2,7 +2,7 @@
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
-use super::{Done, Step, sql};
+use super::{Done, Step, change::holder, sql};
 use crate::{
     decide::entry::{first_state, moment},
     job::{JobId, NewJob, State, UniqueMode, micros},
@@ -30,7 +30,11 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
     }
     let now = step.now();
     let run_at = moment(new.start, step.clock.now);
-    let state = first_state(run_at, step.clock.now, spec.group.is_some());
+    let mut state = first_state(run_at, step.clock.now, spec.group.is_some());
+    let exclusive = spec.exclusive.as_deref().map(|key| member_of(&spec.queue, key));
+    if state == State::Pending && holder(step.conn, exclusive.as_deref())?.is_some() {
+        state = State::Blocked;
+    }
     let line = match step.lines.find(step.conn, &spec.queue, &spec.kind)? {
         Some(line) => line,
         // A duplicate makes no queue.
@@ -66,6 +70,7 @@ fn enqueue_one(step: &mut Step<'_>, insert: &mut CachedStatement<'_>, new: &NewJ
         (!aside).then_some(&spec.payload[..]),
         extras.as_deref().filter(|_| !aside),
         spec.group.as_deref().map(|group| member_of(&spec.queue, group)),
+        exclusive,
     ])?;
     if added == 0 {
         return taken(step, &spec.id);

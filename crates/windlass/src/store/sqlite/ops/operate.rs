@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     Done, Step,
-    change::{Known, find, join, left_group, line_up, remove, settle, wait_until},
+    change::{Known, find, hand_key_on, join, left_group, remove, settle, stand, wait_until},
     sql,
 };
 use crate::{
@@ -27,6 +27,7 @@ pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action
         Effect::Conflict => return Ok(Operated::Conflict { state: job.state, holder: None }),
         Effect::Remove => {
             remove(step, job.seq, job.line, job.state, job.aside)?;
+            hand_key_on(step, &job, None)?;
             left_group(step, left)?;
             step.wake();
             return Ok(Operated::Removed);
@@ -37,7 +38,7 @@ pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action
             if let Some(holder) = key_holder(step, &job, to)? {
                 return Ok(Operated::Conflict { state: job.state, holder: Some(holder) });
             }
-            change(step, &job, to, action)?;
+            let to = change(step, &job, to, action)?;
             left_group(step, left)?;
             return Ok(if step.keep_failed.is_zero() && to.is_terminal() {
                 Operated::Removed
@@ -49,26 +50,28 @@ pub(in super::super) fn operate(step: &mut Step<'_>, id: &JobId, action: &Action
     Ok(Operated::Done(job.state))
 }
 
-fn change(step: &mut Step<'_>, job: &Known, to: State, action: &Action) -> Done<()> {
+/// Gives a job its new state; answers the one that it has then.
+fn change(step: &mut Step<'_>, job: &Known, to: State, action: &Action) -> Done<State> {
     match action {
-        Action::Cancel { reason } => settle(step, job, to, Cause::Operate, Some(reason), None),
-        Action::Bury => settle(step, job, to, Cause::Operate, Some(DeadReason::Buried.as_str()), None),
+        Action::Cancel { reason } => settle(step, job, to, Cause::Operate, Some(reason), None)?,
+        Action::Bury => settle(step, job, to, Cause::Operate, Some(DeadReason::Buried.as_str()), None)?,
         Action::Redrive => {
             step.conn.prepare_cached(sql!("reset"))?.execute([job.seq])?;
-            if to == State::Aggregating {
-                return join(step, job, Cause::Operate);
+            if to != State::Aggregating {
+                return stand(step, job, Cause::Operate, false);
             }
-            line_up(step, job, Cause::Operate, false, false)
+            join(step, job, Cause::Operate)?;
         }
         Action::Reschedule { start } => {
             let at = moment(*start, step.clock.now);
-            wait_until(step, job, to, Cause::Operate, at)
+            wait_until(step, job, to, Cause::Operate, at)?;
         }
         _ => {
             let suspect = super::finish::is_suspect(step, job.seq)?;
-            line_up(step, job, Cause::Operate, false, suspect)
+            return stand(step, job, Cause::Operate, suspect);
         }
     }
+    Ok(to)
 }
 
 /// Who holds the unique key of a job that would come back to life.

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Done, Step,
-    change::{by_seq, join, line_up},
+    change::{by_seq, join, stand},
     finish::is_suspect,
     sql,
 };
@@ -50,7 +50,7 @@ pub(in super::super) fn promote(step: &mut Step<'_>, rules: &PromoteRules) -> Do
                 continue;
             }
             let suspect = is_suspect(step, due.seq)?;
-            line_up(step, &job, Cause::Promote, false, suspect)?;
+            stand(step, &job, Cause::Promote, suspect)?;
         }
     }
     Ok(told(chosen.len() as u32, &places(step.conn, step.lines, now, rules)?, now))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Done, groups::aggregates, report, sql};
+use super::{Done, change::holder, groups::aggregates, report, sql};
 use crate::{
     job::{
         Cursor, Fence, JobFilter, JobId, JobPage, JobRecord, Kind, KindFilter, Lease, Pattern, QueueName, State,
@@ -14,7 +14,7 @@ use crate::{
         CancelLog, CancelWish, Census, QueueCensus, SERVER_SILENT_AFTER, ServerInfo, Tallies, TallyLine,
         sqlite::{
             clock::Clock,
-            rows::{IdColumn, record},
+            rows::{IdColumn, member_of, record},
             step::bucket_of,
         },
     },
@@ -28,6 +28,10 @@ pub(in super::super) fn get(conn: &Connection, clock: &Clock, id: &JobId) -> Don
     let found = statement.query_row([IdColumn(id)], |row| Ok((row.get("seq")?, record(row, clock)?))).optional()?;
     let Some((seq, mut job)) = found else { return Ok(None) };
     report::read(conn, seq, &mut job, true)?;
+    if job.state == State::Blocked {
+        let key = job.spec.exclusive.as_deref().map(|key| member_of(&job.spec.queue, key));
+        job.waits_for = holder(conn, key.as_deref())?;
+    }
     Ok(Some(job))
 }
 
@@ -104,7 +108,7 @@ pub(super) struct LineCount {
 impl LineCount {
     /// Jobs that a draining server has still to see to the end.
     pub(super) fn outstanding(&self) -> u64 {
-        let states = [State::Pending, State::Running, State::Scheduled, State::Retrying];
+        let states = [State::Pending, State::Blocked, State::Running, State::Scheduled, State::Retrying];
         states.iter().map(|state| self.by_state[state.code() as usize]).sum()
     }
 }
