@@ -58,6 +58,8 @@ pub(crate) struct New {
     pub(crate) tenant: bool,
     pub(crate) tagged: bool,
     pub(crate) group: Option<usize>,
+    /// One of a few exclusive keys, where it is in no group.
+    pub(crate) exclusive: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -165,10 +167,11 @@ fn span(most: u32) -> impl Strategy<Value = Duration> {
 
 fn new() -> impl Strategy<Value = New> {
     let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
-    let extras = (any::<bool>(), any::<bool>(), option::weighted(0.3, 0..GROUPS.len()));
+    let keys = (option::weighted(0.3, 0..GROUPS.len()), option::weighted(0.4, 0..2u8));
+    let extras = (any::<bool>(), any::<bool>(), keys);
     let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];
     (option::weighted(0.3, 0..8u8), place, start(), retention, option::weighted(0.3, key()), extras).prop_map(
-        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, group))| New {
+        |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, (group, exclusive)))| New {
             id,
             kind,
             queue,
@@ -179,6 +182,7 @@ fn new() -> impl Strategy<Value = New> {
             tenant,
             tagged,
             group,
+            exclusive,
         },
     )
 }
@@ -283,9 +287,11 @@ impl New {
         if self.tenant {
             options = options.tenant("acme");
         }
-        if let Some(group) = self.group {
-            options = options.group(GROUPS[group]);
-        }
+        options = match (self.group, self.exclusive) {
+            (Some(group), _) => options.group(GROUPS[group]),
+            (None, Some(key)) => options.exclusive(format!("key {key}")),
+            (None, None) => options,
+        };
         if self.tagged { options.tag("tagged") } else { options }
     }
 }
