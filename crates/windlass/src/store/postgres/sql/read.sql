@@ -147,9 +147,9 @@ END $$;
 
 -- The jobs of some states (none: of all) past p_after, in order of enqueueing, at most p_most, and their parts of history.
 -- why: few jobs of a million may be in these states: their indexes know them; in line, or completed, are so many that all
--- are walked
+-- are walked. A state as a range, since the indexes for one state alone have another order
 CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer)
-RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off AS $$
+RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_state smallint;
@@ -165,8 +165,8 @@ BEGIN
             RETURN QUERY SELECT r.seq, r.day FROM (SELECT seq, day FROM windlass.job WHERE state = 4 OFFSET 0) AS r
                 WHERE r.seq > p_after ORDER BY r.seq LIMIT p_most;
         ELSIF v_state < 6 THEN
-            RETURN QUERY SELECT seq, day FROM windlass.job WHERE state IN (1, 2, 3, 5) AND state = v_state AND seq > p_after
-                ORDER BY seq LIMIT p_most;
+            RETURN QUERY SELECT seq, day FROM windlass.job WHERE state IN (1, 2, 3, 5)
+                AND (state, seq) > (v_state, p_after) AND state <= v_state ORDER BY state, seq LIMIT p_most;
         ELSIF v_state = 6 THEN
             RETURN QUERY SELECT seq, day FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most;
         ELSE
