@@ -15,6 +15,7 @@ pages! {
     HandlersAndServers "../docs/handlers-and-servers.md"
     ResultsAndProgress "../docs/results-and-progress.md"
     RetriesAndErrors "../docs/retries-and-errors.md"
+    ExclusiveJobs "../docs/exclusive-jobs.md"
     Groups "../docs/groups.md"
     Queues "../docs/queues.md"
     Schedules "../docs/schedules.md"

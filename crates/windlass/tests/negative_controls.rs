@@ -448,3 +448,26 @@ async fn locks_on_the_wall_clock_are_caught() {
     let facts = ["locks::a_step_of_the_wall_clock_ends_no_lock"];
     caught(&facts, |env| Opened::new(MemoryStore::new(Env::new(open(env))))).await;
 }
+
+#[tokio::test]
+async fn exclusive_jobs_that_run_like_others_are_caught() {
+    let facts = [
+        "exclusive::the_second_of_a_key_is_blocked_until_the_first_has_ended",
+        "exclusive::of_one_call_all_but_the_first_are_blocked",
+        "exclusive::of_those_that_are_due_at_once_one_comes_into_line",
+        "exclusive::at_most_one_job_of_a_key_runs_whoever_enqueues_and_finishes_at_once",
+    ];
+    caught_over(&facts, ForgetsExclusiveKeys).await;
+}
+
+#[tokio::test]
+async fn an_exclusive_key_that_holds_in_other_queues_is_caught() {
+    let facts = ["exclusive::other_keys_and_queues_and_jobs_without_a_key_are_not_in_the_way"];
+    caught_over(&facts, KeysOfAllQueues).await;
+}
+
+#[tokio::test]
+async fn an_end_that_lets_nobody_in_is_caught() {
+    let facts = ["exclusive::whatever_takes_a_job_out_of_line_or_ends_its_run_lets_the_next_in"];
+    caught_over(&facts, LetsNobodyInAfterAFailure).await;
+}

@@ -79,6 +79,9 @@ pub(crate) struct Flags {
     /// Gather it with others of its group
     #[arg(long)]
     group: Option<String>,
+    /// Run at most one job with this key at a time, of its queue
+    #[arg(long, value_name = "KEY", conflicts_with = "group")]
+    exclusive: Option<String>,
     /// Wait this long for its end and print the finished job
     #[arg(long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "batch")]
     wait: Option<Duration>,
@@ -109,7 +112,10 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
         let job = wait_for(&client, enqueued.id(), Some(limit)).await?;
         return super::job::print_ended(app, &job);
     }
-    let answer = Answer::new(&enqueued, &expected);
+    let mut answer = Answer::new(&enqueued, &expected);
+    if answer.state.is_none() && !answer.duplicate {
+        answer.state = client.get(enqueued.id()).await?.map(|job| job.state);
+    }
     app.out.document(&answer, || {
         let state = crate::output::or_dash(answer.state);
         if answer.duplicate {
@@ -165,6 +171,7 @@ impl Flags {
             || self.tenant.is_some()
             || self.unique.is_some()
             || self.group.is_some()
+            || self.exclusive.is_some()
             || !(self.tags.is_empty() && self.headers.is_empty());
         let refusal = || Failure::usage("with --batch, what is said of a job stands in its line, not in flags");
         if given { Err(refusal()) } else { Ok(()) }
@@ -189,6 +196,7 @@ impl Flags {
             unique: self.unique,
             unique_by: self.unique_by,
             group: self.group,
+            exclusive: self.exclusive,
         })
     }
 }

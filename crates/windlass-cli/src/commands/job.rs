@@ -232,6 +232,8 @@ fn words(job: &JobRecord) -> String {
         ("headers", (!headers.is_empty()).then(|| headers.join(", "))),
         ("unique key", spec.unique.map(|unique| unique.key.to_string())),
         ("group", spec.group.as_ref().map(ToString::to_string)),
+        ("exclusive", spec.exclusive.as_ref().map(ToString::to_string)),
+        ("waits for", job.waits_for.as_ref().map(ToString::to_string)),
         ("went into", job.flushed_into.as_ref().map(ToString::to_string)),
         ("deadline", spec.deadline.map(|at| at.to_string())),
         ("failures", (job.failures > 0).then(|| job.failures.to_string())),

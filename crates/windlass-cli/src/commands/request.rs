@@ -62,6 +62,7 @@ pub(crate) struct Request {
     pub(crate) unique: Option<UniqueFor>,
     pub(crate) unique_by: Vec<String>,
     pub(crate) group: Option<String>,
+    pub(crate) exclusive: Option<String>,
 }
 
 impl Request {
@@ -74,7 +75,9 @@ impl Request {
             (None, Some(wait)) => Start::In(wait),
             (Some(_), Some(_)) => return Err(Failure::usage("`process_at` and `process_in` exclude each other")),
         };
-        let expected = Expected { queue: self.queue.clone(), state: state(start, env.wall(), self.group.is_some()) };
+        let state = state(start, env.wall(), self.group.is_some());
+        let known = self.exclusive.is_none() || state != JobState::Pending;
+        let expected = Expected { queue: self.queue.clone(), state: known.then_some(state) };
         let mut options = JobOptions::new();
         if let Some(rule) = self.unique {
             let key = payload::unique_value(value, &self.unique_by)?;
@@ -127,6 +130,9 @@ impl Request {
         if let Some(group) = &self.group {
             options = options.group(group);
         }
+        if let Some(key) = &self.exclusive {
+            options = options.exclusive(key);
+        }
         options
     }
 }
@@ -144,7 +150,8 @@ fn state(start: Start, now: Timestamp, grouped: bool) -> JobState {
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub(crate) queue: Option<String>,
-    pub(crate) state: JobState,
+    /// None: that of an exclusive job, which the store knows.
+    pub(crate) state: Option<JobState>,
 }
 
 /// The answer to one job.
@@ -152,7 +159,8 @@ pub(crate) struct Expected {
 pub(crate) struct Answer {
     pub(crate) id: String,
     pub(crate) queue: String,
-    /// Of a duplicate: the state of the job that is there; none when it has been removed since.
+    /// Of a duplicate: the state of the job that is there; none when it has been removed since. None in a batch if the job
+    /// is exclusive: pending or blocked.
     pub(crate) state: Option<JobState>,
     pub(crate) duplicate: bool,
 }
@@ -160,7 +168,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn new(enqueued: &windlass::Enqueued, expected: &Expected) -> Self {
         let (id, state, duplicate) = match enqueued {
-            windlass::Enqueued::New(id) => (id, Some(expected.state), false),
+            windlass::Enqueued::New(id) => (id, expected.state, false),
             windlass::Enqueued::Duplicate(id, state) => (id, *state, true),
         };
         let queue = expected.queue.as_deref().unwrap_or(windlass::DEFAULTS.queue);
@@ -192,6 +200,7 @@ struct Line {
     #[serde(default)]
     unique_by: Texts,
     group: Option<String>,
+    exclusive: Option<String>,
 }
 
 /// One text, or several.
@@ -267,6 +276,7 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<Request, Failure> {
         unique: line.unique,
         unique_by: line.unique_by.into(),
         group: line.group,
+        exclusive: line.exclusive,
     })
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::bench::{Bench, HOUR, LEASE, MINUTE, SECOND, ids, report, rules};
 use crate::{
     decide::operate::Action,
-    job::{DeadReason, JobFilter, JobId, JobOptions, Lease, Start, State, UniqueBy, Verdict},
+    job::{DeadReason, JobFilter, JobId, JobOptions, KindFilter, Lease, QueueName, Start, State, UniqueBy, Verdict},
     store::{ClaimRequest, Claimed, Enqueued, Finish, Operated, RescueRules},
 };
 
@@ -144,9 +144,22 @@ pub async fn blocked_jobs_are_counted_and_found_as_such(bench: Bench) {
     let census = bench.census().await;
     let counts = census.queues[0].by_state;
     assert_eq!((counts[State::Pending.code() as usize], counts[State::Blocked.code() as usize]), (1, 1));
-    let filter = JobFilter { states: vec![State::Blocked], ..JobFilter::default() };
+    let filter = JobFilter::default().state(State::Blocked);
     let page = bench.store.list(&filter, None, 10).await.expect("list");
     assert_eq!(page.items.iter().map(|job| job.id().clone()).collect::<Vec<_>>(), [blocked]);
+}
+
+pub async fn a_server_that_handles_only_the_blocked_job_is_not_done(bench: Bench) {
+    let queues = [QueueName::new(QUEUE).expect("a name")];
+    let outstanding = async |kind| {
+        let kinds = KindFilter::of([kind]).expect("a kind");
+        bench.store.outstanding(&queues, &kinds, &[]).await.expect("outstanding") > 0
+    };
+    bench.add_of("other", exclusive()).await;
+    bench.add_of("work", exclusive()).await;
+    assert!(outstanding("work").await);
+    run_all(&bench).await;
+    assert!(!outstanding("work").await);
 }
 
 pub async fn the_next_is_the_one_of_the_highest_priority_that_was_blocked_first(bench: Bench) {

@@ -404,6 +404,7 @@ macro_rules! __conformance_facts {
                 an_exclusive_key_comes_back_unchanged,
                 a_blocked_job_says_for_whom_it_waits_and_since_when,
                 blocked_jobs_are_counted_and_found_as_such,
+                a_server_that_handles_only_the_blocked_job_is_not_done,
                 the_next_is_the_one_of_the_highest_priority_that_was_blocked_first,
                 whoever_is_unblocked_goes_to_the_end_of_the_line,
                 whatever_takes_a_job_out_of_line_or_ends_its_run_lets_the_next_in,

@@ -135,6 +135,7 @@ mod tests {
         ("inspect", include_str!("inspect.rs")),
         ("prune", include_str!("prune.rs")),
         ("schedules", include_str!("schedules.rs")),
+        ("exclusive", include_str!("exclusive.rs")),
         ("cluster", include_str!("cluster.rs")),
         ("wakeups", include_str!("wakeups.rs")),
         ("dropped", include_str!("dropped.rs")),

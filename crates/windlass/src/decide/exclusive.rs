@@ -16,7 +16,7 @@ pub fn frees(from: State, to: Option<State>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Cause, TRANSITIONS};
+    use crate::job::TRANSITIONS;
 
     #[test]
     fn a_key_is_held_from_the_line_to_the_end_of_the_run_and_through_a_rescue() {

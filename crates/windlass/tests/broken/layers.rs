@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 use windlass::{
     Action, Fence, JobFilter, JobId, JobRecord, JobState as State, KindFilter, Lease, LockName, NewJob, Pattern,
-    QueueName, ServerId, StoreError, Unique, UniqueMode, Verdict,
+    QueueName, ServerId, Start, StoreError, Unique, UniqueMode, Verdict,
     store::{
         Backend, Claim, ClaimRequest, Enqueued, ExtendRequest, Finish, Finished, Hold, LockReply, LockRequest,
         PromoteRules, Promoted, Prune, Pruned, RescueRules, Rescued, Result, Revision, ScheduleChange, ScheduleChanged,
@@ -51,6 +51,47 @@ fn mirrored(fence: Fence) -> Fence {
 }
 
 broken! {
+    /// Takes an exclusive job for one like any other.
+    ForgetsExclusiveKeys {
+        async fn enqueue(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+            for job in &mut jobs {
+                Arc::make_mut(&mut job.spec).exclusive = None;
+            }
+            self.0.enqueue(jobs).await
+        }
+    }
+
+    /// Takes the key of another queue for the same.
+    KeysOfAllQueues {
+        async fn enqueue(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+            for job in jobs.iter_mut().filter(|job| job.spec.exclusive.is_some()) {
+                Arc::make_mut(&mut job.spec).queue = QueueName::new("own").expect("a name");
+            }
+            self.0.enqueue(jobs).await
+        }
+    }
+
+    /// Leaves the next one blocked when a job ends that is not completed.
+    LetsNobodyInAfterAFailure {
+        async fn finish(&self, batch: Vec<Finish>) -> Result<Vec<Finished>> {
+            let failed = batch.iter().any(|finish| finish.verdict != Verdict::Complete);
+            let key = match batch.first() {
+                Some(finish) if failed => self.0.get(&finish.lease.id).await?.and_then(|job| job.spec.exclusive.clone()),
+                _ => None,
+            };
+            let answers = self.0.finish(batch).await?;
+            if key.is_some() {
+                let pending = JobFilter::default().state(State::Pending);
+                for job in self.0.list(&pending, None, 1000).await?.items {
+                    if job.spec.exclusive == key {
+                        self.0.operate(job.id(), &Action::Reschedule { start: Start::In(Duration::from_secs(60)) }).await?;
+                    }
+                }
+            }
+            Ok(answers)
+        }
+    }
+
     /// Gives a lock back for whoever asks.
     ReleasesForAnybody {
         async fn release_lock(&self, name: &LockName, token: Uuid, fence: Option<Fence>) -> Result<bool> {

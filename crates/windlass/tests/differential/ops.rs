@@ -14,6 +14,8 @@ pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
 pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
 /// Groups: the first two of the first queue.
 pub(crate) const GROUPS: [&str; 2] = ["digest", "digests"];
+/// Exclusive keys, in each queue.
+pub(crate) const KEYS: [&str; 2] = ["key", "keys"];
 /// What a claim or a server may handle.
 pub(crate) const HANDLES: [&[&str]; 4] = [&["*"], &["mail:*"], &["image"], &["mail:send", "image"]];
 
@@ -58,8 +60,7 @@ pub(crate) struct New {
     pub(crate) tenant: bool,
     pub(crate) tagged: bool,
     pub(crate) group: Option<usize>,
-    /// One of a few exclusive keys, where it is in no group.
-    pub(crate) exclusive: Option<u8>,
+    pub(crate) exclusive: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,8 +168,8 @@ fn span(most: u32) -> impl Strategy<Value = Duration> {
 
 fn new() -> impl Strategy<Value = New> {
     let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
-    let keys = (option::weighted(0.3, 0..GROUPS.len()), option::weighted(0.4, 0..2u8));
-    let extras = (any::<bool>(), any::<bool>(), keys);
+    let row = (option::weighted(0.3, 0..GROUPS.len()), option::weighted(0.3, 0..KEYS.len()));
+    let extras = (any::<bool>(), any::<bool>(), row);
     let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];
     (option::weighted(0.3, 0..8u8), place, start(), retention, option::weighted(0.3, key()), extras).prop_map(
         |(id, (kind, queue, priority), start, retention, unique, (tenant, tagged, (group, exclusive)))| New {
@@ -182,7 +183,7 @@ fn new() -> impl Strategy<Value = New> {
             tenant,
             tagged,
             group,
-            exclusive,
+            exclusive: exclusive.filter(|_| group.is_none()),
         },
     )
 }
@@ -287,11 +288,12 @@ impl New {
         if self.tenant {
             options = options.tenant("acme");
         }
-        options = match (self.group, self.exclusive) {
-            (Some(group), _) => options.group(GROUPS[group]),
-            (None, Some(key)) => options.exclusive(format!("key {key}")),
-            (None, None) => options,
-        };
+        if let Some(group) = self.group {
+            options = options.group(GROUPS[group]);
+        }
+        if let Some(key) = self.exclusive {
+            options = options.exclusive(KEYS[key]);
+        }
         if self.tagged { options.tag("tagged") } else { options }
     }
 }

@@ -17,6 +17,7 @@ mod client;
 mod codec;
 mod crash;
 mod events;
+mod exclusive;
 mod faulty;
 mod flood;
 mod groups;

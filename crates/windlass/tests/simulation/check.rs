@@ -112,6 +112,7 @@ impl Model<'_> {
                 for job in jobs {
                     let claimed = self.claimed(job, *server, *sequence, *lease);
                     claimed.map_err(|broken| (of(&job.lease.id), broken))?;
+                    self.exclusive_alone(&job.lease.id).map_err(|broken| (of(&job.lease.id), broken))?;
                 }
                 self.suspect_alone(*server)
             }
@@ -235,6 +236,14 @@ impl Model<'_> {
         job.newest = fence;
         job.at = At::Running(Hold { fence, server, sequence, renewed: now, until: now + lease, wished: None });
         Ok(())
+    }
+
+    /// After each claim of a job: no other one with its exclusive key is held.
+    fn exclusive_alone(&self, id: &JobId) -> Checked {
+        let Some(key) = self.jobs.get(id).and_then(|job| job.came.exclusive.as_ref()) else { return Ok(()) };
+        let held = |job: &Job| matches!(job.at, At::Running(_)) && job.came.exclusive.as_ref() == Some(key);
+        let other = self.jobs.iter().find(|(other, job)| *other != id && held(job));
+        hold(other.is_none(), Rule::ExclusiveRunsAlone, || format!("claimed while {} was held", other.unwrap().0))
     }
 
     /// After each claim of a server: if it holds a job with two crashes, it holds nothing else.

@@ -14,7 +14,7 @@ use crate::{history::Event, run::Ran};
 #[derive(Default)]
 pub(crate) struct Corners([u64; CORNERS.len()]);
 
-const CORNERS: [&str; 13] = [
+const CORNERS: [&str; 14] = [
     "jobs that ended well",
     "leases that lapsed and were rescued",
     "jobs buried as poison",
@@ -28,12 +28,19 @@ const CORNERS: [&str; 13] = [
     "runs that went on from a checkpoint",
     "groups that became a job",
     "flushes that came too late",
+    "exclusive jobs that shared their key",
 ];
 
 impl Corners {
     pub(crate) fn add(&mut self, ran: &Ran) {
-        let mut claims = BTreeSet::new();
+        let (mut claims, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for (_, event) in &ran.events {
+            if let Event::Came { job, .. } = event
+                && let Some(key) = &job.exclusive
+                && !keys.insert(key.clone())
+            {
+                self.0[13] += 1;
+            }
             let corner = match event {
                 Event::Finished { answer: Finished::Applied(JobState::Completed), .. } => 0,
                 Event::Rescued { state: JobState::Dead, .. } => 2,

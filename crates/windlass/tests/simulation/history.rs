@@ -23,11 +23,19 @@ pub(crate) struct Came {
     pub(crate) id: JobId,
     pub(crate) max_retry: u32,
     pub(crate) keeps: bool,
+    /// Its queue and its exclusive key in it.
+    pub(crate) exclusive: Option<(QueueName, Arc<str>)>,
 }
 
 impl Came {
     fn of(job: &NewJob) -> Self {
-        Self { id: job.spec.id.clone(), max_retry: job.spec.max_retry, keeps: !job.spec.retention.is_zero() }
+        let spec = &job.spec;
+        Self {
+            id: spec.id.clone(),
+            max_retry: spec.max_retry,
+            keeps: !spec.retention.is_zero(),
+            exclusive: spec.exclusive.clone().map(|key| (spec.queue.clone(), key)),
+        }
     }
 }
 

@@ -120,6 +120,25 @@ fn a_lost_checkpoint_is_caught() {
     must_be_caught(&[Rule::CheckpointsHold, Rule::StaleIsRefused], LosesCheckpoints::over);
 }
 
+mutant! {
+    /// Lets every fifth exclusive job into line, whoever holds its key.
+    LetsIn(store, now: Now) {
+        async fn enqueue(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+            for job in jobs.iter_mut().filter(|job| job.spec.exclusive.is_some()) {
+                if self.now.and_then(5) {
+                    Arc::make_mut(&mut job.spec).exclusive = None;
+                }
+            }
+            self.store.enqueue(jobs).await
+        }
+    }
+}
+
+#[test]
+fn a_second_holder_of_a_key_is_caught() {
+    must_be_caught(&[Rule::ExclusiveRunsAlone], LetsIn::over);
+}
+
 #[test]
 fn an_unfenced_finish_is_caught() {
     must_be_caught(&[Rule::StaleIsRefused], Unfenced::over);

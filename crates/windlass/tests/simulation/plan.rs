@@ -15,6 +15,9 @@ pub(crate) const QUEUES: [&str; 3] = ["critical", "default", "low"];
 /// The groups, in each queue.
 pub(crate) const GROUPS: [&str; 2] = ["sim:a", "sim:b"];
 
+/// The exclusive keys, in each queue.
+pub(crate) const KEYS: [&str; 2] = ["key-a", "key-b"];
+
 /// A small generator with a stream of its own (SplitMix64), so that the plan does not depend on what runs.
 pub(crate) struct Dice(u64);
 
@@ -80,6 +83,7 @@ pub(crate) struct JobPlan {
     pub(crate) wait: Duration,
     pub(crate) timeout: Duration,
     pub(crate) group: Option<&'static str>,
+    pub(crate) exclusive: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -235,6 +239,11 @@ fn script(dice: &mut Dice, weather: Weather) -> Script {
 }
 
 fn job(dice: &mut Dice, weather: Weather, number: u64, calm: Duration) -> JobPlan {
+    let (group, exclusive) = match dice.between(0, 100) {
+        0..25 => (Some(GROUPS[dice.between(0, 2) as usize]), None),
+        25..45 => (None, Some(KEYS[dice.between(0, 2) as usize])),
+        _ => (None, None),
+    };
     JobPlan {
         at: dice.millis(0, calm.as_millis() as u64),
         id: format!("job-{number:02}"),
@@ -245,7 +254,8 @@ fn job(dice: &mut Dice, weather: Weather, number: u64, calm: Duration) -> JobPla
         retention: if dice.percent(50) { Duration::ZERO } else { KEPT },
         wait: if dice.percent(25) { dice.millis(100, 8_000) } else { Duration::ZERO },
         timeout: if dice.percent(20) { dice.millis(500, 6_000) } else { Duration::from_secs(1800) },
-        group: if dice.percent(25) { Some(GROUPS[dice.between(0, 2) as usize]) } else { None },
+        group,
+        exclusive,
     }
 }
 

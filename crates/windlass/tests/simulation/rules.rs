@@ -31,6 +31,8 @@ pub(crate) enum Rule {
     PoisonAtThree,
     /// A job with two crashes runs while no other job of its process does.
     SuspectRunsAlone,
+    /// Of the jobs with one exclusive key, one runs at a time.
+    ExclusiveRunsAlone,
     /// The jobs of a killed process are back in line within 15 seconds.
     RecoveryInSeconds,
     /// A job that was cancelled does not start again, and a running one stops soon.

@@ -310,6 +310,7 @@ async fn enqueue(sim: &Sim, client: &Client, plan: JobPlan) {
         let job = RawJob::new("sim:job", payload.clone()).with(|options| {
             let options = options.id(&*plan.id).queue(plan.queue).priority(plan.priority).max_retry(plan.max_retry);
             let options = options.retention(plan.retention).process_in(plan.wait).timeout(plan.timeout);
+            let options = if let Some(key) = plan.exclusive { options.exclusive(key) } else { options };
             if let Some(group) = plan.group { options.group(group) } else { options }
         });
         if let Ok(answer) = client.enqueue(job).await {

@@ -29,6 +29,8 @@ async fn hot_statements_use_their_indexes_and_sort_nothing() {
         (sql!("lease_members"), "windlass_job_running"),
         (sql!("rescue_members"), "windlass_job_running"),
         (sql!("key_holder_live"), "windlass_job_unique"),
+        (sql!("key_holder"), "windlass_job_holder"),
+        (sql!("job_blocked"), "windlass_job_blocked"),
         (sql!("expired"), "windlass_job_expires"),
         (sql!("older"), "windlass_job_over"),
         (sql!("list_state"), "windlass_job_listed"),
