@@ -73,6 +73,11 @@ async fn each_option_is_the_librarys() {
     let id = call(&app, "'later', 'null', '{\"process_in\": \"1h\"}'").await.unwrap();
     let job = record(&client, &id).await;
     assert_eq!(job.run_at.unwrap().since(job.created_at), Duration::from_secs(3600));
+    let id = call(&app, "'alone', 'null', '{\"exclusive\": \"e\", \"queue\": \"mail\"}'").await.unwrap();
+    let job = record(&client, &id).await;
+    assert_eq!((job.state, job.spec.exclusive.as_deref()), (JobState::Blocked, Some("e")), "until a server lets it in");
+    let seen = app.query_one("SELECT exclusive FROM jobs WHERE kind = 'alone'", &[]).await.unwrap();
+    assert_eq!(seen.get::<_, &str>(0), "e");
 }
 
 #[tokio::test]
@@ -113,6 +118,8 @@ async fn what_the_library_would_refuse_is_refused_with_the_name_of_the_option() 
         ("'a', '{}', '{\"id\": \" \"}'", "`id`"),
         ("'a', '{}', '{\"tenant\": \"\"}'", "`tenant`"),
         ("'a', '{}', '{\"group\": []}'", "`group`"),
+        ("'a', '{}', '{\"exclusive\": \"\"}'", "`exclusive`"),
+        ("'a', '{}', '{\"exclusive\": \"e\", \"group\": \"g\"}'", "not both"),
         ("'a', '{}', '{\"timeout\": \"soon\"}'", "`timeout` is a duration such as"),
         ("'a', '{}', '{\"timeout\": \"10\"}'", "`timeout`"),
         ("'a', '{}', '{\"timeout\": \"0s\"}'", "`timeout` is above zero"),
@@ -155,6 +162,7 @@ async fn a_name_of_white_space_alone_is_refused_wherever_it_stands() {
             format!("'a', '{{}}', '{{\"queue\": \"{name}\"}}'"),
             format!("'a', '{{}}', '{{\"tenant\": \"{name}\"}}'"),
             format!("'a', '{{}}', '{{\"group\": \"{name}\"}}'"),
+            format!("'a', '{{}}', '{{\"exclusive\": \"{name}\"}}'"),
             format!("'a', '{{}}', '{{\"tags\": [\"{name}\"]}}'"),
             format!("'a', '{{}}', '{{\"headers\": {{\"{name}\": \"\"}}}}'"),
         ] {

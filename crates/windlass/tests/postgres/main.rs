@@ -9,6 +9,7 @@ mod cpu;
 mod days;
 mod doctor;
 mod enqueues;
+mod exclusive;
 mod function;
 mod isolation;
 mod migrations;

@@ -11,8 +11,8 @@ use windlass::{
     Timestamp, Verdict,
     conformance::{Bench, HOUR},
     store::{
-        Flush, Hold, LockReply, LockRequest, PromoteRules, Prune, Report, RescueRules, ScheduleChange, ScheduleKey,
-        ServerInfo, StoreError,
+        ClaimRequest, Flush, Hold, LockReply, LockRequest, PromoteRules, Prune, Report, RescueRules, ScheduleChange,
+        ScheduleKey, ServerInfo, StoreError,
     },
 };
 
@@ -76,7 +76,7 @@ async fn look(bench: &Bench) -> String {
         let job = bench.record(job.id()).await;
         text += &format!(
             "{} {} attempt {} failures {} crashes {} cancel {:?} reason {:?} until {:?} due {:?} payload {:?} {:?} {:?} \
-             {:?} {:?} into {:?}\n",
+             {:?} {:?} into {:?} waits for {:?}\n",
             job.id(),
             job.state,
             job.attempt,
@@ -91,7 +91,8 @@ async fn look(bench: &Bench) -> String {
             job.checkpoint,
             job.log,
             job.errors.len(),
-            job.flushed_into
+            job.flushed_into,
+            job.waits_for
         );
     }
     let tallies = bench.store.tallies(Timestamp::from_micros(0)).await.expect("tallies");
@@ -191,6 +192,7 @@ async fn history(fault: Fault) -> History {
     let late = bench.request(4);
     let none = all.call("a claim of who left", async || store.claim(&late).await).await.jobs.len();
     all.note(none);
+    exclusive(&mut all).await;
     locks(&mut all).await;
     schedules(&mut all).await;
     reads(&mut all).await;
@@ -199,6 +201,25 @@ async fn history(fault: Fault) -> History {
     let older = Prune::Older { than: Duration::ZERO, states: vec![State::Cancelled, State::Dead] };
     all.call("prune older", async || store.prune(&older, 100).await).await;
     all
+}
+
+/// Whoever is let in is let in once.
+async fn exclusive(all: &mut History) {
+    let (bench, store) = (all.bench.clone(), all.bench.store.clone());
+    let job = |name: &str| bench.job(JobOptions::new().id(name).queue("own").exclusive("key"));
+    let jobs: Vec<_> = ["one", "two", "three", "four"].map(job).into();
+    all.call("enqueue of one key", async || store.enqueue(jobs.clone()).await).await;
+    let request = ClaimRequest { server: bench.other, ..bench.request_from(&["own"], 4) };
+    let claimed = all.call("a claim of its holder", async || store.claim(&request).await).await.jobs;
+    all.note(claimed.iter().map(|job| job.spec.id.clone()).collect::<Vec<_>>());
+    let mut end = ended(claimed[0].lease(), Verdict::Complete);
+    end.then = vec![job("five")];
+    all.call("the end of the holder", async || store.finish(vec![end.clone()]).await).await;
+    let cancel = Action::Cancel { reason: "x".into() };
+    all.call("a cancelled holder", async || store.operate(&"two".parse().unwrap(), &cancel).await).await;
+    all.call("a deleted holder", async || store.operate(&"three".parse().unwrap(), &Action::Delete).await).await;
+    all.call("a redrive behind a holder", async || store.operate(&"two".parse().unwrap(), &Action::Redrive).await)
+        .await;
 }
 
 /// A tick is one change; its repeat finds another version, and its job is there once.

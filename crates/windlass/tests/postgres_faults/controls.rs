@@ -4,10 +4,17 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use windlass::conformance::{Bench, FACTS};
+use windlass::{
+    JobOptions,
+    conformance::{Bench, FACTS},
+};
 
 use crate::{
     Place,
+    exclusive::{
+        a_job_of_an_open_transaction_holds_up_no_step, a_step_that_frees_a_key_sees_who_has_just_come_in,
+        touch_the_same_keys, whoever_was_locked_comes_in_later,
+    },
     locks::{Passes, passes_over_a_locked_job, touch_the_same_jobs},
 };
 
@@ -198,4 +205,74 @@ async fn whoever_waits_for_a_locked_job_is_caught() {
     Without("rescue_jobs", wait).is_caught_by_a_lock(Passes::Rescue).await;
     Without("prune_history", wait).is_caught_by_a_lock(Passes::Prune).await;
     Without("renew", wait).is_caught_by_a_lock(Passes::Extend).await;
+}
+
+/// Asserts that a check of this program fails without a guard.
+async fn is_caught_by(without: Without, check: impl AsyncFnOnce(&Place, &Bench)) {
+    let (place, bench) = without.bench().await;
+    let outcome = AssertUnwindSafe(check(&place, &bench)).catch_unwind().await;
+    assert!(outcome.is_err(), "it holds without `{}` in {}", without.1[0].0, without.0);
+}
+
+#[tokio::test]
+async fn whoever_leaves_and_lets_nobody_in_is_caught() {
+    const NOBODY: &[(&str, &str)] = &[("PERFORM windlass.let_in(", "PERFORM (")];
+    for (function, facts) in [
+        (
+            "finish_jobs",
+            &["the_second_of_a_key_is_blocked_until_the_first_has_ended", "many_keys_finish_in_one_batch"][..],
+        ),
+        ("rescue_jobs", &["a_key_is_free_once_its_holder_is_poison"]),
+        ("operate_job", &["whatever_takes_a_job_out_of_line_or_ends_its_run_lets_the_next_in"]),
+        ("enqueue_exclusive", &["of_one_call_all_but_the_first_are_blocked"]),
+        ("promote_jobs", &["of_those_that_are_due_at_once_one_comes_into_line"]),
+    ] {
+        let facts: Vec<_> = facts.iter().map(|fact| format!("exclusive::{fact}")).collect();
+        let facts: Vec<_> = facts.iter().map(String::as_str).collect();
+        Without(function, NOBODY).is_caught_by(&facts).await;
+    }
+    let burial = "cluster::a_burial_lets_the_next_of_an_exclusive_key_in";
+    Without("bury_unknown", NOBODY).is_caught_by(&[burial]).await;
+}
+
+/// The index is the last guard: who is let in beside a holder is refused.
+#[tokio::test]
+async fn a_second_holder_is_refused_and_caught() {
+    let without = Without("unblock", &[("j.state IN (0, 4)", "false")]);
+    let (place, bench) = without.bench().await;
+    let job = || bench.job(JobOptions::new().exclusive("key"));
+    assert!(bench.store.enqueue(vec![job()]).await.is_ok());
+    let refused = bench.store.enqueue(vec![job()]).await;
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("job_holder")), "{refused:?}");
+    assert_eq!(bench.claim(10).await.len(), 1);
+    place.database().await.batch_execute("DROP INDEX job_holder").await.unwrap();
+    assert!(bench.store.enqueue(vec![job()]).await.is_ok(), "the control: nobody else refuses it");
+    without.is_caught_by(&["exclusive::the_second_of_a_key_is_blocked_until_the_first_has_ended"]).await;
+}
+
+#[tokio::test]
+async fn a_look_at_keys_that_are_not_locked_is_caught() {
+    let without = Without("unblock", &[("PERFORM windlass.lock_keys(p_keys);", "")]);
+    is_caught_by(without, a_step_that_frees_a_key_sees_who_has_just_come_in).await;
+}
+
+#[tokio::test]
+async fn a_callers_transaction_that_lets_in_is_caught() {
+    let without = Without("let_in", &[("p_theirs OR", "")]);
+    is_caught_by(without, a_job_of_an_open_transaction_holds_up_no_step).await;
+}
+
+#[tokio::test]
+async fn a_key_whose_next_was_locked_and_that_is_forgotten_is_caught() {
+    let without = Without("unblock", &[("IF stuck > 0", "IF false")]);
+    is_caught_by(without, whoever_was_locked_comes_in_later).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_locked_in_any_order_are_caught() {
+    let place = Place::start().await;
+    place.open("notify=off").await;
+    Without("lock_keys", &[("SELECT DISTINCT", "SELECT"), ("ORDER BY 1", "")]).apply(&place).await;
+    let outcome = touch_the_same_keys(&place).await;
+    assert!(outcome.as_ref().is_err_and(|error| error.to_string().contains("deadlock")), "{outcome:?}");
 }

@@ -109,7 +109,7 @@ async fn what_meets_a_lock_answers_in_time_and_nothing_lies_in_wait() {
     bench.finish(other, Verdict::Complete).await;
     // Whatever was given up was stopped: behind the lock nobody waits.
     let watching = place.database().await;
-    soon("nobody waits", waits_behind_a_lock(&place, &watching, 0)).await;
+    soon("nobody waits", wait_behind_a_lock(&place, &watching, 0)).await;
     lock.rollback().await.unwrap();
     assert!(bench.record(&running).await.cancel_requested.is_none(), "what was given up has not happened later");
     bench.finish(lease, Verdict::Complete).await;
@@ -128,7 +128,7 @@ async fn a_key_that_an_open_transaction_took_is_free_once_that_is_rolled_back() 
         assert!(client.enqueue_in(&mut tx, keyed("first")).await.unwrap().is_new());
         let (other, job) = (client.clone(), keyed("second"));
         let second = tokio::spawn(async move { other.enqueue(job).await });
-        soon("it waits for the first", waits_behind_a_lock(&place, &watching, 1)).await;
+        soon("it waits for the first", wait_behind_a_lock(&place, &watching, 1)).await;
         if commits {
             tx.commit().await.unwrap()
         } else {
@@ -142,14 +142,19 @@ async fn a_key_that_an_open_transaction_took_is_free_once_that_is_rolled_back() 
 }
 
 /// Waits until so many statements on our schema wait for somebody's lock.
-async fn waits_behind_a_lock(place: &Place, watching: &tokio_postgres::Client, many: i64) {
+async fn wait_behind_a_lock(place: &Place, watching: &tokio_postgres::Client, many: i64) {
+    while waits_behind_a_lock(place, watching).await != many {
+        place.env.sleep(SECOND / 20).await;
+    }
+}
+
+/// How many statements on our schema wait for somebody's lock.
+pub async fn waits_behind_a_lock(place: &Place, watching: &tokio_postgres::Client) -> i64 {
     let waits = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}.%'",
         place.schema
     );
-    while watching.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) != many {
-        place.env.sleep(SECOND / 20).await;
-    }
+    watching.query_one(&waits, &[]).await.unwrap().get(0)
 }
 
 /// Finishing, reporting, renewing, claiming, sweeping and operating on the same jobs at the same time, in random order.

@@ -10,6 +10,7 @@ mod calls;
 mod controls;
 mod crash;
 mod damage;
+mod exclusive;
 mod failover;
 mod locks;
 #[path = "../server/log.rs"]

@@ -1,6 +1,12 @@
 //! What holds whichever driver the transaction is of.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
+};
 
 use windlass::{
     Client, Enqueued, Error, JobContext, JobId, JobState, RawJob, Router, Server, StoreError, Timestamp, UniqueBy,
@@ -175,4 +181,33 @@ pub(crate) async fn a_completion_on_another_database_is_refused_and_rolled_back<
     let (url, client, mut app) = open::<A>().await;
     let (told, state) = run_one::<A>(&url, &client, Before::GoElsewhere).await;
     assert_eq!((&*told, state, app.effects().await), ("invalid", JobState::Dead, 0));
+}
+
+/// Brought in by transactions, and ended by transactions.
+pub(crate) async fn exclusive_jobs_of_transactions_run_one_after_the_other<A: App + 'static>() {
+    let (url, client, mut app) = open::<A>().await;
+    let names = ["a", "b", "c", "d"];
+    let running = Arc::new(AtomicUsize::new(0));
+    let handler = move |_: RawJob, ctx: JobContext| {
+        let (place, running) = (url.clone(), running.clone());
+        async move {
+            let mut app = A::connect(&place).await;
+            assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two of a key run");
+            tokio::task::yield_now().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, windlass::JobError>(app.complete(ctx).await?)
+        }
+    };
+    let server = Server::new(&client, Router::new().at("work", handler)).start().await.unwrap();
+    let exclusive =
+        |id: &&str| job(id).with(|options| options.exclusive("key").retention(Duration::from_secs(600)).max_retry(0));
+    for pair in names.chunks(2) {
+        let told = app.transact(&client, pair.iter().map(exclusive).collect(), Commit).await;
+        assert!(told.answers.iter().all(|answer| answer.as_ref().is_ok_and(Enqueued::is_new)), "{:?}", told.answers);
+    }
+    for name in names {
+        let ended = tokio::time::timeout(Duration::from_secs(60), client.wait(&id(name))).await;
+        assert_eq!(ended.expect("somebody is blocked for ever").unwrap().state, JobState::Completed, "{name}");
+    }
+    server.shutdown().await;
 }

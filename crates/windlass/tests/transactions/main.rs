@@ -115,6 +115,7 @@ on_every_driver! {
     effects_and_the_end_of_their_run_commit_together
     effects_of_a_run_whose_lease_is_lost_are_rolled_back
     a_completion_on_another_database_is_refused_and_rolled_back
+    exclusive_jobs_of_transactions_run_one_after_the_other
 }
 
 mod given_up {

@@ -13,7 +13,7 @@ use crate::{
     store::{Failure, Finish},
 };
 
-/// Between tags, and between a queue and a group: names hold no control character.
+/// Between tags, and between a queue and a group or an exclusive key: names hold no control character.
 pub(super) const BETWEEN: char = '\u{1f}';
 
 /// Jobs as `enqueue_jobs` takes them.
@@ -37,6 +37,8 @@ pub(super) struct Columns {
     pub(super) ttls: Vec<Option<i64>>,
     pub(super) groups: Vec<Option<String>>,
     pub(super) fresh: Vec<bool>,
+    /// None where no job has one.
+    pub(super) exclusives: Option<Vec<Option<String>>>,
 }
 
 impl Columns {
@@ -44,6 +46,9 @@ impl Columns {
         let mut columns = Self::default();
         for job in jobs {
             columns.push(job);
+        }
+        if jobs.iter().any(|job| job.spec.exclusive.is_some()) {
+            columns.exclusives = Some(jobs.iter().map(|job| exclusive(&job.spec)).collect());
         }
         columns
     }
@@ -82,7 +87,7 @@ pub(super) fn job_json(job: &NewJob) -> Value {
         "max_retry": spec.max_retry, "timeout_us": micros(spec.timeout), "retention_us": micros(spec.retention),
         "start": start, "start_us": start_us, "deadline": spec.deadline.map(|deadline| deadline.as_micros()),
         "key": spec.unique.map(|unique| BASE64.encode(&unique.key.0)), "ttl": ttl(spec),
-        "member_of": spec.group.as_deref().map(|group| member_of(&spec.queue, group)),
+        "member_of": spec.group.as_deref().map(|group| member_of(&spec.queue, group)), "exclusive": exclusive(spec),
     })
 }
 
@@ -113,6 +118,11 @@ pub(super) fn ttl(spec: &JobSpec) -> Option<i64> {
 /// The name of a group in the column `member_of`.
 pub(super) fn member_of(queue: &QueueName, group: &str) -> String {
     format!("{queue}{BETWEEN}{group}")
+}
+
+/// The key in the column `exclusive`, which holds in its queue.
+fn exclusive(spec: &JobSpec) -> Option<String> {
+    spec.exclusive.as_deref().map(|key| format!("{}{BETWEEN}{key}", spec.queue))
 }
 
 /// Text that goes into a column: it holds no NUL there.

@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[Step {
         sql!("migration_table"),
         sql!("0001_first"),
         sql!("core"),
+        sql!("exclusive"),
         sql!("kept"),
         sql!("days"),
         sql!("enqueue"),

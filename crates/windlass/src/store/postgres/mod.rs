@@ -349,7 +349,14 @@ impl Cluster for PostgresStore {
     }
 
     async fn sweep_unknown(&self, after: Duration, limit: u32) -> Result<u32> {
-        self.whole(async move |store| ops::cluster::sweep_unknown(&store, after, limit).await).await
+        let sweep = async move |store: Arc<Shared>| {
+            let buried = ops::cluster::sweep_unknown(&store, after, limit).await?;
+            if buried > 0 {
+                store.changed().await;
+            }
+            Ok(buried)
+        };
+        self.whole(sweep).await
     }
 }
 

@@ -66,6 +66,11 @@ pub(super) fn group_of(member_of: &str) -> Option<GroupKey> {
     Some(GroupKey::new(QueueName::trusted(queue), group))
 }
 
+/// The key that the column `exclusive` names.
+fn key_of(exclusive: &str) -> Option<Arc<str>> {
+    exclusive.split_once(BETWEEN).map(|(_, key)| key.into())
+}
+
 /// What was asked for.
 pub(super) fn spec(row: &Row) -> Result<JobSpec> {
     let headers: BTreeMap<String, String> =
@@ -83,7 +88,7 @@ pub(super) fn spec(row: &Row) -> Result<JobSpec> {
         retention: duration(get(row, "retention_us")?),
         unique: unique(row)?,
         group: get::<Option<&str>>(row, "member_of")?.and_then(group_of).map(|key| key.name),
-        exclusive: None,
+        exclusive: get::<Option<&str>>(row, "exclusive")?.and_then(key_of),
         tags: get::<Option<Vec<String>>>(row, "tags")?.unwrap_or_default(),
         headers,
     })

@@ -107,7 +107,8 @@ async fn enqueue_by<D: Driver>(driver: &mut D, store: &Shared, job: NewJob) -> R
     on_our_database(driver, store).await?;
     let jobs = [job];
     let (wall, columns) = (store.clock.wall(), Columns::new(&jobs));
-    let reply = driver.rows(store, enqueue::CALL, &enqueue::params(&wall, &columns)).await?;
+    let (call, params) = enqueue::call_in(&wall, &columns);
+    let reply = driver.rows(store, call, &params).await?;
     // A transaction that has told somebody cannot be prepared (PREPARE TRANSACTION).
     if store.address.notify {
         driver.rows(store, "SELECT windlass.tell_if_calm()", &[]).await?;
@@ -121,7 +122,7 @@ async fn enqueue_by<D: Driver>(driver: &mut D, store: &Shared, job: NewJob) -> R
 async fn finish_by<D: Driver>(driver: &mut D, store: &Shared, report: &Finish) -> Result<bool, Error> {
     on_our_database(driver, store).await?;
     let reports = Reports::new(std::slice::from_ref(report));
-    let beside = finish::Beside::new(store, &reports);
+    let beside = finish::Beside::new(store, &reports).theirs();
     let reply = driver.rows(store, finish::CALL, &finish::params(&beside, &reports)).await?;
     Ok(finish::answers(1, &reply)? != [Finished::Stale])
 }

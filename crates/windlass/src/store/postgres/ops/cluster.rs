@@ -35,7 +35,7 @@ pub(in super::super) async fn sweep_unknown(store: &Shared, after: Duration, lim
         return Ok(0);
     }
     let (mut undeclared, mut declared) = (Vec::new(), Vec::new());
-    let lines = "SELECT id, queue, kind, by_state[1] + by_state[2] + by_state[5] + by_state[6] AS outstanding \
+    let lines = "SELECT id, queue, kind, by_state[1] + by_state[2] + by_state[3] + by_state[5] + by_state[6] AS outstanding \
                  FROM windlass.line_count";
     for row in store.link.rows(lines, &[]).await? {
         let (queue, kind) = (QueueName::trusted(rows::get::<&str>(&row, "queue")?), rows::get::<&str>(&row, "kind")?);

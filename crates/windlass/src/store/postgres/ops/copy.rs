@@ -1,4 +1,4 @@
-//! Makes many jobs durable by COPY, in a transaction of its own. For fresh ids and no keys, since a COPY cannot answer that
+//! Makes many jobs durable by COPY, in a transaction of its own. For fresh ids and no keys of any sort, since a COPY cannot answer that
 //! a job is there: should an id be taken all the same, nothing has happened and [`enqueue`](super::enqueue) asks one by one.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn due(start: Start, now: i64) -> i64 {
 }
 
 pub(super) fn fits(jobs: &[NewJob]) -> bool {
-    jobs.len() >= MANY && jobs.iter().all(|job| job.fresh && job.spec.unique.is_none())
+    jobs.len() >= MANY && jobs.iter().all(|job| job.fresh && job.spec.unique.is_none() && job.spec.exclusive.is_none())
 }
 
 /// Whether they are there now; else an id was taken, and none is.

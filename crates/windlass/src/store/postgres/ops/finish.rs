@@ -13,7 +13,7 @@ use crate::{
 
 /// The call, whose parameters [`params`] gives.
 pub(in super::super) const CALL: &str =
-    "SELECT n, state FROM windlass.finish_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    "SELECT n, state FROM windlass.finish_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// The clock, how long failed jobs are kept, and the two documents.
 pub(in super::super) struct Beside {
@@ -22,21 +22,34 @@ pub(in super::super) struct Beside {
     news: String,
     then: Option<String>,
     relaxed: Vec<String>,
+    theirs: bool,
 }
 
 impl Beside {
     pub(in super::super) fn new(store: &Shared, reports: &Reports) -> Self {
         let keep = micros(store.address.keep_failed);
-        Self { wall: store.clock.wall(), keep, news: reports.news(), then: reports.then(), relaxed: vec![] }
+        Self {
+            wall: store.clock.wall(),
+            keep,
+            news: reports.news(),
+            then: reports.then(),
+            relaxed: vec![],
+            theirs: false,
+        }
     }
 
     /// What ends in these queues alone need not wait for the disk: in a transaction of ours, that is.
     fn relaxed(self, queues: &[String]) -> Self {
         Self { relaxed: queues.to_vec(), ..self }
     }
+
+    /// In a transaction of the caller's, which may be open for long.
+    pub(in super::super) fn theirs(self) -> Self {
+        Self { theirs: true, ..self }
+    }
 }
 
-pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> [Param<'c>; 15] {
+pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> [Param<'c>; 16] {
     [
         (&beside.wall, Type::INT8),
         (&beside.keep, Type::INT8),
@@ -53,6 +66,7 @@ pub(in super::super) fn params<'c>(beside: &'c Beside, reports: &'c Reports) -> 
         (&beside.news, Type::TEXT),
         (&beside.then, Type::TEXT),
         (&beside.relaxed, Type::TEXT_ARRAY),
+        (&beside.theirs, Type::BOOL),
     ]
 }
 

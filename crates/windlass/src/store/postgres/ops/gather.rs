@@ -1,6 +1,6 @@
 //! Calls that bring in jobs while others are on their way gather, and the next step takes them all: what a job costs is
 //! mostly its part of a commit. What may have to wait for somebody's open transaction goes by itself, so that it holds up
-//! nobody: a job with a unique key, or an id that may be there already.
+//! nobody: a job with a unique or an exclusive key, or an id that may be there already.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(in super::super) async fn enqueue(store: Arc<Shared>, jobs: Vec<NewJob>) -> 
 }
 
 fn waits_for_nobody(job: &NewJob) -> bool {
-    job.fresh && job.spec.unique.is_none()
+    job.fresh && job.spec.unique.is_none() && job.spec.exclusive.is_none()
 }
 
 /// How many calls of so many jobs and bytes go with one step: one at least, if there is one.

@@ -66,24 +66,25 @@ pub(in super::super) async fn operate(store: &Shared, id: &JobId, action: &Actio
         match ask(store, &name, state, grouped, &wish).await? {
             Answer::Changed => {}
             Answer::Held(holder) => return Ok(Operated::Conflict { state, holder: Some(holder) }),
-            Answer::Done => return Ok(done(store, effect, state)),
+            Answer::Done(became) => return Ok(done(store, effect, became.unwrap_or(state))),
         }
     }
     Err(StoreError::Unavailable(format!("job {id} changes faster than it can be operated on; try again")))
 }
 
+/// `state`: the one that it has now.
 fn done(store: &Shared, effect: Effect, state: State) -> Operated {
     match effect {
         Effect::Remove => Operated::Removed,
         Effect::Become(to) if to.is_terminal() && store.address.keep_failed.is_zero() => Operated::Removed,
-        Effect::Become(to) => Operated::Done(to),
         _ => Operated::Done(state),
     }
 }
 
 enum Answer {
     Changed,
-    Done,
+    /// With the state that it got, if it was to get one.
+    Done(Option<State>),
     Held(JobId),
 }
 
@@ -91,7 +92,7 @@ async fn ask(store: &Shared, id: &str, state: State, grouped: bool, wish: &Wish)
     let row = store
         .link
         .row(
-            "SELECT answer, holder FROM windlass.operate_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            "SELECT answer, holder, became FROM windlass.operate_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             &[
                 (&store.clock.wall(), Type::INT8),
                 (&id, Type::TEXT),
@@ -109,7 +110,7 @@ async fn ask(store: &Shared, id: &str, state: State, grouped: bool, wish: &Wish)
         .await?;
     Ok(match rows::get::<i32>(&row, "answer")? {
         0 => Answer::Changed,
-        1 => Answer::Done,
+        1 => Answer::Done(rows::get::<Option<i16>>(&row, "became")?.map(rows::state).transpose()?),
         _ => Answer::Held(rows::id(rows::get(&row, "holder")?)?),
     })
 }

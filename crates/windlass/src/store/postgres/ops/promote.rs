@@ -16,6 +16,9 @@ const WHOLE_EACH: Duration = Duration::from_secs(1);
 /// And so many times as long as it took: it walks over the entries of all that have come into line.
 const WHOLE_PAUSE: u32 = 20;
 
+const CALL: &str = "SELECT p.*, EXISTS (SELECT 1 FROM windlass.unsettled) AS noted \
+                    FROM windlass.promote_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9) AS p";
+
 /// Where the first due job of each stretch is that was held back, so that the next promotion need not walk over the
 /// entries of those that came before.
 #[derive(Default)]
@@ -78,8 +81,7 @@ pub(in super::super) async fn promote(store: &Shared, rules: &PromoteRules) -> R
         (&seqs as _, Type::INT8_ARRAY),
         (&froms as _, Type::INT8_ARRAY),
     ];
-    let row =
-        store.link.row("SELECT * FROM windlass.promote_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)", &params).await?;
+    let row = store.link.row(CALL, &params).await?;
     let moved = rows::get::<i32>(&row, "moved")?;
     if moved >= 0 {
         let mut fronts = store.fronts.lock();
@@ -89,9 +91,23 @@ pub(in super::super) async fn promote(store: &Shared, rules: &PromoteRules) -> R
             fronts.whole_again = Some(now.after(WHOLE_EACH.max(now.since(asked) * WHOLE_PAUSE)));
         }
     }
-    Ok(Promoted {
+    let mut promoted = Promoted {
         moved: u32::try_from(moved).unwrap_or(0),
         next_due: rows::get::<Option<i64>>(&row, "next_us")?.map(rows::duration),
         held_back: rows::get(&row, "held_back")?,
-    })
+    };
+    if rows::get(&row, "noted")? && settle_notes(store).await? {
+        promoted.next_due = Some(Duration::ZERO);
+    }
+    Ok(promoted)
+}
+
+/// Lets in who is next of the exclusive keys that transactions of callers have left; whether there may be more.
+// why: a step of its own, so that each step locks its keys once, in one order
+async fn settle_notes(store: &Shared) -> Result<bool> {
+    let row = store.link.row("SELECT * FROM windlass.settle_notes($1)", &[(&store.clock.wall(), Type::INT8)]).await?;
+    if rows::get::<i32>(&row, "unblocked")? > 0 {
+        store.tell();
+    }
+    rows::get(&row, "more")
 }

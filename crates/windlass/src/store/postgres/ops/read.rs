@@ -64,6 +64,7 @@ pub(in super::super) async fn get(store: &Shared, id: &JobId) -> Result<Option<J
         line: line.into(),
     };
     job.log = lines.into_iter().map(line).collect();
+    job.waits_for = rows::get::<Option<&str>>(row, "waits_for")?.map(rows::id).transpose()?;
     Ok(Some(job))
 }
 

@@ -14,9 +14,9 @@ use crate::{
     },
 };
 
-/// The parameters of an enqueue, and six.
+/// The parameters of an enqueue, and seven.
 const CHANGE: &str = "SELECT windlass.change_schedule($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-                      $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) AS revision";
+                      $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS revision";
 
 pub(in super::super) async fn change(store: &Shared, change: &ScheduleChange) -> Result<ScheduleChanged> {
     let (wall, columns) = (store.clock.wall(), Columns::new(&change.jobs));
@@ -24,7 +24,8 @@ pub(in super::super) async fn change(store: &Shared, change: &ScheduleChange) ->
     let to = change.to.as_deref().map(str::as_bytes);
     let lines: Vec<&[u8]> = change.history.iter().map(|line| line.as_bytes()).collect();
     let (queue, name, keep) = (change.key.queue.as_str(), &*change.key.name, HISTORY_KEPT as i64);
-    let more: [Param<'_>; 6] = [
+    let more: [Param<'_>; 7] = [
+        (&columns.exclusives, Type::TEXT_ARRAY),
         (&queue, Type::TEXT),
         (&name, Type::TEXT),
         (&from, Type::INT8),

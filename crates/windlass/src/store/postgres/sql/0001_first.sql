@@ -94,6 +94,7 @@ CREATE TABLE windlass.job (
     id            text COLLATE "C" NOT NULL,
     tenant        text COLLATE "C",
     member_of     text COLLATE "C",  -- its group: the queue, the byte 1F (which no name holds) and the group's name
+    exclusive     text COLLATE "C",  -- its exclusive key: the queue, the byte 1F and the key
     flushed_into  text COLLATE "C",
     unique_key    bytea,
     tags          text[],
@@ -114,7 +115,16 @@ CREATE INDEX job_suspect ON windlass.job (line, priority DESC, ord) WHERE state 
 CREATE INDEX job_running ON windlass.job (lease) WHERE state = 4;
 CREATE INDEX job_due ON windlass.job ((line * 256::bigint - priority), run_at, seq) WHERE state IN (1, 5);
 CREATE INDEX job_group ON windlass.job (member_of, pending_at, seq) WHERE state = 3;
-CREATE INDEX job_listed ON windlass.job (state, seq) WHERE state IN (1, 3, 5);
+CREATE INDEX job_listed ON windlass.job (state, seq) WHERE state IN (1, 2, 3, 5);
+-- Who holds an exclusive key, of which there is one, and who is blocked by that one. See exclusive.sql.
+CREATE UNIQUE INDEX job_holder ON windlass.job (exclusive) WHERE exclusive IS NOT NULL AND state IN (0, 4);
+CREATE INDEX job_blocked ON windlass.job (exclusive, priority DESC, ord) WHERE state = 2;
+
+-- Exclusive keys for which a transaction of a caller's has blocked somebody, or that it has left, until a promotion has
+-- looked who is next. Rows are added only, so nobody waits for it.
+CREATE TABLE windlass.unsettled (
+    exclusive text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 -- Jobs that have ended and are kept for a while. The same columns. What is kept for days stands in a part for the day on
 -- which it expires (in days since 1970, UTC), and that part is dropped when the day is over. Part 0 holds the rest, which
@@ -328,7 +338,7 @@ CREATE TABLE windlass.server (
 CREATE VIEW windlass.record AS
 SELECT job.seq, job.ord, job.id, line.queue, line.kind, job.priority, job.max_retry, job.timeout_us, job.retention_us,
        job.deadline, job.tenant, job.unique_key, job.unique_ttl_us, job.payload, job.tags, job.headers, job.member_of,
-       job.state, job.attempt, job.failures, job.crashes, job.snoozes, job.created_at, job.updated_at, job.pending_at,
+       job.exclusive, job.state, job.attempt, job.failures, job.crashes, job.snoozes, job.created_at, job.updated_at, job.pending_at,
        job.run_at, job.started_at, job.completed_at, job.fence, job.server, job.cancel, job.reason, job.result,
        job.errors::text AS errors, job.flushed_into, job.day, lease.until_mono, report.fraction, report.message
 FROM (SELECT * FROM windlass.job UNION ALL SELECT * FROM windlass.history) AS job

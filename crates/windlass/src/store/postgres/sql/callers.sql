@@ -192,9 +192,9 @@ $$;
 
 -- Enqueues a job in the caller's transaction, and answers its id: SELECT windlass.enqueue('email:send', '{"to": "a@b.c"}').
 -- options: queue, priority, max_retry, timeout, deadline, process_at, process_in, retention, id, tags, tenant, headers,
---   group, unique: {"key": .., "ttl": ..}. What is left out, or null, has the library's default.
+--   group, exclusive, unique: {"key": .., "ttl": ..}. What is left out, or null, has the library's default.
 -- guarantee: the job is there if and only if the transaction commits; a job that has the id, or that holds the unique key,
---   is answered and nothing is changed
+--   is answered and nothing is changed; one that is exclusive comes into line soon after the commit
 CREATE FUNCTION windlass.enqueue(kind text, payload jsonb, options jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
@@ -202,6 +202,7 @@ DECLARE
     v_queue text;
     v_tenant text;
     v_group text;
+    v_exclusive text;
     v_id text;
     v_holder text;
     v_at bigint;
@@ -209,7 +210,8 @@ DECLARE
     v_unique jsonb;
 BEGIN
     PERFORM windlass.check_fields('options', v_options, ARRAY['queue', 'priority', 'max_retry', 'timeout', 'deadline',
-        'process_at', 'process_in', 'retention', 'id', 'tags', 'tenant', 'headers', 'group', 'unique']);
+        'process_at', 'process_in', 'retention', 'id', 'tags', 'tenant', 'headers', 'group',
+        'exclusive', 'unique']);
     PERFORM windlass.check_name('kind', kind);
     IF right(kind, 1) = '*' THEN
         PERFORM windlass.refuse('the kind ends in `*`, which only patterns do');
@@ -223,6 +225,10 @@ BEGIN
     END IF;
     v_tenant := windlass.option_text(v_options, 'tenant');
     v_group := windlass.option_text(v_options, 'group');
+    v_exclusive := windlass.option_text(v_options, 'exclusive');
+    IF v_group IS NOT NULL AND v_exclusive IS NOT NULL THEN
+        PERFORM windlass.refuse('a job of a group cannot be exclusive; give `group` or `exclusive`, not both');
+    END IF;
     v_at := windlass.option_moment(v_options, 'process_at');
     v_in := windlass.option_micros(v_options, 'process_in');
     IF v_at IS NOT NULL AND v_in IS NOT NULL THEN
@@ -254,7 +260,12 @@ BEGIN
         'start', CASE WHEN v_at IS NOT NULL THEN 1 WHEN v_in IS NOT NULL THEN 2 ELSE 0 END,
         'start_us', coalesce(v_at, v_in, 0), 'deadline', windlass.option_moment(v_options, 'deadline'),
         'key', encode(windlass.unique_key(kind, v_tenant, v_unique->'key'), 'base64'),
-        'ttl', windlass.option_micros(v_unique, 'ttl'), 'member_of', v_queue || E'\x1f' || v_group))::text) AS e;
+        'ttl', windlass.option_micros(v_unique, 'ttl'), 'member_of', v_queue || E'\x1f' || v_group,
+        'exclusive', v_queue || E'\x1f' || v_exclusive))::text) AS e;
+    IF v_exclusive IS NOT NULL THEN
+        PERFORM windlass.let_in(NULL, e.keys, e.places, true) FROM windlass.entered(ARRAY[v_id]) AS e
+        WHERE e.keys IS NOT NULL;
+    END IF;
     PERFORM windlass.tell_if_calm();
     RETURN coalesce(v_holder, v_id);
 END $$;

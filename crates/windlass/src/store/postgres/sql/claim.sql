@@ -79,7 +79,7 @@ CREATE FUNCTION windlass.claim_jobs(p_wall bigint, p_start text, p_told bigint, 
 RETURNS TABLE (wall bigint, suspect_us bigint, walked bigint, place bigint, stretches bigint[], ords bigint[], seq bigint, queue text, kind text, id text, priority smallint,
     max_retry bigint, timeout_us bigint, retention_us bigint, deadline bigint, tenant text, unique_key bytea,
     unique_ttl_us bigint, payload bytea, tags text[], headers text, member_of text, fence bigint, attempt integer,
-    failures integer, crashes integer, snoozes integer, created_at bigint, waited_us bigint, checkpoint bytea)
+    failures integer, crashes integer, snoozes integer, created_at bigint, waited_us bigint, checkpoint bytea, exclusive text)
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -230,7 +230,7 @@ BEGIN
         t.seq, l.queue, l.kind, t.id, t.priority, t.max_retry, t.timeout_us, t.retention_us, t.deadline,
         t.tenant, t.unique_key, t.unique_ttl_us, t.payload, t.tags, t.headers, t.member_of, t.fence, t.attempt,
         t.failures, t.crashes, t.snoozes, t.created_at, greatest(t.started_at - coalesce(t.pending_at, t.started_at), 0),
-        CASE WHEN t.side THEN (SELECT c.value FROM windlass.checkpoint AS c WHERE c.seq = t.seq) END
+        CASE WHEN t.side THEN (SELECT c.value FROM windlass.checkpoint AS c WHERE c.seq = t.seq) END, t.exclusive
     FROM taken AS t JOIN windlass.line AS l ON l.id = t.line
     ORDER BY array_position(v_picked, t.seq), t.priority DESC, t.ord;
 END $$;
@@ -241,7 +241,7 @@ CREATE FUNCTION windlass.claimed(p_seqs bigint[], p_order bigint[])
 RETURNS TABLE (wall bigint, suspect_us bigint, walked bigint, place bigint, stretches bigint[], ords bigint[], seq bigint, queue text, kind text, id text, priority smallint,
     max_retry bigint, timeout_us bigint, retention_us bigint, deadline bigint, tenant text, unique_key bytea,
     unique_ttl_us bigint, payload bytea, tags text[], headers text, member_of text, fence bigint, attempt integer,
-    failures integer, crashes integer, snoozes integer, created_at bigint, waited_us bigint, checkpoint bytea)
+    failures integer, crashes integer, snoozes integer, created_at bigint, waited_us bigint, checkpoint bytea, exclusive text)
 LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 BEGIN
@@ -249,7 +249,7 @@ BEGIN
         j.seq, l.queue, l.kind, j.id, j.priority, j.max_retry, j.timeout_us, j.retention_us, j.deadline,
         j.tenant, j.unique_key, j.unique_ttl_us, j.payload, j.tags, j.headers, j.member_of, j.fence, j.attempt,
         j.failures, j.crashes, j.snoozes, j.created_at, greatest(j.started_at - coalesce(j.pending_at, j.started_at), 0),
-        CASE WHEN j.side THEN (SELECT c.value FROM windlass.checkpoint AS c WHERE c.seq = j.seq) END
+        CASE WHEN j.side THEN (SELECT c.value FROM windlass.checkpoint AS c WHERE c.seq = j.seq) END, j.exclusive
     FROM unnest(p_seqs) AS u (seq)
     JOIN windlass.job AS j ON j.seq = u.seq AND j.state + 0 = 4
     JOIN windlass.line AS l ON l.id = j.line

@@ -1,6 +1,7 @@
 -- enqueue.sql: makes jobs durable, in the order in which they are given.
 -- in: arrays with an element for each job. starts: 0 now, 1 at a moment, 2 after a while; start_us: which.
---   tags: joined by the byte 1F. fresh: the id was made for this very call. p_wall: of a test    out: n, id and state of each job that is not new, by its place
+--   tags: joined by the byte 1F. fresh: the id was made for this very call. p_exclusives: null, or the keys as
+--   job.exclusive has them. p_wall: of a test    out: n, id and state of each job that is not new, by its place
 -- guarantee: all or none; an id or a live key is taken once, whoever asks at the same time
 -- why: plain jobs are one statement, or, where they are few, a short one each, which costs less than arrays do. A key is
 --   looked at job by job, since an earlier one of the same call may take it.
@@ -33,11 +34,13 @@ END $$;
 -- One job with a fresh id. Null: its line is missing.    out: whether it is new
 CREATE FUNCTION windlass.enqueue_one(p_now bigint, p_place bigint, p_id text, p_queue text, p_kind text, p_payload bytea,
     p_tags text, p_headers text, p_tenant text, p_priority smallint, p_retry bigint, p_timeout bigint, p_retention bigint,
-    p_start smallint, p_start_us bigint, p_deadline bigint, p_key bytea, p_ttl bigint, p_group text)
+    p_start smallint, p_start_us bigint, p_deadline bigint, p_key bytea, p_ttl bigint, p_group text,
+    p_exclusive text)
 RETURNS boolean LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     v_due bigint := CASE p_start WHEN 0 THEN p_now WHEN 1 THEN p_start_us ELSE windlass.later(p_now, p_start_us) END;
-    v_state smallint := CASE WHEN v_due > p_now THEN 1 WHEN p_group IS NOT NULL THEN 3 ELSE 0 END;
+    v_state smallint := CASE WHEN v_due > p_now THEN 1 WHEN p_group IS NOT NULL THEN 3
+        WHEN p_exclusive IS NOT NULL THEN 2 ELSE 0 END;
     v_place bigint := p_place;
     v_line integer;
 BEGIN
@@ -50,17 +53,17 @@ BEGIN
         v_place := nextval('windlass.place');
     END IF;
     INSERT INTO windlass.job (seq, ord, created_at, updated_at, pending_at, run_at, deadline, timeout_us, retention_us,
-        unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, unique_key, tags, headers, payload)
+        unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, exclusive, unique_key, tags, headers, payload)
     VALUES (v_place, v_place, p_now, p_now, CASE WHEN v_state <> 1 THEN p_now END, CASE WHEN v_state = 1 THEN v_due END,
-        p_deadline, p_timeout, p_retention, p_ttl, p_retry, v_line, v_state, p_priority, p_id, p_tenant, p_group, p_key,
-        string_to_array(p_tags, E'\x1f'), p_headers, p_payload)
+        p_deadline, p_timeout, p_retention, p_ttl, p_retry, v_line, v_state, p_priority, p_id, p_tenant, p_group,
+        p_exclusive, p_key, string_to_array(p_tags, E'\x1f'), p_headers, p_payload)
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     -- What book() would write.
     INSERT INTO windlass.ledger VALUES (v_line, p_tenant, p_now / 60000000, 1, 0, (v_state = 0)::integer,
-        (v_state = 1)::integer, 0, (v_state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL);
+        (v_state = 1)::integer, (v_state = 2)::integer, (v_state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL);
     RETURN true;
 END $$;
 
@@ -85,7 +88,7 @@ END $$;
 CREATE FUNCTION windlass.enqueue_plain(p_now bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_places bigint[])
+    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_exclusives text[], p_places bigint[])
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -103,7 +106,7 @@ BEGIN
             LOOP
                 v_new := windlass.enqueue_one(p_now, p_places[i], p_ids[i], p_queues[i], p_kinds[i], p_payloads[i],
                     p_tags[i], p_headers[i], p_tenants[i], p_priorities[i], p_retries[i], p_timeouts[i], p_retentions[i],
-                    p_starts[i], p_start_us[i], p_deadlines[i], p_keys[i], p_ttls[i], p_groups[i]);
+                    p_starts[i], p_start_us[i], p_deadlines[i], p_keys[i], p_ttls[i], p_groups[i], p_exclusives[i]);
                 EXIT WHEN v_new;
                 SELECT j.state INTO state FROM windlass.job AS j WHERE j.id = p_ids[i];
                 IF FOUND OR NOT v_new THEN
@@ -133,21 +136,21 @@ BEGIN
         SELECT u.*, line.id AS line, CASE u.start WHEN 0 THEN p_now WHEN 1 THEN u.start_us
             ELSE windlass.later(p_now, u.start_us) END AS due
         FROM unnest(p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers, p_tenants, p_priorities, p_retries,
-            p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls, p_groups) WITH ORDINALITY
-            AS u (id, queue, kind, payload, tags, headers, tenant, priority, max_retry, timeout_us, retention_us, start,
-            start_us, deadline, key, ttl, member_of, n)
+            p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls, p_groups, p_exclusives)
+            WITH ORDINALITY AS u (id, queue, kind, payload, tags, headers, tenant, priority, max_retry, timeout_us, retention_us, start,
+            start_us, deadline, key, ttl, member_of, exclusive, n)
         JOIN unnest(v_queues, v_kinds, v_lines) AS line (queue, kind, id)
             ON line.queue = u.queue AND line.kind = u.kind AND line.id IS NOT NULL
     ), placed AS (
         SELECT coalesce(p_places[i.n::integer], nextval('windlass.place')) AS place, i.* FROM (SELECT * FROM input ORDER BY n) AS i
     ), added AS (
         INSERT INTO windlass.job (seq, ord, created_at, updated_at, pending_at, run_at, deadline, timeout_us,
-            retention_us, unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, unique_key, tags,
-            headers, payload)
+            retention_us, unique_ttl_us, max_retry, line, state, priority, id, tenant, member_of, exclusive,
+            unique_key, tags, headers, payload)
         SELECT place, place, p_now, p_now, CASE WHEN due > p_now THEN NULL ELSE p_now END,
             CASE WHEN due > p_now THEN due END, deadline, timeout_us, retention_us, ttl, max_retry, line,
-            CASE WHEN due > p_now THEN 1 WHEN member_of IS NOT NULL THEN 3 ELSE 0 END, priority, id, tenant, member_of,
-            key, string_to_array(tags, E'\x1f'), headers, payload
+            CASE WHEN due > p_now THEN 1 WHEN member_of IS NOT NULL THEN 3 WHEN exclusive IS NOT NULL THEN 2 ELSE 0 END,
+            priority, id, tenant, member_of, exclusive, key, string_to_array(tags, E'\x1f'), headers, payload
         -- In one order, so that two who bring in the same ids do not wait for each other.
         FROM placed ORDER BY id, n ON CONFLICT DO NOTHING
         RETURNING id, line, tenant, state
@@ -194,10 +197,11 @@ BEGIN
     END IF;
 END $$;
 
+-- Those with an exclusive key that are ready are blocked: whoever calls this lets them in (exclusive.sql).
 CREATE FUNCTION windlass.enqueue_jobs(p_wall bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[], p_fresh boolean[])
+    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_exclusives text[] DEFAULT NULL)
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -212,7 +216,7 @@ BEGIN
     IF array_remove(p_keys, NULL) = '{}' THEN
         RETURN QUERY SELECT * FROM windlass.enqueue_plain(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers,
             p_tenants, p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys,
-            p_ttls, p_groups, p_fresh, NULL);
+            p_ttls, p_groups, p_fresh, p_exclusives, NULL);
         RETURN;
     END IF;
     -- One order of keys for all, so that two who bring in the same ones do not wait for each other; places as given. Of an id
@@ -244,7 +248,7 @@ BEGIN
             PERFORM 1 FROM windlass.enqueue_plain(v_now, p_ids[i:i], p_queues[i:i], p_kinds[i:i], p_payloads[i:i],
                 p_tags[i:i], p_headers[i:i], p_tenants[i:i], p_priorities[i:i], p_retries[i:i], p_timeouts[i:i],
                 p_retentions[i:i], p_starts[i:i], p_start_us[i:i], p_deadlines[i:i], p_keys[i:i], p_ttls[i:i],
-                p_groups[i:i], p_fresh[i:i], v_places[i:i]);
+                p_groups[i:i], p_fresh[i:i], p_exclusives[i:i], v_places[i:i]);
             -- A row: somebody was faster. Look again who.
             CONTINUE WHEN FOUND;
             EXIT WHEN p_keys[i] IS NULL OR p_ttls[i] IS NULL;
@@ -259,15 +263,37 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The same for jobs among which some have an exclusive key, and lets them in; p_theirs: as let_in() takes it
+CREATE FUNCTION windlass.enqueue_exclusive(p_wall bigint, p_ids text[], p_queues text[], p_kinds text[],
+    p_payloads bytea[], p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[],
+    p_timeouts bigint[], p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[],
+    p_keys bytea[], p_ttls bigint[], p_groups text[], p_fresh boolean[], p_exclusives text[], p_theirs boolean)
+RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now bigint := coalesce(p_wall, windlass.now_micros());
+    v_known record;
+BEGIN
+    SELECT array_agg(e.n) AS ns, array_agg(e.id) AS ids, array_agg(e.state) AS states INTO v_known
+    FROM windlass.enqueue_jobs(v_now, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers, p_tenants, p_priorities,
+        p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls, p_groups, p_fresh,
+        p_exclusives) AS e;
+    PERFORM windlass.let_in(v_now, e.keys, e.places, p_theirs) FROM windlass.entered(p_ids) AS e WHERE e.keys IS NOT NULL;
+    -- One that was named twice may have come in meanwhile.
+    RETURN QUERY SELECT u.n, u.id, CASE WHEN u.state = 2
+            THEN coalesce((SELECT j.state FROM windlass.job AS j WHERE j.id = u.id), u.state) ELSE u.state END
+        FROM unnest(v_known.ns, v_known.ids, v_known.states) AS u (n, id, state);
+END $$;
+
 -- Undoes what this step has enqueued.
 CREATE FUNCTION windlass.take_back(p_now bigint, p_id text) RETURNS void LANGUAGE sql AS $$
     WITH gone AS (DELETE FROM windlass.job WHERE id = p_id RETURNING line, tenant, state)
     INSERT INTO windlass.ledger SELECT line, tenant, p_now / 60000000, -1, 0,
-        -(state = 0)::integer, -(state = 1)::integer, 0, -(state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        -(state = 0)::integer, -(state = 1)::integer, -(state = 2)::integer, -(state = 3)::integer, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM gone
 $$;
 
--- The same for jobs that come as JSON: what follows a finish, and what a flush makes.
+-- The same for jobs that come as JSON: what follows a finish, and what a flush makes. Whoever calls it lets in.
 -- in: [{"id", "queue", ..}], the payload in base64    out: as enqueue_jobs
 CREATE FUNCTION windlass.enqueue_json(p_wall bigint, p_jobs text)
 RETURNS TABLE (n integer, id text, state smallint) LANGUAGE plpgsql AS $$
@@ -283,11 +309,14 @@ BEGIN
             array_agg(x.retention_us ORDER BY o.n) AS retentions, array_agg(x.start ORDER BY o.n) AS starts,
             array_agg(x.start_us ORDER BY o.n) AS start_us, array_agg(x.deadline ORDER BY o.n) AS deadlines,
             array_agg(decode(x.key, 'base64') ORDER BY o.n) AS keys, array_agg(x.ttl ORDER BY o.n) AS ttls,
-            array_agg(x.member_of ORDER BY o.n) AS groups, array_agg(x.fresh ORDER BY o.n) AS fresh
+            array_agg(x.member_of ORDER BY o.n) AS groups, array_agg(x.fresh ORDER BY o.n) AS fresh,
+            array_agg(x.exclusive ORDER BY o.n) AS exclusives
         FROM jsonb_array_elements(p_jobs::jsonb) WITH ORDINALITY AS o (job, n)
         CROSS JOIN LATERAL jsonb_to_record(o.job) AS x (id text, queue text, kind text, payload text, tags text,
             headers text, tenant text, priority smallint, max_retry bigint, timeout_us bigint, retention_us bigint,
-            start smallint, start_us bigint, deadline bigint, key text, ttl bigint, member_of text, fresh boolean)
+            start smallint, start_us bigint, deadline bigint, key text, ttl bigint, member_of text, fresh boolean,
+            exclusive text)
     ) AS a, windlass.enqueue_jobs(p_wall, a.ids, a.queues, a.kinds, a.payloads, a.tags, a.headers, a.tenants,
-        a.priorities, a.retries, a.timeouts, a.retentions, a.starts, a.start_us, a.deadlines, a.keys, a.ttls, a.groups, a.fresh) AS e;
+        a.priorities, a.retries, a.timeouts, a.retentions, a.starts, a.start_us, a.deadlines, a.keys, a.ttls, a.groups, a.fresh,
+        a.exclusives) AS e;
 END $$;

@@ -51,11 +51,11 @@ END $$;
 --   waits; reasons; the error's class and message; results; how long it ran; alone: whether it has more to say, or
 --   anything follows from a report of this batch.
 --   p_news: [[place, number, fraction, message, checkpoint in base64, lines], ..]; p_then: [[place, job], ..] as JSON or null;
---   p_relaxed: queues whose jobs may end without waiting for the disk
+--   p_relaxed: queues whose jobs may end without waiting for the disk; p_theirs: as let_in() takes it
 -- out: the place of each report that was accepted, and the job's state
 CREATE FUNCTION windlass.finish_jobs(p_wall bigint, p_keep bigint, p_ids text[], p_fences bigint[], p_verdicts smallint[],
     p_waits bigint[], p_reasons text[], p_classes text[], p_messages text[], p_results bytea[], p_rans bigint[],
-    p_alone boolean[], p_news text, p_then text, p_relaxed text[] DEFAULT '{}')
+    p_alone boolean[], p_news text, p_then text, p_relaxed text[] DEFAULT '{}', p_theirs boolean DEFAULT false)
 RETURNS TABLE (n integer, state smallint) LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -75,6 +75,12 @@ DECLARE
     v_then jsonb[] := windlass.by_place(p_then);
     v_then_next integer := 1;
     v_jobs jsonb[];
+    v_ids text[];
+    v_freed text[];
+    v_ns integer[];
+    v_places bigint[];
+    v_entered text[];
+    v_entered_at bigint[];
 BEGIN
     IF true = ANY (p_alone) OR 0 <> ANY (p_verdicts) THEN
         PERFORM windlass.lock_runs(p_ids, p_fences);
@@ -91,7 +97,7 @@ BEGIN
             windlass.later(v_now, (g.j).retention_us), (g.j).deadline, (g.j).timeout_us, (g.j).retention_us,
             (g.j).unique_ttl_us, (g.j).max_retry, (g.j).fence, NULL, (g.j).line, (g.j).attempt, (g.j).failures,
             (g.j).crashes, (g.j).snoozes, windlass.part(v_now, windlass.later(v_now, (g.j).retention_us)), 6, (g.j).priority, (g.j).suspect, (g.j).side, (g.j).server, (g.j).id,
-            (g.j).tenant, (g.j).member_of, (g.j).flushed_into, (g.j).unique_key, (g.j).tags, (g.j).headers, NULL, NULL,
+            (g.j).tenant, (g.j).member_of, (g.j).exclusive, (g.j).flushed_into, (g.j).unique_key, (g.j).tags, (g.j).headers, NULL, NULL,
             (g.j).errors, (g.j).payload, coalesce(g.result, (g.j).result)
         FROM gone AS g WHERE (g.j).retention_us > 0
     ), names AS (
@@ -104,8 +110,15 @@ BEGIN
         array_agg((g.j).seq) FILTER (WHERE (g.j).side AND (g.j).retention_us = 0),
         array_agg(ROW((g.j).line, (g.j).tenant, 4, CASE WHEN (g.j).retention_us > 0 THEN 6 END, 6,
             greatest((g.j).started_at - coalesce((g.j).pending_at, (g.j).started_at), 0), g.ran,
-            greatest(v_now - (g.j).created_at, 0))::windlass.event)
-    INTO v_done, v_sides, v_events FROM gone AS g;
+            greatest(v_now - (g.j).created_at, 0))::windlass.event),
+        array_agg((g.j).exclusive) FILTER (WHERE (g.j).exclusive IS NOT NULL),
+        array_agg(g.n::integer) FILTER (WHERE (g.j).exclusive IS NOT NULL)
+    INTO v_done, v_sides, v_events, v_freed, v_ns FROM gone AS g;
+    IF v_freed IS NOT NULL THEN
+        -- Whoever is next stands in line in the order of these reports.
+        SELECT array_agg(f.key), array_agg(nextval('windlass.place')) INTO v_freed, v_places
+        FROM (SELECT u.key FROM unnest(v_freed, v_ns) AS u (key, n) ORDER BY u.n) AS f;
+    END IF;
     IF v_sides IS NOT NULL THEN
         PERFORM windlass.remove_side(v_sides);
     END IF;
@@ -154,19 +167,31 @@ BEGIN
                 CASE WHEN v_verdict = 1 THEN 5 END, v_waited, CASE WHEN v_verdict = 1 THEN p_rans[i] END,
                 0)::windlass.event);
         END IF;
+        IF v_job.exclusive IS NOT NULL AND v_verdict <> 3 THEN
+            v_freed := array_append(v_freed, v_job.exclusive);
+            v_places := array_append(v_places, nextval('windlass.place'));
+        END IF;
         n := i;
         RETURN NEXT;
         -- Between this report and the next: what follows may need a key that this one freed, or find one that the next one
         -- holds.
         v_jobs := '{}';
+        v_ids := '{}';
         WHILE (v_then[v_then_next]->>0)::integer <= i LOOP
             IF (v_then[v_then_next]->>0)::integer = i THEN
                 v_jobs := array_append(v_jobs, v_then[v_then_next]->1);
+                IF v_then[v_then_next]->1->>'exclusive' IS NOT NULL THEN
+                    v_ids := array_append(v_ids, v_then[v_then_next]->1->>'id');
+                END IF;
             END IF;
             v_then_next := v_then_next + 1;
         END LOOP;
         IF cardinality(v_jobs) > 0 THEN
             PERFORM windlass.enqueue_json(v_now, to_jsonb(v_jobs)::text);
+        END IF;
+        IF cardinality(v_ids) > 0 THEN
+            SELECT v_entered || e.keys, v_entered_at || e.places INTO v_entered, v_entered_at
+            FROM windlass.entered(v_ids) AS e;
         END IF;
     END LOOP;
     IF v_events IS NOT NULL THEN
@@ -175,6 +200,10 @@ BEGIN
     IF cardinality(p_relaxed) > 0 AND p_then IS NULL AND NOT EXISTS (SELECT 1 FROM unnest(v_events) AS e
         JOIN windlass.line AS l ON l.id = e.line WHERE l.queue <> ALL (p_relaxed)) THEN
         PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    IF v_freed IS NOT NULL OR v_entered IS NOT NULL THEN
+        -- Those that somebody left first: what followed comes after those who waited.
+        PERFORM windlass.let_in(v_now, v_freed || v_entered, v_places || v_entered_at, p_theirs);
     END IF;
 END $$;
 

@@ -81,6 +81,7 @@ DECLARE
     v_seqs bigint[];
     v_job windlass.job;
     v_events windlass.event[];
+    v_freed text[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM windlass.fold(5000);
@@ -112,6 +113,9 @@ BEGIN
             state := CASE WHEN v_job.cancel IS NOT NULL THEN 8 ELSE 7 END;
             v_events := array_append(v_events,
                 windlass.settle(v_job, state, coalesce(v_job.cancel, 'poison'), wall, p_keep, NULL, NULL));
+            IF v_job.exclusive IS NOT NULL THEN
+                v_freed := array_append(v_freed, v_job.exclusive);
+            END IF;
         ELSE
             state := 0;
             UPDATE windlass.job AS j SET state = 0, ord = -nextval('windlass.front'), pending_at = wall,
@@ -128,4 +132,7 @@ BEGIN
     END IF;
     DELETE FROM windlass.lease AS l WHERE l.id = ANY (v_leases)
         AND NOT EXISTS (SELECT 1 FROM windlass.job AS j WHERE j.state = 4 AND j.lease = l.id);
+    IF v_freed IS NOT NULL THEN
+        PERFORM windlass.let_in(wall, v_freed, NULL, false);
+    END IF;
 END $$;

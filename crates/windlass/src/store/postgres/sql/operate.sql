@@ -17,10 +17,10 @@ END $$;
 -- in: the id; its state and whether it belonged into a group then; what: 0 remove, 1 edit, 2 ask to cancel, 3 end it,
 --   4 redrive, 5 put it into line, 6 give it a time; the state that it gets; reason; payload; how long ended ones are kept;
 --   starts as enqueue_jobs takes them
--- out: 0 it has changed meanwhile, 1 done, 2 its key is held by p_holder
+-- out: 0 it has changed meanwhile, 1 done, 2 its key is held by `holder`; the state that it has now, if it was to get one
 CREATE FUNCTION windlass.operate_job(p_wall bigint, p_id text, p_state smallint, p_grouped boolean, p_what integer,
     p_to smallint, p_reason text, p_payload bytea, p_keep bigint, p_start smallint, p_start_us bigint,
-    OUT answer integer, OUT holder text) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+    OUT answer integer, OUT holder text, OUT became smallint) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
@@ -39,6 +39,8 @@ BEGIN
         RETURN;
     END IF;
     answer := 1;
+    -- Whoever comes into line with an exclusive key is blocked first.
+    became := CASE WHEN p_to = 0 AND v_job.exclusive IS NOT NULL THEN 2 ELSE p_to END;
     CASE p_what
     WHEN 0 THEN
         DELETE FROM windlass.job WHERE seq = v_job.seq;
@@ -65,7 +67,7 @@ BEGIN
     WHEN 4 THEN
         v_was := v_job;
         v_job.day := NULL;
-        v_job.state := p_to;
+        v_job.state := became;
         v_job.ord := nextval('windlass.place');
         v_job.failures := 0;
         v_job.crashes := 0;
@@ -84,11 +86,11 @@ BEGIN
             RETURN;
         END IF;
         PERFORM windlass.unkeep(v_was);
-        v_event := ROW(v_job.line, v_job.tenant, p_state, p_to, NULL, NULL, NULL, NULL);
+        v_event := ROW(v_job.line, v_job.tenant, p_state, became, NULL, NULL, NULL, NULL);
     WHEN 5 THEN
-        UPDATE windlass.job SET state = 0, ord = nextval('windlass.place'), pending_at = v_now, updated_at = v_now,
+        UPDATE windlass.job SET state = became, ord = nextval('windlass.place'), pending_at = v_now, updated_at = v_now,
             run_at = NULL WHERE seq = v_job.seq;
-        v_event := ROW(v_job.line, v_job.tenant, p_state, 0, NULL, NULL, NULL, NULL);
+        v_event := ROW(v_job.line, v_job.tenant, p_state, became, NULL, NULL, NULL, NULL);
     ELSE
         UPDATE windlass.job SET state = 1, updated_at = v_now, run_at = CASE p_start WHEN 0 THEN v_now
             WHEN 1 THEN p_start_us ELSE windlass.later(v_now, p_start_us) END WHERE seq = v_job.seq;
@@ -98,6 +100,12 @@ BEGIN
         PERFORM windlass.left_group(v_job.member_of);
     END IF;
     PERFORM windlass.book(v_now, ARRAY[v_event]);
+    IF v_job.exclusive IS NOT NULL AND (p_state IN (0, 4) OR became = 2) THEN
+        PERFORM windlass.let_in(v_now, ARRAY[v_job.exclusive], NULL, false);
+        IF became = 2 THEN
+            SELECT j.state INTO STRICT became FROM windlass.job AS j WHERE j.id = p_id;
+        END IF;
+    END IF;
 END $$;
 
 -- Stops a queue from giving jobs, or lets it give again. False: there is no such queue.
@@ -167,6 +175,8 @@ BEGIN
         -- Somebody took the id or the key meanwhile: all of it goes again.
         RAISE EXCEPTION 'the id or the key of the new job was taken meanwhile' USING ERRCODE = 'serialization_failure';
     END IF;
+    PERFORM windlass.let_in(v_now, e.keys, e.places, false) FROM windlass.entered(ARRAY[p_into_id]) AS e
+    WHERE e.keys IS NOT NULL;
     answer := 1;
     state := NULL;
 END $$;

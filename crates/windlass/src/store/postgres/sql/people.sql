@@ -25,7 +25,7 @@ SELECT job.id, line.kind, line.queue, windlass.state_name(job.state) AS state, j
     job.errors, job.cancel AS cancel_requested, job.server, windlass.time(job.created_at) AS created_at,
     windlass.time(job.updated_at) AS updated_at, windlass.time(job.run_at) AS run_at,
     windlass.time(job.pending_at) AS pending_at, windlass.time(job.started_at) AS started_at,
-    windlass.time(job.deadline) AS deadline
+    windlass.time(job.deadline) AS deadline, split_part(job.exclusive, E'\x1f', 2) AS exclusive
 FROM windlass.job AS job JOIN windlass.line AS line ON line.id = job.line;
 
 CREATE VIEW windlass.job_history AS
@@ -33,7 +33,7 @@ SELECT job.id, line.kind, line.queue, windlass.state_name(job.state) AS state, j
     windlass.as_json(job.payload) AS payload, windlass.as_json(job.result) AS result, job.attempt, job.failures,
     job.crashes, job.snoozes, job.errors, job.server, windlass.time(job.created_at) AS created_at,
     windlass.time(job.started_at) AS started_at, windlass.time(job.completed_at) AS completed_at,
-    windlass.time(job.expires_at) AS expires_at
+    windlass.time(job.expires_at) AS expires_at, split_part(job.exclusive, E'\x1f', 2) AS exclusive
 FROM windlass.history AS job JOIN windlass.line AS line ON line.id = job.line;
 
 -- Schedules, and what became of their ticks.

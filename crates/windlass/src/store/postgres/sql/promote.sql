@@ -71,6 +71,8 @@ DECLARE
     v_seqs bigint[];
     v_events windlass.event[];
     v_lined bigint[];
+    v_keys text[];
+    v_places bigint[];
 BEGIN
     moved := 0;
     held_back := false;
@@ -138,16 +140,19 @@ BEGIN
         UPDATE windlass.job AS j SET state = g.goes, ord = p.place, pending_at = v_now, updated_at = v_now, run_at = NULL
         FROM placed AS p
         JOIN LATERAL (SELECT o.state AS was,
-            CASE WHEN o.state = 1 AND o.attempt = 0 AND o.member_of IS NOT NULL THEN 3 ELSE 0 END AS goes
+            CASE WHEN o.state = 1 AND o.attempt = 0 AND o.member_of IS NOT NULL THEN 3
+                WHEN o.exclusive IS NOT NULL THEN 2 ELSE 0 END AS goes
             FROM windlass.job AS o WHERE o.seq = p.seq) AS g ON true
         WHERE j.seq = p.seq
-        RETURNING j.line, j.tenant, g.was, j.state AS went, j.line * 256::bigint - j.priority AS stretch, j.suspect
+        RETURNING j.line, j.tenant, g.was, j.state AS went, j.line * 256::bigint - j.priority AS stretch, j.suspect,
+            j.exclusive, j.ord
     )
     SELECT array_agg(ROW(m.line, m.tenant, m.was, m.went, NULL, NULL, NULL, NULL)::windlass.event),
         (SELECT array_agg(coalesce(l.n, 0) ORDER BY u.stretch) FROM unnest(v_due) AS u (stretch)
             LEFT JOIN (SELECT m.stretch, count(*) AS n FROM moved AS m WHERE m.went = 0 AND NOT m.suspect
-                GROUP BY m.stretch) AS l ON l.stretch = u.stretch)
-    INTO v_events, v_beyond FROM moved AS m;
+                GROUP BY m.stretch) AS l ON l.stretch = u.stretch),
+        array_agg(m.exclusive) FILTER (WHERE m.went = 2), array_agg(m.ord) FILTER (WHERE m.went = 2)
+    INTO v_events, v_beyond, v_keys, v_places FROM moved AS m;
     IF v_events IS NOT NULL THEN
         moved := cardinality(v_events);
         PERFORM windlass.book(v_now, v_events);
@@ -164,4 +169,10 @@ BEGIN
     FROM windlass.waiting(stretches, ats, seqs) AS w
     LEFT JOIN (SELECT u.stretch, u.place, CASE WHEN p_look_ahead IS NULL THEN 1 ELSE u.room - u.came END AS room
         FROM unnest(v_due, v_lined, v_rooms, v_beyond) AS u (stretch, place, room, came)) AS d ON d.stretch = w.stretch;
+    IF v_keys IS NOT NULL THEN
+        -- The last, as always, and in the order in which they came.
+        SELECT array_agg(e.key ORDER BY e.ord), array_agg(e.ord ORDER BY e.ord) INTO v_keys, v_places
+        FROM unnest(v_keys, v_places) AS e (key, ord);
+        PERFORM windlass.let_in(v_now, v_keys, v_places, false);
+    END IF;
 END $$;

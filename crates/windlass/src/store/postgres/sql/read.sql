@@ -3,9 +3,11 @@
 -- guarantee: each is of one moment, bounded, and writes nothing
 
 -- One job with everything, and the clocks; no row if there is none.
--- in: the clocks as tick() takes them; the id    out: also its checkpoint, and its log as [[number, at, attempt, line], ..]
+-- in: the clocks as tick() takes them; the id
+-- out: also its checkpoint, its log as [[number, at, attempt, line], ..], and the job that it is blocked by
 CREATE FUNCTION windlass.read_job(p_wall bigint, p_start text, p_told bigint, p_elapsed bigint, p_id text)
-RETURNS TABLE (job windlass.record, wall bigint, mono bigint, checkpoint bytea, log text) LANGUAGE plpgsql
+RETURNS TABLE (job windlass.record, wall bigint, mono bigint, checkpoint bytea, log text, waits_for text)
+LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -25,6 +27,10 @@ BEGIN
     SELECT c.value INTO checkpoint FROM windlass.checkpoint AS c WHERE c.seq = job.seq;
     SELECT json_agg(json_build_array(l.number, l.at, l.attempt, l.line) ORDER BY l.number)::text INTO log
     FROM windlass.log AS l WHERE l.seq = job.seq;
+    IF job.state = 2 THEN
+        SELECT j.id INTO waits_for FROM windlass.job AS j
+        WHERE j.exclusive = job.exclusive AND j.exclusive IS NOT NULL AND j.state IN (0, 4);
+    END IF;
     RETURN NEXT;
 END $$;
 
@@ -118,7 +124,7 @@ DECLARE
     v_queue text;
     v_name text;
 BEGIN
-    SELECT coalesce(sum(c.by_state[1] + c.by_state[2] + c.by_state[5] + c.by_state[6]), 0) INTO v_sum
+    SELECT coalesce(sum(c.by_state[1] + c.by_state[2] + c.by_state[3] + c.by_state[5] + c.by_state[6]), 0) INTO v_sum
     FROM windlass.line_count AS c
     WHERE c.queue = ANY (p_queues) AND EXISTS (SELECT 1 FROM unnest(p_patterns, p_exact) AS p (pattern, exact)
         WHERE CASE WHEN p.exact THEN c.kind = p.pattern ELSE starts_with(c.kind, p.pattern) END);
@@ -141,9 +147,9 @@ END $$;
 
 -- The jobs of some states (none: of all) past p_after, in order of enqueueing, at most p_most, and their parts of history.
 -- why: few jobs of a million may be in these states: their indexes know them; in line, or completed, are so many that all
--- are walked
+-- are walked. A state as a range, since the indexes for one state alone have another order
 CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer)
-RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off AS $$
+RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_state smallint;
@@ -159,8 +165,8 @@ BEGIN
             RETURN QUERY SELECT r.seq, r.day FROM (SELECT seq, day FROM windlass.job WHERE state = 4 OFFSET 0) AS r
                 WHERE r.seq > p_after ORDER BY r.seq LIMIT p_most;
         ELSIF v_state < 6 THEN
-            RETURN QUERY SELECT seq, day FROM windlass.job WHERE state IN (1, 3, 5) AND state = v_state AND seq > p_after
-                ORDER BY seq LIMIT p_most;
+            RETURN QUERY SELECT seq, day FROM windlass.job WHERE state IN (1, 2, 3, 5)
+                AND (state, seq) > (v_state, p_after) AND state <= v_state ORDER BY state, seq LIMIT p_most;
         ELSIF v_state = 6 THEN
             RETURN QUERY SELECT seq, day FROM windlass.history WHERE seq > p_after ORDER BY seq LIMIT p_most;
         ELSE

@@ -10,7 +10,7 @@
 CREATE FUNCTION windlass.change_schedule(p_wall bigint, p_ids text[], p_queues text[], p_kinds text[], p_payloads bytea[],
     p_tags text[], p_headers text[], p_tenants text[], p_priorities smallint[], p_retries bigint[], p_timeouts bigint[],
     p_retentions bigint[], p_starts smallint[], p_start_us bigint[], p_deadlines bigint[], p_keys bytea[],
-    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_queue text, p_name text, p_from bigint, p_to bytea,
+    p_ttls bigint[], p_groups text[], p_fresh boolean[], p_exclusives text[], p_queue text, p_name text, p_from bigint, p_to bytea,
     p_lines bytea[], p_keep bigint) RETURNS bigint LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -45,9 +45,9 @@ BEGIN
     END IF;
     IF cardinality(p_ids) > 0 THEN
         -- One that is there already is left as it is.
-        PERFORM 1 FROM windlass.enqueue_jobs(p_wall, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers, p_tenants,
+        PERFORM 1 FROM windlass.enqueue_exclusive(p_wall, p_ids, p_queues, p_kinds, p_payloads, p_tags, p_headers, p_tenants,
             p_priorities, p_retries, p_timeouts, p_retentions, p_starts, p_start_us, p_deadlines, p_keys, p_ttls,
-            p_groups, p_fresh);
+            p_groups, p_fresh, p_exclusives, false);
     END IF;
     RETURN v_revision;
 END $$;

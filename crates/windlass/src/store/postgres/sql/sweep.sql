@@ -121,6 +121,7 @@ DECLARE
     v_now bigint := coalesce(p_wall, windlass.now_micros());
     v_job windlass.job;
     v_events windlass.event[];
+    v_freed text[];
     v_seq bigint;
 BEGIN
     FOR v_seq IN
@@ -137,9 +138,15 @@ BEGIN
         CONTINUE WHEN NOT FOUND;
         v_job.errors := windlass.with_error(v_job.errors, v_now, v_job.attempt, 'unknown_kind', p_message);
         v_events := array_append(v_events, windlass.settle(v_job, 7, 'unknown_kind', v_now, p_keep, NULL, NULL));
+        IF v_job.exclusive IS NOT NULL THEN
+            v_freed := array_append(v_freed, v_job.exclusive);
+        END IF;
     END LOOP;
     IF v_events IS NOT NULL THEN
         PERFORM windlass.book(v_now, v_events);
+    END IF;
+    IF v_freed IS NOT NULL THEN
+        PERFORM windlass.let_in(v_now, v_freed, NULL, false);
     END IF;
     RETURN coalesce(cardinality(v_events), 0);
 END $$;
