@@ -12,6 +12,7 @@ mod enqueues;
 mod function;
 mod migrations;
 mod numbers;
+mod plans;
 #[path = "../servers/mod.rs"]
 mod servers;
 
