@@ -86,9 +86,9 @@ impl Lock {
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Store`] (`Invalid`) for a name, a ttl or a number of slots that no lock may have;
     /// [`Error::LockSlots`] when others use the name with another number of slots; [`Error::Store`] when the store is
-    /// away, after it was asked again for some seconds.
+    /// away, or answers so slowly that the ttl is over by then, after it was asked again for some seconds.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
-        acquire::now(self).await
+        acquire::within(self, Duration::ZERO).await
     }
 
     /// Waits for it, in line with those who came before. Waits through outages of the store of up to half a minute.
@@ -99,12 +99,39 @@ impl Lock {
         acquire::whenever(self).await
     }
 
-    /// Waits for it for up to this long. None: others have held it all the time.
+    /// Waits for it for up to this long; with no time at all it does not wait. None: others have held it all the time.
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub async fn acquire_within(&self, patience: Duration) -> Result<Option<LockGuard>, Error> {
         acquire::within(self, patience).await
+    }
+
+    /// The same, and no longer than until `stop` resolves. Whoever gets no guard has left nothing in the store, as far as
+    /// the store is there: the process may end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// # use std::time::Duration;
+    /// # let client = windlass::Client::open("memory:").await?;
+    /// # let told_to_stop = std::future::pending::<()>();
+    /// let lock = client.lock("import", Duration::from_secs(10));
+    /// if let Some(guard) = lock.acquire_unless(Duration::from_secs(60), told_to_stop).await? {
+    ///     guard.release().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub async fn acquire_unless(
+        &self,
+        patience: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<LockGuard>, Error> {
+        acquire::unless(self, Some(patience), stop).await
     }
 }
 
@@ -170,7 +197,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; [`Error::LockLost`] when it was lost before the work was done.
+    /// As [`Lock::acquire`]; [`Error::LockLost`] when it was lost before it was given back: what the work did may have
+    /// overlapped with another holder.
     pub async fn run_with_lock<F: Future>(
         &self,
         name: impl Into<String>,

@@ -172,14 +172,16 @@ async fn break_lock(app: &App, client: &Client, name: &str) -> anyhow::Result<Ex
 async fn run_with(client: &Client, flags: RunFlags) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let lock = client.lock(&flags.name, flags.ttl);
-    let acquire =
-        async { if flags.wait.is_zero() { lock.try_acquire().await } else { lock.acquire_within(flags.wait).await } };
-    let guard = tokio::select! {
-        biased;
-        guard = acquire => guard?,
-        () = signals.stop() => None,
+    let mut stopped = false;
+    let stop = async {
+        signals.stop().await;
+        stopped = true;
     };
-    let guard = guard.ok_or_else(|| not_acquired(&flags.name))?;
+    let guard = match lock.acquire_unless(flags.wait, stop).await? {
+        Some(guard) => guard,
+        None if stopped => return Err(told_to_stop(&flags.name).into()),
+        None => return Err(not_acquired(&flags.name).into()),
+    };
     let mut command = match Running::start(&flags.command, &guard, client.env()) {
         Ok(command) => command,
         Err(failure) => {
@@ -213,6 +215,11 @@ fn not_acquired(name: &str) -> Failure {
         format!("the lock `{name}` is held by others; the command was not run"),
     )
     .help("`windlass lock list` shows who holds it; with --wait, e.g. `--wait 10m`, it is waited for")
+}
+
+fn told_to_stop(name: &str) -> Failure {
+    let message = format!("told to stop before the lock `{name}` was acquired; the command was not run");
+    Failure::new(Exit::NotAcquired, "not_acquired", message)
 }
 
 fn lost(guard: &LockGuard) -> Failure {

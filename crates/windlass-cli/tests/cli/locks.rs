@@ -3,6 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, ChildStdin, ChildStdout, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -15,6 +17,8 @@ on_each_store! {
     a_frozen_holder_is_followed_by_a_higher_fence_and_ends_with_76
     a_broken_lock_ends_its_command_with_76
     a_signal_ends_the_command_and_gives_the_lock_back
+    one_who_is_told_to_stop_while_it_waits_leaves_the_line
+    a_signal_at_any_moment_leaves_nothing_held
     what_makes_no_sense_is_refused
 }
 
@@ -152,6 +156,43 @@ fn a_signal_ends_the_command_and_gives_the_lock_back(place: Place) {
         assert_eq!(holder.end().0, Some(143));
         assert!(holder.command_is_gone());
         run(&place, &[], "true").expect(0);
+    }
+}
+
+/// What is held or waited for.
+fn listed(place: &Place) -> serde_json::Value {
+    place.run(&["lock", "list"]).expect(0).json()["items"].clone()
+}
+
+fn one_who_is_told_to_stop_while_it_waits_leaves_the_line(place: Place) {
+    made(&place);
+    let mut holder = Holder::start(&place, "1h");
+    for signal in [Signal::TERM, Signal::INT] {
+        let args = ["lock", "run", "nightly", "--wait", "1h", "--", "true"];
+        let waiter = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        while listed(&place)[0]["waiting"] != 1 {}
+        kill_process(Pid::from_child(&waiter), signal).unwrap();
+        let output = waiter.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(75), "{said}");
+        assert!(said.contains("told to stop before"), "{said}");
+        assert_eq!(listed(&place)[0]["waiting"], 0);
+    }
+    drop(holder.stdin.take());
+    assert_eq!(holder.end().0, Some(0));
+}
+
+fn a_signal_at_any_moment_leaves_nothing_held(place: Place) {
+    made(&place);
+    let (_never, never) = mpsc::channel::<()>();
+    for moment in 0..20 {
+        let args = ["lock", "run", "nightly", "--ttl", "1h", "--", "true"];
+        let mut child = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The moment at which it is told to stop is what is varied here.
+        let _ = never.recv_timeout(Duration::from_millis(2 * moment));
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        child.wait().unwrap();
+        assert_eq!(listed(&place), serde_json::json!([]), "a signal after {} ms", 2 * moment);
     }
 }
 

@@ -12,6 +12,9 @@ pub(crate) const KEEP_PLACE: Duration = Duration::from_secs(3);
 /// How often one who may be next asks without a hint, and one who is further behind.
 const POLL_NEXT: Duration = Duration::from_millis(250);
 const POLL_BEHIND: Duration = Duration::from_millis(500);
+/// Hints that follow each other are heeded no faster by one who may be next; by others so much slower for each place that
+/// they are behind.
+const HINTS_APART: Duration = Duration::from_millis(20);
 /// The longest that a holder stops before its time.
 const WIDEST_MARGIN: Duration = Duration::from_secs(1);
 
@@ -72,13 +75,15 @@ pub(crate) fn good_for(ttl: Duration) -> Duration {
 
 /// When to ask again for a lock of so many slots, by what the store said.
 pub(crate) fn ask_after(slots: u32, ahead: u32, retry_in: Duration) -> Duration {
-    let poll = if may_be_next(slots, ahead) { POLL_NEXT } else { POLL_BEHIND };
+    let poll = if ahead < slots { POLL_NEXT } else { POLL_BEHIND };
     poll.min(retry_in)
 }
 
-/// Whether one who has so many before it heeds the store's hints.
-pub(crate) fn may_be_next(slots: u32, ahead: u32) -> bool {
-    ahead < slots
+/// For how long after an answer the store's hints are not heeded. One who is far behind has time until its turn comes,
+/// so all who wait ask little more often together than the first of them alone; and by its turn it knows where it stands,
+/// so the lock goes from hand to hand.
+pub(crate) fn deaf_for(slots: u32, ahead: u32) -> Duration {
+    HINTS_APART.saturating_mul(ahead.saturating_sub(slots).saturating_add(1))
 }
 
 #[cfg(test)]

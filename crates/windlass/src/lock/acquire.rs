@@ -1,17 +1,21 @@
 //! Asks for a lock, and waits for it in line. Each attempt has a token of its own, so a repeat after a lost answer gets
 //! the same hold, and an attempt that is given up takes back what it may have got.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::debug;
 
 use super::{Lock, LockGuard};
 use crate::{
     client::Client,
-    decide::lock::{KEEP_PLACE, ask_after, good_for, may_be_next},
+    decide::lock::{KEEP_PLACE, ask_after, deaf_for, good_for},
     error::Error,
     job::{LockName, Monotonic},
-    store::{Hold, LockReply, LockRequest},
+    store::{Hold, LockReply, LockRequest, StoreError},
 };
 
 /// For how long a store that is away is asked again: for one who does not wait, and for one who waits for as long as it
@@ -20,74 +24,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const WAITERS_PATIENCE: Duration = Duration::from_secs(30);
 /// How long until a store that is away is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// Hints that follow each other are heeded no faster.
-const HINTS_APART: Duration = Duration::from_millis(20);
-
-pub(super) async fn now(lock: &Lock) -> Result<Option<LockGuard>, Error> {
-    let mut attempt = Attempt::new(lock, None)?;
-    let until = attempt.client.env().monotonic().after(PATIENCE);
-    loop {
-        match attempt.ask().await {
-            Ok(Asked::Got(guard)) => return Ok(Some(guard)),
-            Ok(Asked::Late) => {}
-            Ok(Asked::Busy { .. }) => return Ok(None),
-            Err(error) => attempt.again(error, until).await?,
-        }
-    }
-}
 
 pub(super) async fn whenever(lock: &Lock) -> Result<LockGuard, Error> {
     loop {
-        if let Some(guard) = wait(lock, None).await? {
+        if let Some(guard) = unless(lock, None, pending()).await? {
             return Ok(guard);
         }
     }
 }
 
 pub(super) async fn within(lock: &Lock, patience: Duration) -> Result<Option<LockGuard>, Error> {
-    wait(lock, Some(patience)).await
+    unless(lock, Some(patience), pending()).await
 }
 
-async fn wait(lock: &Lock, patience: Option<Duration>) -> Result<Option<LockGuard>, Error> {
-    let mut attempt = Attempt::new(lock, Some(KEEP_PLACE))?;
-    let env = attempt.client.env().clone();
-    let mut hints = attempt.client.store().wakeups();
-    let end = patience.map(|patience| env.monotonic().after(patience));
-    let mut heard = env.monotonic();
-    loop {
-        hints.mark_seen();
-        let pause = match attempt.ask().await {
-            Ok(Asked::Got(guard)) => return Ok(Some(guard)),
-            Ok(Asked::Late) => continue,
-            Ok(Asked::Busy { ahead, retry_in }) => {
-                heard = env.monotonic();
-                let slots = lock.options.slots;
-                Pause { at_most: ask_after(slots, ahead, retry_in), heed: may_be_next(slots, ahead) }
-            }
-            Err(error) => {
-                let until = end.unwrap_or_else(|| heard.after(WAITERS_PATIENCE));
-                attempt.again(error, until).await?;
-                continue;
-            }
-        };
-        let left = end.map_or(Duration::MAX, |end| end.since(env.monotonic()));
-        if left.is_zero() {
-            attempt.give_up().await;
-            return Ok(None);
-        }
-        let at_most = pause.at_most.max(Duration::from_millis(1)).min(left);
-        env.sleep(HINTS_APART.min(at_most)).await;
-        tokio::select! {
-            () = env.sleep(at_most.saturating_sub(HINTS_APART)) => {}
-            () = hints.changed(), if pause.heed => {}
-        }
+/// Waits for so long, or for as long as it takes, and no longer than until `stop` resolves. Without a guard there is
+/// nothing left in the store.
+pub(super) async fn unless(
+    lock: &Lock,
+    patience: Option<Duration>,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<LockGuard>, Error> {
+    let waits = patience != Some(Duration::ZERO);
+    let mut attempt = Attempt::new(lock, waits.then_some(KEEP_PLACE))?;
+    let got = tokio::select! {
+        biased;
+        () = stop => None,
+        got = attempt.get(patience) => got?,
+    };
+    if got.is_none() {
+        attempt.give_up().await;
     }
-}
-
-/// How long to wait before asking again, and whether a hint ends that.
-struct Pause {
-    at_most: Duration,
-    heed: bool,
+    Ok(got)
 }
 
 enum Asked {
@@ -123,6 +90,46 @@ impl Attempt {
         Ok(Self { client, request, open: false })
     }
 
+    async fn get(&mut self, patience: Option<Duration>) -> Result<Option<LockGuard>, Error> {
+        let env = self.client.env().clone();
+        let mut hints = self.client.store().wakeups();
+        let began = env.monotonic();
+        let end = patience.map(|patience| began.after(patience));
+        let mut heard = began;
+        loop {
+            hints.mark_seen();
+            // Until when what is no answer to count on is borne with.
+            let until = match end {
+                None => heard.after(WAITERS_PATIENCE),
+                Some(end) if end == began => began.after(PATIENCE),
+                Some(end) => end,
+            };
+            let (ahead, retry_in) = match self.ask().await {
+                Ok(Asked::Got(guard)) => return Ok(Some(guard)),
+                Ok(Asked::Busy { ahead, retry_in }) => (ahead, retry_in),
+                Ok(Asked::Late) if env.monotonic() < until => continue,
+                Ok(Asked::Late) => return Err(self.too_late().await),
+                Err(error) => {
+                    self.again(error, until).await?;
+                    continue;
+                }
+            };
+            heard = env.monotonic();
+            let left = end.map_or(Duration::MAX, |end| end.since(heard));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let slots = self.request.slots;
+            let at_most = ask_after(slots, ahead, retry_in).max(Duration::from_millis(1)).min(left);
+            let deaf = deaf_for(slots, ahead).min(at_most);
+            env.sleep(deaf).await;
+            tokio::select! {
+                () = env.sleep(at_most.saturating_sub(deaf)) => {}
+                () = hints.changed() => {}
+            }
+        }
+    }
+
     async fn ask(&mut self) -> Result<Asked, Error> {
         let env = self.client.env().clone();
         self.open = true;
@@ -148,11 +155,21 @@ impl Attempt {
         })
     }
 
-    /// Gives its place in line back, and waits for that: the process may end with the answer.
-    async fn give_up(mut self) {
-        let gone = self.client.store().release_lock(&self.request.name, self.request.token, None).await;
-        // What was not taken back is tried once more, in the background.
-        self.open = gone.is_err();
+    /// Gives back what it may have, and waits for that: the process may end with the answer.
+    async fn give_up(&mut self) {
+        if self.open {
+            let gone = self.client.store().release_lock(&self.request.name, self.request.token, None).await;
+            // What was not taken back is tried once more, in the background.
+            self.open = gone.is_err();
+        }
+    }
+
+    /// Ends an attempt whose hold is over before anybody hears of it.
+    async fn too_late(&mut self) -> Error {
+        self.give_up().await;
+        let ttl = self.request.ttl;
+        let said = format!("its answers take longer than a ttl of {ttl:?} lasts; take the lock with a longer one");
+        StoreError::Unavailable(said).into()
     }
 
     /// Waits before the next try, if it may help and there is time for it.

@@ -102,18 +102,31 @@ impl LockGuard {
     /// Runs `work` with the fence, and gives the lock back. When it is lost, the work is dropped at its next await.
     ///
     /// # Errors
-    /// [`Error::LockLost`] when it was lost before the work was done. That the lock could not be given back is no error:
-    /// it is free within its ttl.
+    /// [`Error::LockLost`] when it was lost before it was given back, even if the work was done by then: what it did may
+    /// have overlapped with another holder. That the lock could not be given back is no error: it is free within its ttl.
     pub async fn run<F: Future>(self, work: impl FnOnce(Fence) -> F) -> Result<F::Output, Error> {
+        let (done, given_back) = self.run_out(work).await?;
+        given_back.map(|()| done)
+    }
+
+    /// The same, for one who wants what the work came to though the lock was lost by then.
+    pub(super) async fn run_out<F: Future>(
+        self,
+        work: impl FnOnce(Fence) -> F,
+    ) -> Result<(F::Output, Result<(), Error>), Error> {
         let done = tokio::select! {
             biased;
             () = self.lost() => return Err(self.lost_error()),
             done = work(self.fence()) => done,
         };
-        if let Err(error @ Error::Store(_)) = self.release().await {
-            debug!(%error, "a lock was not given back; it lapses");
-        }
-        Ok(done)
+        let given_back = match self.release().await {
+            Err(error @ Error::Store(_)) => {
+                debug!(%error, "a lock was not given back; it lapses");
+                Ok(())
+            }
+            given_back => given_back,
+        };
+        Ok((done, given_back))
     }
 
     fn lost_error(&self) -> Error {

@@ -57,9 +57,11 @@ impl Leader {
     pub async fn while_leading<F: Future>(&self, mut work: impl FnMut(crate::Fence) -> F) -> Result<F::Output, Error> {
         loop {
             match self.campaign().await {
-                Ok(guard) => match guard.run(&mut work).await {
+                Ok(guard) => match guard.run_out(&mut work).await {
+                    // What is done is not done again, whoever leads by now.
+                    Ok((done, _)) => return Ok(done),
                     Err(Error::LockLost { .. }) => {}
-                    done => return done,
+                    Err(error) => return Err(error),
                 },
                 Err(Error::Store(error)) if error.is_retryable() => {
                     warn!(%error, lock = ?self.lock, "the store is away; the campaign goes on");

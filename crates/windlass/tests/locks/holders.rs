@@ -1,6 +1,6 @@
 //! Who holds a lock: keeps it, gives it back, and knows in time that it is lost.
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use windlass::{
     Error,
@@ -128,6 +128,77 @@ fn work_under_a_lock_ends_with_it() {
         assert!(matches!(lost, Err(Error::LockLost { ref name, .. }) if name.as_str() == "a"), "{lost:?}");
         breaks.await.unwrap();
         assert!(world.elapsed() < TTL);
+    });
+}
+
+#[test]
+fn work_whose_lock_was_broken_is_no_success_though_it_ended_before_a_renewal() {
+    World::run(10, async |world| {
+        let place = Place::new(&world);
+        let (client, way) = place.client(world.env());
+        let (operator, _) = place.client(world.env());
+        let robbed = |_| async {
+            assert_eq!(operator.break_lock("a").await.unwrap(), 1);
+            assert!(operator.lock("a", TTL).try_acquire().await.unwrap().is_some());
+        };
+        let lost = client.run_with_lock("a", TTL, robbed).await;
+        assert!(matches!(lost, Err(Error::LockLost { .. })), "{lost:?}");
+        assert_eq!(way.calls(Call::ExtendLock), 0, "nobody has asked meanwhile");
+        // A leader's work is not done twice for that.
+        let broken = |_| async { operator.break_lock("b").await.unwrap() };
+        assert_eq!(client.leader("b", TTL).while_leading(broken).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_store_whose_answers_outlast_the_ttl_is_an_error_and_keeps_nothing() {
+    let ttl = Duration::from_millis(100);
+    World::run(11, async |world| {
+        let place = Place::new(&world);
+        for patience in [Duration::ZERO, 5 * SECOND] {
+            let (client, way) = place.client(world.env());
+            way.delay_next(Call::AcquireLock, 1_000_000, ttl);
+            let began = world.elapsed();
+            let slow = client.lock("a", ttl).acquire_within(patience).await;
+            assert!(matches!(&slow, Err(Error::Store(error)) if error.to_string().contains("longer")), "{slow:?}");
+            assert!(world.elapsed() - began < 6 * SECOND);
+            let there = place.store.locks(None, 10).await.unwrap().items;
+            assert!(there.is_empty(), "{there:?}");
+            // One late answer is nothing to speak of.
+            let (client, way) = place.client(world.env());
+            way.delay_next(Call::AcquireLock, 1, ttl);
+            client.lock("a", ttl).acquire_within(patience).await.unwrap().expect("it is free").release().await.unwrap();
+        }
+        let (client, way) = place.client(world.env());
+        way.delay_next(Call::AcquireLock, 1_000_000, ttl);
+        assert!(client.lock("a", ttl).acquire().await.is_err());
+    });
+}
+
+#[test]
+fn an_acquire_that_is_told_to_stop_has_left_nothing_when_it_answers() {
+    World::run(12, async |world| {
+        let place = Place::new(&world);
+        let (other, _) = place.client(world.env());
+        let held = other.lock("held", TTL).acquire().await.unwrap();
+        for (name, patience) in [("free", Duration::ZERO), ("free", 5 * SECOND), ("held", 5 * SECOND)] {
+            for mut polls in 0..8_u32 {
+                let (client, way) = place.client(world.env());
+                way.lose_replies(Call::AcquireLock, 1);
+                let stop = poll_fn(|_| {
+                    polls = polls.wrapping_sub(1);
+                    if polls == u32::MAX { Poll::Ready(()) } else { Poll::Pending }
+                });
+                let got = client.lock(name, TTL).acquire_unless(patience, stop).await.unwrap();
+                assert!(got.is_none() || name == "free");
+                if let Some(guard) = got {
+                    guard.release().await.unwrap();
+                }
+                let there = place.store.locks(None, 10).await.unwrap().items;
+                assert_eq!((there.len(), there[0].held, there[0].waiting), (1, 1, 0), "{name} {patience:?} {there:?}");
+            }
+        }
+        drop(held);
     });
 }
 

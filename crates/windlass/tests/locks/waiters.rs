@@ -38,6 +38,44 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
+fn a_long_line_has_no_holes_though_everybody_holds_it_for_a_moment_only() {
+    World::run(6, async |world| {
+        let place = Place::new(&world);
+        for held_for in [SECOND / 40, SECOND / 10, SECOND / 2] {
+            let (client, _) = place.client(world.env());
+            let guard = client.lock("a", TTL).acquire().await.unwrap();
+            let times = Arc::new(Mutex::new(Vec::new()));
+            let mut line = Vec::new();
+            for _ in 0..10 {
+                let (client, way) = place.client(world.env());
+                let (times, clock, env) = (times.clone(), world.clone(), world.env());
+                line.push((
+                    way,
+                    env.spawn(async move {
+                        let guard = client.lock("a", TTL).acquire().await.unwrap();
+                        let got = clock.elapsed();
+                        client.env().sleep(held_for).await;
+                        times.lock().unwrap().push((got, clock.elapsed()));
+                        guard.release().await.unwrap();
+                    }),
+                ));
+                world.env().sleep(SECOND / 30).await;
+            }
+            guard.release().await.unwrap();
+            let mut asked = 0;
+            for (way, one) in line {
+                one.await.unwrap();
+                asked += way.calls(Call::AcquireLock);
+            }
+            let gap = times.lock().unwrap().windows(2).map(|pair| pair[1].0 - pair[0].1).max().unwrap();
+            assert!(gap <= SECOND / 20, "nobody held it for {gap:?} where each holds it for {held_for:?}");
+            println!("each {held_for:?}: longest gap {gap:?}, {asked} calls");
+            assert!(asked < 200, "{asked} calls of ten waiters");
+        }
+    });
+}
+
+#[test]
 fn a_lock_goes_from_hand_to_hand_at_a_hint_and_without_one_within_half_a_second() {
     World::run(2, async |world| {
         let place = Place::new(&world);

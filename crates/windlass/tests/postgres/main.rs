@@ -10,6 +10,7 @@ mod days;
 mod doctor;
 mod enqueues;
 mod function;
+mod isolation;
 mod migrations;
 mod numbers;
 mod plans;

@@ -186,7 +186,7 @@ async fn runs_that_are_locked_in_any_order_are_caught() {
     place.open("notify=off").await;
     Without("lock_runs", &[("PERFORM 1 FROM", "RETURN; PERFORM 1 FROM")]).apply(&place).await;
     Without("finish_jobs", &[("NOT alone ORDER BY id", "NOT alone")]).apply(&place).await;
-    let outcome = touch_the_same_jobs(&place).await;
+    let outcome = touch_the_same_jobs(&place, "notify=off").await;
     assert!(outcome.as_ref().is_err_and(|error| error.to_string().contains("deadlock")), "{outcome:?}");
 }
 

@@ -156,16 +156,24 @@ async fn waits_behind_a_lock(place: &Place, watching: &tokio_postgres::Client, m
 #[tokio::test]
 async fn processes_that_touch_the_same_jobs_in_any_order_never_wait_in_a_circle() {
     let place = Place::start().await;
-    touch_the_same_jobs(&place).await.unwrap_or_else(|error| panic!("{error}"));
+    touch_the_same_jobs(&place, "notify=off").await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Nothing is repeated here, so an answer that somebody waited in a circle is an error.
-pub async fn touch_the_same_jobs(place: &Place) -> Result<(), StoreError> {
+/// Where transactions begin above READ COMMITTED, nobody is told that he lost a race.
+#[tokio::test]
+async fn nor_do_they_lose_races_whatever_the_default_of_the_server_is() {
+    let place = Place::start().await;
+    let above = "notify=off&options=-c%20default_transaction_isolation%3Drepeatable%5C%20read";
+    touch_the_same_jobs(&place, above).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Nothing is repeated here, so an answer that somebody waited in a circle, or saw too little, is an error.
+pub async fn touch_the_same_jobs(place: &Place, parameters: &str) -> Result<(), StoreError> {
     let known = Arc::new(Mutex::new(Vec::new()));
     let end = place.env.monotonic().0 + 4_000_000;
     let mut workers = Vec::new();
     for number in 0..8 {
-        let worker = Worker { store: place.open("notify=off").await, env: place.env.clone(), known: known.clone() };
+        let worker = Worker { store: place.open(parameters).await, env: place.env.clone(), known: known.clone() };
         workers.push(tokio::spawn(async move {
             let server = worker.env.new_server_id();
             let mut info = ServerInfo::new(server, worker.env.wall());

@@ -15,6 +15,7 @@ mod expiry;
 mod full;
 mod idle;
 mod kinds;
+mod locks;
 #[path = "../server/log.rs"]
 #[allow(dead_code, reason = "made for other tests, too")]
 mod log;

@@ -26,7 +26,11 @@ pub(super) async fn checkup(store: &Shared) -> Result<Vec<Check>> {
 
 /// What is looked at before anything else.
 pub(super) async fn at_open(link: &Link) -> Result<Vec<Check>> {
-    checks(&link.row(sql!("checkup"), &[]).await?)
+    let row = link.row(sql!("checkup"), &[]).await?;
+    if is_above_read_committed(rows::get(&row, "isolation")?) {
+        link.say_level();
+    }
+    checks(&row)
 }
 
 /// The CPU time of the server's processes. None: it does not say, or not to this user.
@@ -49,6 +53,7 @@ fn checks(row: &Row) -> Result<Vec<Check>> {
         version(setting("version")?, rows::get(row, "number")?),
         role(rows::get(row, "standby")?),
         encoding(setting("encoding")?),
+        isolation(setting("isolation")?),
         durability(setting("synchronous_commit")?, setting("fsync")?, setting("full_page_writes")?),
     ])
 }
@@ -71,6 +76,18 @@ fn encoding(encoding: &str) -> Check {
     }
     let found = format!("the database is in {encoding}");
     Check::fail("encoding", found, "use one in UTF8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0")
+}
+
+fn is_above_read_committed(default: &str) -> bool {
+    !matches!(default, "read committed" | "read uncommitted")
+}
+
+fn isolation(default: &str) -> Check {
+    let found = format!("default_transaction_isolation is {default}");
+    if is_above_read_committed(default) {
+        return Check::ok("isolation", format!("{found}; our calls ask for READ COMMITTED, which costs them a little"));
+    }
+    Check::ok("isolation", found)
 }
 
 fn durability(synchronous_commit: &str, fsync: &str, full_page_writes: &str) -> Check {

@@ -38,6 +38,11 @@ pub(super) fn takes_no_writes(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
+/// Whether a call ran at a level at which the functions cannot work: at READ COMMITTED this never happens.
+pub(super) fn ran_above_read_committed(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+}
+
 /// What the server or the driver says of a call.
 pub(super) fn store_error(address: &Address, error: &tokio_postgres::Error) -> StoreError {
     of_code(address, chain(error), error.code().map(SqlState::code))

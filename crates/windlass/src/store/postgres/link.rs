@@ -5,6 +5,9 @@
 //! and works through a pooler of transactions. A call runs on the loop to its end, whoever stops waiting for it. A
 //! connection that does not answer in time is given up, and so is one to a server that takes no writes any more; what was
 //! asked over it may have happened.
+//!
+//! The functions see what others commit while they wait for them, so they run at READ COMMITTED. Where the server begins
+//! transactions above that, each call is begun by words of its own, sent along with it.
 
 use std::{
     borrow::Cow,
@@ -17,14 +20,14 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts, Transaction};
+use futures_util::{StreamExt, future::join3, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::error::Elapsed,
 };
 use tokio_postgres::{
-    Row,
+    IsolationLevel, Row,
     types::{ToSql, Type},
 };
 
@@ -56,6 +59,8 @@ pub(super) struct Link {
     address: Address,
     tls: Tls,
     work: mpsc::UnboundedSender<Work>,
+    /// Whether a call has to say at which level it runs.
+    says_level: AtomicBool,
 }
 
 impl Link {
@@ -73,7 +78,7 @@ impl Link {
             .map_err(|error| StoreError::Invalid(format!("{}: {error}", address.shown)))?;
         let (work, given) = mpsc::unbounded_channel();
         drop(env.spawn_apart("postgres", run(given)));
-        Ok(Self { pool, address, tls, work })
+        Ok(Self { pool, address, tls, work, says_level: AtomicBool::new(false) })
     }
 
     /// Lets a call run on the loop; the answer can be waited for or not.
@@ -98,8 +103,20 @@ impl Link {
     pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let sql = self.with_schema(sql);
         let connection = self.connection().await?;
-        let answer = tokio::time::timeout(self.address.timeout, connection.query_typed(&sql, params)).await;
+        let call = async {
+            if self.says_level.load(Ordering::Relaxed) {
+                read_committed(&connection, &sql, params).await
+            } else {
+                connection.query_typed(&sql, params).await
+            }
+        };
+        let answer = tokio::time::timeout(self.address.timeout, call).await;
         self.answered(connection, answer)
+    }
+
+    /// From now on each call says at which level it runs.
+    pub(super) fn say_level(&self) {
+        self.says_level.store(true, Ordering::Relaxed);
     }
 
     /// What came of a call over a connection, which goes back to the others if it is still good.
@@ -114,6 +131,10 @@ impl Link {
                 if fault::takes_no_writes(&error) {
                     // Another server has taken its place; a new connection goes there.
                     self.give_up(connection);
+                }
+                if fault::ran_above_read_committed(&error) {
+                    // The server's default was changed meanwhile. Nothing has happened, and the repeat goes well.
+                    self.say_level();
                 }
                 Err(fault::store_error(&self.address, &error))
             }
@@ -154,6 +175,25 @@ impl Link {
     pub(super) async fn connection(&self) -> Result<Object> {
         self.pool.get().await.map_err(|error| fault::no_connection(&self.address, &error))
     }
+}
+
+/// Begins a transaction of several statements.
+pub(super) async fn begin(connection: &mut Object) -> std::result::Result<Transaction<'_>, tokio_postgres::Error> {
+    connection.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await
+}
+
+/// Runs a statement in a transaction that says its level. One round trip: all three are sent before the first answer.
+async fn read_committed(
+    connection: &Object,
+    sql: &str,
+    params: &[Param<'_>],
+) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    let begin = connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+    let (begun, rows, ended) =
+        join3(begin, connection.query_typed(sql, params), connection.batch_execute("COMMIT")).await;
+    begun?;
+    let rows = rows?;
+    ended.map(|()| rows)
 }
 
 /// Statements are written for the schema `windlass`.

@@ -8,7 +8,7 @@ use tokio_postgres::{Transaction, error::SqlState};
 use super::{
     address::Address,
     fault,
-    link::{Link, sql, with_schema},
+    link::{Link, begin, sql, with_schema},
 };
 use crate::store::{
     Create, Migration, Result, StoreError,
@@ -90,7 +90,7 @@ pub(super) async fn migrate(link: &Link, address: &Address, create: Create) -> R
 /// Makes the tables, or brings them up to date.
 pub(super) async fn up(connection: &mut Object, address: &Address) -> Result<()> {
     let failed = |error: tokio_postgres::Error| not_made(address, &error);
-    let step = connection.transaction().await.map_err(failed)?;
+    let step = begin(connection).await.map_err(failed)?;
     step.batch_execute(sql!("migrate_lock")).await.map_err(failed)?;
     // Somebody else may have done it meanwhile.
     let version = match found(&step, address).await? {
@@ -181,7 +181,7 @@ fn is_current(found: &Found, address: &Address) -> Result<bool> {
 
 /// What is there, of one moment.
 pub(super) async fn look(connection: &mut Object, address: &Address) -> Result<Found> {
-    let step = connection.transaction().await.map_err(|error| fault::store_error(address, &error))?;
+    let step = begin(connection).await.map_err(|error| fault::store_error(address, &error))?;
     found(&step, address).await
 }
 

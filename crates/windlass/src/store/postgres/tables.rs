@@ -6,7 +6,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use super::{
     address::Address,
     checkup, fault,
-    link::{Link, sql, with_schema},
+    link::{Link, begin, sql, with_schema},
     migrate::{self, Found},
     ops::read::count,
     rows,
@@ -65,7 +65,7 @@ impl schema::Tables for Tables {
         };
         format!(
             "-- The schema `{schema}` of windlass from version {from} to version {to}. Run it by\n--   psql -v \
-             ON_ERROR_STOP=1 -f FILE\nBEGIN;\n{steps}COMMIT;\n"
+             ON_ERROR_STOP=1 -f FILE\nBEGIN ISOLATION LEVEL READ COMMITTED;\n{steps}COMMIT;\n"
         )
     }
 
@@ -76,7 +76,7 @@ impl schema::Tables for Tables {
     async fn down(&self, from: i64, to: i64, force: bool) -> Result<()> {
         let mut connection = self.link.connection().await?;
         let failed = |error: tokio_postgres::Error| stays(&self.address, &error);
-        let step = connection.transaction().await.map_err(failed)?;
+        let step = begin(&mut connection).await.map_err(failed)?;
         step.batch_execute(&back(&self.address.schema, from, to, force)).await.map_err(failed)?;
         step.commit().await.map_err(failed)
     }

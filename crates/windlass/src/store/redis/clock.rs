@@ -20,6 +20,11 @@ pub(super) enum Time {
     Env,
 }
 
+/// An answer that took longer says too little of when its time was read.
+const PROMPT: Duration = Duration::from_millis(250);
+/// What was heard longer ago is heard anew by who keeps locks: servers pulse, others may not have for days.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What the last pulse said.
 #[derive(Clone)]
 struct Told {
@@ -52,6 +57,14 @@ impl Clock {
     /// Whether a pulse must be heard before leases are given: none was yet, or Redis has started anew.
     pub(super) fn is_unknown(&self, start: &str) -> bool {
         self.told.lock().as_ref().is_none_or(|told| *told.start != *start)
+    }
+
+    /// Whether a pulse should be heard before locks are asked for: a step of the wall clock that nobody tells of ends the
+    /// locks of all who live, and what is known of the time wears out as clocks drift.
+    pub(super) fn is_old(&self, start: &str) -> bool {
+        let now = self.env.monotonic();
+        let is_fresh = |told: &Told| *told.start == *start && now >= told.at && now.since(told.at) < FRESH;
+        !self.told.lock().as_ref().is_some_and(is_fresh)
     }
 
     /// The wall clock of a test; empty in production.
@@ -87,8 +100,12 @@ impl Clock {
         (self.env.monotonic(), args.map(String::into_bytes).to_vec())
     }
 
-    /// Notes what a pulse said.
+    /// Notes what a pulse said, unless something better is known.
     pub(super) fn learn(&self, at: Monotonic, wall: i64, offset: i64, start: Arc<str>) {
-        *self.told.lock() = Some(Told { wall, at, offset, start });
+        let is_late = self.env.monotonic().since(at) > PROMPT;
+        let mut told = self.told.lock();
+        if !is_late || told.as_ref().is_none_or(|told| told.start != start) {
+            *told = Some(Told { wall, at, offset, start });
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     job::{NewJob, Start},
-    store::Result,
+    store::{Result, postgres::link::begin},
 };
 
 /// From so many jobs on its four round trips are worth it.
@@ -65,7 +65,7 @@ pub(super) fn fits(jobs: &[NewJob]) -> bool {
 pub(super) async fn copy(store: &Shared, jobs: &[NewJob], columns: &Columns, relaxed: bool) -> Result<bool> {
     let mut connection = store.link.connection().await?;
     let copied = async {
-        let step = connection.transaction().await?;
+        let step = begin(&mut connection).await?;
         if relaxed {
             step.batch_execute("SET LOCAL synchronous_commit = off").await?;
         }

@@ -8,8 +8,15 @@
 --   then on.
 
 -- Alone under this name until the end of the transaction.
+-- why: above READ COMMITTED the transaction would look at what was there before it waited, and let two in at once. The
+--   code of the error is that of a lost race: nothing has happened, and the call is repeated at the right level
 CREATE FUNCTION windlass.alone_in_lock(p_name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'locks need READ COMMITTED, and the transaction is %', current_setting('transaction_isolation')
+            USING ERRCODE = 'serialization_failure',
+            HINT = 'Call from a transaction that begins with BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('windlass.lock ' || p_name, 7090));
 END $$;
 

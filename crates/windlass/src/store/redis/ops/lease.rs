@@ -45,6 +45,15 @@ pub(super) async fn know_the_clock(store: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// The same, and as of just now.
+pub(super) async fn know_the_clock_well(store: &Shared) -> Result<()> {
+    let start = store.clock.start(&store.link.open().await?.start);
+    if store.clock.is_old(&start) {
+        pulse(store, Duration::ZERO, false).await?;
+    }
+    Ok(())
+}
+
 /// In which queue each job stands: as this process claimed it, else wherever it is found.
 pub(super) async fn locate(store: &Shared, ids: impl Iterator<Item = &JobId>) -> Result<Vec<Option<QueueName>>> {
     let ids: Vec<&JobId> = ids.collect();

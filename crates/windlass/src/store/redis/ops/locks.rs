@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Shared, arg,
-    lease::know_the_clock,
+    lease::know_the_clock_well,
     reply::{list, number, odd, text},
     scripts,
 };
@@ -38,7 +38,7 @@ async fn on(store: &Shared, name: &LockName, script: &Script, args: Vec<Vec<u8>>
 
 /// The start of Redis, once its steady clock is known.
 async fn start(store: &Shared) -> Result<Vec<u8>> {
-    know_the_clock(store).await?;
+    know_the_clock_well(store).await?;
     Ok(arg(store.clock.start(&store.link.open().await?.start)))
 }
 
