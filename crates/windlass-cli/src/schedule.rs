@@ -70,6 +70,9 @@ pub(crate) struct JobRules {
     /// On whose behalf they run
     #[arg(long)]
     tenant: Option<String>,
+    /// Run at most one job with this key at a time, of its queue
+    #[arg(long, value_name = "KEY")]
+    exclusive: Option<String>,
     /// A tag; repeat it
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -95,6 +98,9 @@ impl JobRules {
         }
         if let Some(tenant) = &self.tenant {
             options = options.tenant(tenant);
+        }
+        if let Some(key) = &self.exclusive {
+            options = options.exclusive(key);
         }
         options
     }
@@ -165,6 +171,7 @@ pub(crate) struct Configured {
     timeout: Option<Span>,
     retention: Option<Span>,
     tenant: Option<String>,
+    exclusive: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
 }
@@ -182,6 +189,7 @@ impl Configured {
             timeout: self.timeout.map(|span| span.0),
             retention: self.retention.map(|span| span.0),
             tenant: self.tenant.clone(),
+            exclusive: self.exclusive.clone(),
             tags: self.tags.clone(),
         };
         let rules = Rules {
