@@ -25,9 +25,9 @@ BEGIN
 END $$;
 
 -- Lets the next of each key in that nobody holds, at the end of the line. The last thing that a step does.
--- in: the keys (of one that is named twice the first counts), and the place of each in line: of who leaves, one that was drawn
---   then, and of who comes in, its own (null: one is drawn). Those who were blocked before that place come first, by their priority,
---   and get it; if there is none, it is the first of those who came in, where it stands.
+-- in: the keys (of one that is named twice the first counts), and a place in line for each: where somebody leaves, one that
+--   was drawn then, and where somebody comes in, its own (null: one is drawn). Who was blocked before that place comes
+--   first, by priority, and gets it; if nobody was, it is the first of those who came in, where it stands.
 -- out: how many came in; of how many keys all who wait are locked by somebody: for those a note is left
 CREATE FUNCTION windlass.unblock(p_now bigint, p_keys text[], p_places bigint[], OUT many integer, OUT stuck integer)
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off

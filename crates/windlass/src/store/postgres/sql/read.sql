@@ -149,7 +149,8 @@ END $$;
 -- why: few jobs of a million may be in these states: their indexes know them; in line, or completed, are so many that all
 -- are walked. A state as a range, since the indexes for one state alone have another order
 CREATE FUNCTION windlass.look(p_states smallint[], p_after bigint, p_most integer)
-RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+RETURNS TABLE (seq bigint, day integer) LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_state smallint;
