@@ -440,6 +440,7 @@ macro_rules! __conformance_facts {
                 a_kind_that_no_live_server_handles_is_buried_in_the_end,
                 time_without_live_servers_does_not_count,
                 a_silent_server_does_not_count_as_live,
+                a_server_that_leaves_after_a_silence_declares_nothing_any_more,
                 a_server_that_declares_the_kind_starts_its_time_again,
                 one_live_server_that_declares_a_kind_is_enough,
                 a_job_that_came_late_waits_its_own_time,
