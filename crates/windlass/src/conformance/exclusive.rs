@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::{join, join_all};
 use parking_lot::Mutex;
 
-use super::bench::{Bench, HOUR, LEASE, MINUTE, SECOND, ids, report, rules};
+use super::bench::{Bench, HOUR, LEASE, MINUTE, ids, report, rules};
 use crate::{
     decide::operate::Action,
     job::{DeadReason, JobFilter, JobId, JobOptions, KindFilter, Lease, QueueName, Start, State, UniqueBy, Verdict},
@@ -189,7 +189,7 @@ pub async fn whatever_takes_a_job_out_of_line_or_ends_its_run_lets_the_next_in(b
         Verdict::Cancel("enough".into()),
     ];
     for (key, verdict) in ["a", "b", "c", "d", "e"].into_iter().zip(endings) {
-        for retention in [SECOND * 0, HOUR] {
+        for retention in [Duration::ZERO, HOUR] {
             let options = keyed(key).retention(retention);
             let (_, lease) = bench.start(options.clone()).await;
             let next = bench.add(options).await;
