@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Queue(queue::Flags),
     /// Look at groups of jobs that wait to become one, flush and delete them
     Group(group::Flags),
-    /// The next ticks of a cron spec, and what its author may not have meant
+    /// Recurring jobs: add, look at, pause, run and remove them; the next ticks of a spec
     Schedule(schedule::Flags),
     /// Run a command while holding a lock; list locks and break them
     Lock(lock::Flags),

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Deserializer, de::Error};
-use windlass::{CatchUp, Flavor, Fold, Gap, JobOptions, Overlap, RawJob, Schedule};
+use windlass::{CatchUp, Flavor, Fold, Gap, JobOptions, Overlap, RawJob, Schedule, Timestamp};
 
 use crate::units::{self, Span};
 
@@ -12,7 +12,7 @@ use crate::units::{self, Span};
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Rules {
     /// Five or six fields, `@daily` and its like, or `@every 5m`
-    #[arg(long, value_name = "SPEC", conflicts_with = "every", required_unless_present = "every")]
+    #[arg(long, value_name = "SPEC", conflicts_with = "every")]
     pub(crate) cron: Option<String>,
     /// Ticks at equal distances from now on
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
@@ -41,6 +41,63 @@ pub(crate) struct Rules {
     /// Put each job off by up to this much [default: 0s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) jitter: Option<Duration>,
+    /// No ticks before this moment
+    #[arg(long, value_name = "TIME")]
+    pub(crate) starts: Option<Timestamp>,
+    /// No ticks after this moment
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ends: Option<Timestamp>,
+}
+
+/// What each of its jobs is, beside kind and payload. What is left out is as for any job.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct JobRules {
+    /// The queue of the jobs [default: default]
+    #[arg(long)]
+    queue: Option<String>,
+    /// Their priority, -100 to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// How often one that failed is tried again
+    #[arg(long, value_name = "N")]
+    max_retry: Option<u32>,
+    /// How long an attempt may run
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    timeout: Option<Duration>,
+    /// How long they are kept once they are completed
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    retention: Option<Duration>,
+    /// On whose behalf they run
+    #[arg(long)]
+    tenant: Option<String>,
+    /// A tag; repeat it
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+}
+
+impl JobRules {
+    pub(crate) fn options(&self) -> JobOptions {
+        let mut options = self.tags.iter().fold(JobOptions::new(), |options, tag| options.tag(tag));
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
+        }
+        if let Some(priority) = self.priority {
+            options = options.priority(priority);
+        }
+        if let Some(retries) = self.max_retry {
+            options = options.max_retry(retries);
+        }
+        if let Some(timeout) = self.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(retention) = self.retention {
+            options = options.retention(retention);
+        }
+        if let Some(tenant) = &self.tenant {
+            options = options.tenant(tenant);
+        }
+        options
+    }
 }
 
 impl Rules {
@@ -52,6 +109,10 @@ impl Rules {
             (Some(_), Some(_)) => return Err("has both `cron` and `every`; keep one".into()),
             (None, None) => return Err("has neither `cron` nor `every`; give one".into()),
         };
+        let by_clock = self.timezone.is_some() || self.flavor.is_some() || self.gap.is_some() || self.fold.is_some();
+        if self.every.is_some() && by_clock {
+            return Err("goes by no clock with `every`; leave timezone, flavor, gap and fold out".into());
+        }
         let mut schedule = schedule
             .job(job)
             .flavor(self.flavor.map_or(Flavor::default(), Into::into))
@@ -67,6 +128,12 @@ impl Rules {
         }
         if let Some(most) = self.jitter {
             schedule = schedule.jitter(most);
+        }
+        if let Some(starts) = self.starts {
+            schedule = schedule.starts(starts);
+        }
+        if let Some(ends) = self.ends {
+            schedule = schedule.ends(ends);
         }
         Ok(schedule)
     }
@@ -87,19 +154,36 @@ pub(crate) struct Configured {
     window: Option<Span>,
     overlap: Option<Beside>,
     jitter: Option<Span>,
+    starts: Option<Timestamp>,
+    ends: Option<Timestamp>,
     kind: String,
     /// Written as JSON.
     payload: Option<toml::Value>,
     queue: Option<String>,
+    priority: Option<i32>,
+    max_retry: Option<u32>,
+    timeout: Option<Span>,
+    retention: Option<Span>,
+    tenant: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 impl Configured {
     pub(crate) fn schedule(&self) -> Result<Schedule, String> {
         let payload = match &self.payload {
-            Some(value) => serde_json::to_vec(value).map_err(|error| format!("its payload: {error}"))?,
+            Some(value) => json_of(value).map_err(|problem| format!("its payload {problem}"))?.to_string().into_bytes(),
             None => b"{}".to_vec(),
         };
-        let options = self.queue.iter().fold(JobOptions::new(), |options, queue| options.queue(queue));
+        let job = JobRules {
+            queue: self.queue.clone(),
+            priority: self.priority,
+            max_retry: self.max_retry,
+            timeout: self.timeout.map(|span| span.0),
+            retention: self.retention.map(|span| span.0),
+            tenant: self.tenant.clone(),
+            tags: self.tags.clone(),
+        };
         let rules = Rules {
             cron: self.cron.clone(),
             every: self.every.map(|span| span.0),
@@ -111,10 +195,31 @@ impl Configured {
             window: self.window.map(|span| span.0),
             overlap: self.overlap,
             jitter: self.jitter.map(|span| span.0),
+            starts: self.starts,
+            ends: self.ends,
         };
-        let job = RawJob::new(&*self.kind, payload).with(|_| options);
+        let job = RawJob::new(&*self.kind, payload).with(|_| job.options());
         Ok(rules.schedule(&self.name, job)?.from_config())
     }
+}
+
+/// The JSON that a value of TOML stands for: dates and times are texts.
+fn json_of(value: &toml::Value) -> Result<serde_json::Value, String> {
+    use serde_json::Value;
+    Ok(match value {
+        toml::Value::String(text) => Value::from(text.as_str()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Boolean(yes) => Value::from(*yes),
+        toml::Value::Datetime(at) => Value::from(at.to_string()),
+        toml::Value::Float(number) => serde_json::Number::from_f64(*number)
+            .map(Value::Number)
+            .ok_or_else(|| format!("holds {number}, which JSON cannot say"))?,
+        toml::Value::Array(items) => items.iter().map(json_of).collect::<Result<Vec<_>, _>>().map(Value::Array)?,
+        toml::Value::Table(table) => {
+            let entry = |(name, value): (&String, &toml::Value)| Ok::<_, String>((name.clone(), json_of(value)?));
+            Value::Object(table.iter().map(entry).collect::<Result<_, _>>()?)
+        }
+    })
 }
 
 macro_rules! words {
@@ -176,6 +281,18 @@ impl<'de> Deserialize<'de> for MadeUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_in_toml_is_the_json_that_it_looks_like() {
+        let value: toml::Value =
+            toml::from_str("at = 2026-01-01T00:00:00Z\nday = 2026-01-01\nn = [1, 2.5, true]").unwrap();
+        let json = serde_json::json!({"at": "2026-01-01T00:00:00Z", "day": "2026-01-01", "n": [1, 2.5, true]});
+        assert_eq!(json_of(&value), Ok(json));
+        for bad in ["x = nan", "x = [-inf]"] {
+            let value: toml::Value = toml::from_str(bad).unwrap();
+            assert!(json_of(&value).unwrap_err().contains("JSON cannot say"), "{bad}");
+        }
+    }
 
     #[test]
     fn missed_ticks_are_skipped_or_made_up_for_by_their_number() {

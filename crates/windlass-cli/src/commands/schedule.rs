@@ -61,13 +61,19 @@ enum Action {
     Next(NextFlags),
     /// What the author of a spec may not have meant
     #[command(after_help = LINT_CODES)]
-    Lint(SpecFlags),
+    Lint(LintFlags),
 }
 
 #[derive(Args, Debug)]
 struct NextFlags {
+    /// Five or six fields, `@daily` and its like, or `@every 5m`
+    #[arg(value_name = "SPEC", required_unless_present = "name")]
+    text: Option<String>,
+    /// Those of a schedule that the store keeps
+    #[arg(long, conflicts_with_all = ["text", "timezone", "flavor", "gap", "fold"])]
+    name: Option<String>,
     #[command(flatten)]
-    spec: SpecFlags,
+    rules: SpecRules,
     /// The ticks after this moment [default: now]
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
@@ -77,10 +83,16 @@ struct NextFlags {
 }
 
 #[derive(Args, Debug)]
-struct SpecFlags {
+struct LintFlags {
     /// Five or six fields, `@daily` and its like, or `@every 5m`
     #[arg(value_name = "SPEC")]
     text: String,
+    #[command(flatten)]
+    rules: SpecRules,
+}
+
+#[derive(Args, Debug)]
+struct SpecRules {
     /// The zone whose clock it goes by; a zone in the spec goes before it [default: UTC]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
@@ -95,8 +107,8 @@ struct SpecFlags {
     fold: Option<InFold>,
 }
 
-impl SpecFlags {
-    fn read(&self) -> anyhow::Result<ScheduleSpec> {
+impl SpecRules {
+    fn read(&self, text: &str) -> anyhow::Result<ScheduleSpec> {
         let flavor = match self.flavor {
             ByRules::Windlass => Flavor::Windlass,
             ByRules::Asynq if self.gap.is_some() || self.fold.is_some() => {
@@ -107,7 +119,7 @@ impl SpecFlags {
             }
             ByRules::Asynq => Flavor::Asynq,
         };
-        let mut spec = ScheduleSpec::parse_as(&self.text, flavor).map_err(refused)?;
+        let mut spec = ScheduleSpec::parse_as(text, flavor).map_err(refused)?;
         if let Some(zone) = &self.timezone {
             spec = spec.timezone(zone).map_err(refused)?;
         }
@@ -154,17 +166,29 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
         Action::Run { name } => schedules::run_now(app, &name).await,
         Action::History(flags) => schedules::history(app, &flags).await,
         Action::Remove { name } => schedules::remove(app, &name).await,
-        Action::Next(flags) => next(app, &flags),
+        Action::Next(flags) => next(app, &flags).await,
         Action::Lint(flags) => lint(app, &flags),
     }
 }
 
-fn next(app: &App, flags: &NextFlags) -> anyhow::Result<Exit> {
-    let spec = flags.spec.read()?;
+async fn next(app: &App, flags: &NextFlags) -> anyhow::Result<Exit> {
     let from = flags.from.unwrap_or_else(|| Env::system().wall());
-    let ticks = spec.ticks_after(from).take(flags.count.into());
-    let ticks: Vec<Tick> = ticks.map(|at| Tick { at, local: spec.local(at) }).collect();
-    let last = ticks.last().map(|tick| tick.at).filter(|last| spec.next(*last).is_some());
+    let count = usize::from(flags.count);
+    let (spec, mut found): (_, Vec<Timestamp>) = match &flags.name {
+        Some(name) => {
+            let record = app.existing().await?.schedule(name).await?.record;
+            (record.rule().map_err(refused)?, record.ticks_after(from).take(count + 1).collect())
+        }
+        None => {
+            let spec = flags.rules.read(flags.text.as_deref().unwrap_or_default())?;
+            let found = spec.ticks_after(from).take(count + 1).collect();
+            (spec, found)
+        }
+    };
+    let more = found.len() > count;
+    found.truncate(count);
+    let ticks: Vec<Tick> = found.into_iter().map(|at| Tick { at, local: spec.local(at) }).collect();
+    let last = ticks.last().map(|tick| tick.at).filter(|_| more);
     let document = Document::new(&spec, ticks, last);
     app.out.document(&document, || {
         let rows: Vec<_> = document.items.iter().map(|tick| vec![tick.at.to_string(), tick.local.clone()]).collect();
@@ -173,8 +197,8 @@ fn next(app: &App, flags: &NextFlags) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn lint(app: &App, flags: &SpecFlags) -> anyhow::Result<Exit> {
-    let spec = flags.read()?;
+fn lint(app: &App, flags: &LintFlags) -> anyhow::Result<Exit> {
+    let spec = flags.rules.read(&flags.text)?;
     let warnings: Vec<SpecWarning> = spec.lint(Env::system().wall());
     let exit = if warnings.is_empty() { Exit::Ok } else { Exit::Failed };
     let document = Document::new(&spec, warnings, None);

@@ -4,7 +4,7 @@ use clap::Args;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use windlass::{
-    Client, JobId, JobOptions, QueueName, RawJob, ScheduleEvent, ScheduleInfo, ScheduleNews, Timestamp,
+    Client, Env, JobId, QueueName, RawJob, ScheduleEvent, ScheduleInfo, ScheduleNews, Timestamp,
     store::{ForeignSchedule, ScheduleKey},
 };
 
@@ -12,7 +12,7 @@ use super::{payload, request::NO_PAYLOAD};
 use crate::{
     exit::{Exit, Failure},
     output::{or_dash, table},
-    schedule::Rules,
+    schedule::{JobRules, Rules},
     store::App,
 };
 
@@ -39,9 +39,8 @@ pub(crate) struct AddFlags {
     /// The payload as JSON, @FILE to read one, - for stdin [default: {}]
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
-    /// The queue of the jobs [default: default]
-    #[arg(long)]
-    queue: Option<String>,
+    #[command(flatten)]
+    job: JobRules,
     #[command(flatten)]
     rules: Rules,
 }
@@ -135,6 +134,7 @@ fn row(info: &ScheduleInfo) -> Vec<String> {
     let state = match (record.paused, info.orphaned) {
         (true, _) => "paused",
         (false, true) => "orphaned",
+        (false, false) if !info.attended => "no worker",
         (false, false) => "ticks",
     };
     let missed: u64 = record.missed.values().sum();
@@ -143,7 +143,7 @@ fn row(info: &ScheduleInfo) -> Vec<String> {
         record.queue().to_string(),
         definition.job.kind.to_string(),
         definition.spec.to_string(),
-        definition.timezone.as_deref().unwrap_or("UTC").to_owned(),
+        info.zone().to_string(),
         or_dash(info.next),
         or_dash(record.last),
         missed.to_string(),
@@ -154,15 +154,21 @@ fn row(info: &ScheduleInfo) -> Vec<String> {
 pub(crate) async fn add(app: &App, flags: AddFlags) -> anyhow::Result<Exit> {
     let bytes = payload::read(flags.payload.as_deref().unwrap_or(NO_PAYLOAD))?;
     payload::parse(&bytes)?;
-    let options = flags.queue.iter().fold(JobOptions::new(), |options, queue| options.queue(queue));
-    let job = RawJob::new(&*flags.kind, bytes).with(|_| options);
+    let job = RawJob::new(&*flags.kind, bytes).with(|_| flags.job.options());
     let schedule = flags.rules.schedule(&flags.name, job).map_err(Failure::usage)?;
     // What is refused must not leave an empty store behind.
     Client::open("memory:").await?.add_schedule(schedule.clone()).await?;
     let added = app.existing().await?.add_schedule(schedule).await?;
+    for warning in added.record.rule().iter().flat_map(|rule| rule.lint(Env::system().wall())) {
+        eprintln!("windlass: warning: {warning}");
+    }
     app.out.document(&added, || {
-        let next = added.next.map_or_else(|| "never".to_owned(), |next| next.to_string());
-        format!("schedule {} ticks next at {next}, by any worker that runs", added.record.name)
+        let name = &added.record.name;
+        match added.next {
+            _ if added.record.paused => format!("schedule {name} is changed, and paused"),
+            Some(next) => format!("schedule {name} ticks next at {next}, by any worker that runs"),
+            None => format!("schedule {name} never ticks"),
+        }
     })?;
     Ok(Exit::Ok)
 }

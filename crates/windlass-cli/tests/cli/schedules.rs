@@ -9,6 +9,7 @@ use crate::support::{Place, Worker, has_fields, on_each_store};
 
 on_each_store! {
     a_schedule_is_added_listed_paused_run_and_removed
+    what_is_said_of_a_schedule_and_of_its_jobs_is_kept_and_shown
     a_worker_lets_the_schedules_of_its_configuration_tick
     each_tick_enqueues_one_job_while_workers_are_killed_and_frozen
 }
@@ -32,7 +33,7 @@ fn a_schedule_is_added_listed_paused_run_and_removed(place: Place) {
     has_fields(
         &added,
         "name queue kind spec flavor timezone gap fold catch_up window_ms overlap jitter_ms starts ends job origin orphaned \
-         paused next last enqueued missed buffered generation created_at updated_at tz_version",
+         attended paused next last enqueued missed buffered generation created_at updated_at tz_version",
     );
     assert_eq!((&added["origin"], &added["catch_up"]), (&json!("stored"), &json!({"all": 3})));
     assert!(added["next"].is_string());
@@ -68,16 +69,43 @@ fn a_schedule_is_added_listed_paused_run_and_removed(place: Place) {
     assert_eq!(list(&place).len(), 1);
 }
 
+fn what_is_said_of_a_schedule_and_of_its_jobs_is_kept_and_shown(place: Place) {
+    place.run(&["migrate", "up"]);
+    let of_jobs = ["--priority", "-3", "--max-retry", "2", "--timeout", "1m", "--retention", "1h", "--tag", "a"];
+    let rules = ["CRON_TZ=Asia/Tokyo 0 9 * * *", "--starts", "2030-01-01T00:00:00Z", "--ends", "2030-01-03T00:00:00Z"];
+    let added = place.run(&[&NIGHTLY[..], &rules, &of_jobs].concat()).expect(0).json();
+    assert_eq!((&added["timezone"], &added["next"]), (&json!("Asia/Tokyo"), &json!("2030-01-01T00:00:00.000000Z")));
+    let job = &added["job"];
+    assert_eq!((&job["priority"], &job["max_retry"], &job["timeout_ms"]), (&json!(-3), &json!(2), &json!(60_000)));
+    assert_eq!((&job["retention_ms"], &job["tags"]), (&json!(3_600_000), &json!(["a"])));
+    let next = place.run(&["schedule", "next", "--name", "nightly"]).expect(0).json();
+    let ticks: Vec<_> = next["items"].as_array().unwrap().iter().map(|tick| tick["local"].clone()).collect();
+    assert_eq!(ticks, ["2030-01-01T09:00:00+09:00", "2030-01-02T09:00:00+09:00", "2030-01-03T09:00:00+09:00"]);
+    assert_eq!(next["next"], json!(null));
+    assert_eq!(place.run(&["schedule", "next", "--name", "other"]).expect(4).error()["code"], "not_found");
+
+    let often = place.run(&["schedule", "add", "often", "--kind", "x", "--cron", "* 0 * * *"]).expect(0);
+    assert!(often.stderr.contains("warning: it runs 60 times"), "{}", often.stderr);
+    let refused = |args: &[&str]| {
+        let add = ["schedule", "add", "c", "--kind", "x"];
+        place.run(&[&add[..], args].concat()).expect(2).error()["message"].as_str().unwrap().to_owned()
+    };
+    assert!(refused(&[]).contains("neither `cron` nor `every`"));
+    assert!(refused(&["--every", "5m", "--timezone", "Asia/Tokyo"]).contains("goes by no clock"));
+    assert!(refused(&["--cron", "@daily", "--flavor", "asynq", "--gap", "skip"]).contains("rules of its own"));
+    assert!(refused(&["--cron", "@daily", "--jitter", "99d"]).contains("at most a day"));
+}
+
 fn a_worker_lets_the_schedules_of_its_configuration_tick(place: Place) {
     let config = "[kinds.tick]\nbuiltin = \"noop\"\n[[schedules]]\nname = \"often\"\nevery = \"1s\"\nkind = \"tick\"\n\
-                  payload = { deep = [1] }\noverlap = \"buffer_one\"";
+                  payload = { deep = [1], at = 2026-01-01T00:00:00Z }\noverlap = \"buffer_one\"\nretention = \"1h\"";
     let worker = place.worker(config, &[]);
     let finished = worker.until(|event| event["event"] == "finished" && event["kind"] == "tick");
     assert!(finished["id"].as_str().unwrap().starts_with("often/1/"));
     let shown = &list(&place)[0];
     assert_eq!(
         (&shown["origin"], &shown["orphaned"], &shown["job"]["payload"]),
-        (&json!("config"), &json!(false), &json!("{\"deep\":[1]}"))
+        (&json!("config"), &json!(false), &json!("{\"at\":\"2026-01-01T00:00:00Z\",\"deep\":[1]}"))
     );
     let taken = place.run(&["schedule", "add", "often", "--kind", "x", "--every", "1m"]).expect(5).error();
     assert!(taken["message"].as_str().unwrap().contains("a configuration file"), "{taken}");

@@ -2,6 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+/// A job that is put off for longer would soon stand beside those of later days.
+const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
+
 use bytes::Bytes;
 
 use super::{Client, Enqueue};
@@ -227,6 +230,10 @@ impl Schedule {
             (_, Some(starts), Some(ends)) if starts > ends => {
                 Err(format!("it ends ({ends}) before it starts ({starts})"))
             }
+            _ if self.flavor == Flavor::Asynq && (self.gap, self.fold) != <(Gap, Fold)>::default() => {
+                Err("Asynq's flavor has rules of its own where a clock changes; leave gap and fold out".into())
+            }
+            _ if self.jitter > MAX_JITTER => Err(format!("a jitter of {:?}; it is at most a day", self.jitter)),
             _ if self.window.is_some_and(|window| window.is_zero()) => {
                 Err("a window of 0; leave it out, or say catch_up skip to make up for nothing".into())
             }

@@ -24,6 +24,8 @@ pub struct ScheduleInfo {
     /// It is declared in code or configuration, and no live server does so: it does not tick. Start such a server, or
     /// remove the schedule.
     pub orphaned: bool,
+    /// Whether a server lives that lets it tick.
+    pub attended: bool,
 }
 
 /// Some of the schedules.
@@ -50,9 +52,23 @@ pub struct ScheduleHistory {
     pub next: Option<u64>,
 }
 
+/// The servers that live.
+struct Living {
+    any: bool,
+    /// What they declare.
+    schedules: HashSet<String>,
+}
+
 impl ScheduleInfo {
-    fn new(record: ScheduleRecord, declared: &HashSet<String>, now: Timestamp) -> Self {
-        Self { next: record.next(now), orphaned: record.is_orphaned(declared), record }
+    fn new(record: ScheduleRecord, living: &Living, now: Timestamp) -> Self {
+        let orphaned = record.is_orphaned(&living.schedules);
+        Self { next: record.next(now), orphaned, attended: living.any && !orphaned, record }
+    }
+
+    /// The zone whose clock it goes by: a zone in the spec goes before the one that was given beside it.
+    pub fn zone(&self) -> Arc<str> {
+        let given = || self.record.definition.timezone.clone().unwrap_or_else(|| "UTC".into());
+        self.record.rule().map_or_else(|_| given(), |rule| rule.zone().into())
     }
 }
 
@@ -83,12 +99,12 @@ impl Client {
     /// When the store is away.
     pub async fn schedules(&self, after: Option<&ScheduleKey>, limit: u32) -> Result<SchedulePage, Error> {
         let found = self.store().schedules(after.cloned(), limit).await?;
-        let declared = self.declared_schedules().await?;
+        let living = self.living().await?;
         let mut page = SchedulePage { next: found.next, now: found.now, ..SchedulePage::default() };
         for stored in &found.items {
             match Read::of(stored) {
                 Ok(read) if read.moves() => {}
-                Ok(read) => page.items.push(ScheduleInfo::new(read.record, &declared, page.now)),
+                Ok(read) => page.items.push(ScheduleInfo::new(read.record, &living, page.now)),
                 Err(problem) => {
                     warn!(schedule = &*stored.key.name, problem, "a schedule cannot be read; a newer program wrote it");
                     page.unreadable.push(stored.key.clone());
@@ -98,9 +114,10 @@ impl Client {
         Ok(page)
     }
 
-    /// The schedules that live servers declare.
-    async fn declared_schedules(&self) -> Result<HashSet<String>, Error> {
-        Ok(self.store().servers().await?.into_iter().flat_map(|server| server.schedules).collect())
+    async fn living(&self) -> Result<Living, Error> {
+        let servers = self.store().servers().await?;
+        let any = !servers.is_empty();
+        Ok(Living { any, schedules: servers.into_iter().flat_map(|server| server.schedules).collect() })
     }
 
     /// One schedule.
@@ -110,7 +127,7 @@ impl Client {
     pub async fn schedule(&self, name: &str) -> Result<ScheduleInfo, Error> {
         let (found, now) = self.read_schedule(name).await?;
         let read = found.ok_or_else(|| Error::NoSchedule(name.into()))?;
-        Ok(ScheduleInfo::new(read.record, &self.declared_schedules().await?, now))
+        Ok(ScheduleInfo::new(read.record, &self.living().await?, now))
     }
 
     /// Adds a schedule that any live server lets tick, or changes the one of this name. Ticks up to now are those of the
@@ -235,7 +252,7 @@ impl Serialize for ScheduleInfo {
         map.serialize_entry("kind", &definition.job.kind)?;
         map.serialize_entry("spec", &definition.spec)?;
         map.serialize_entry("flavor", &definition.flavor)?;
-        map.serialize_entry("timezone", &definition.timezone.as_ref().map_or_else(|| Arc::from("UTC"), Arc::clone))?;
+        map.serialize_entry("timezone", &self.zone())?;
         map.serialize_entry("gap", &definition.gap)?;
         map.serialize_entry("fold", &definition.fold)?;
         map.serialize_entry("catch_up", &definition.catch_up)?;
@@ -247,6 +264,7 @@ impl Serialize for ScheduleInfo {
         map.serialize_entry("job", &definition.job)?;
         map.serialize_entry("origin", &record.origin)?;
         map.serialize_entry("orphaned", &self.orphaned)?;
+        map.serialize_entry("attended", &self.attended)?;
         map.serialize_entry("paused", &record.paused)?;
         map.serialize_entry("next", &self.next)?;
         map.serialize_entry("last", &record.last)?;

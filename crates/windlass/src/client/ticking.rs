@@ -20,6 +20,8 @@ use crate::{
     store::{MAX_CHANGE_JOBS, Revision, ScheduleChange, ScheduleChanged, ScheduleKey, StoreError, StoredSchedule},
 };
 
+/// How much of its history a schedule takes along into another queue.
+const HISTORY_MOVED: u32 = 200;
 /// How often an edit begins anew when somebody else was faster.
 const TRIES: u32 = 20;
 
@@ -58,6 +60,10 @@ impl Client {
     /// Decides about what is due of a schedule, makes it durable, and cancels what is to be cancelled.
     pub(crate) async fn tick(&self, read: &Read, now: Timestamp) -> Result<Ticked, Error> {
         let (record, rule) = (&read.record, rule_of(&read.record)?);
+        // What it leaves out is counted when it is resumed or changed.
+        if record.paused && !record.unended.iter().any(|job| job.cancel) {
+            return Ok(Ticked::Until(None));
+        }
         let agenda = Agenda::new(record, &rule, now, MAX_CHANGE_JOBS);
         if agenda.is_idle() {
             return Ok(Ticked::Until(agenda.next()));
@@ -150,6 +156,13 @@ impl Client {
         Ok((first, found.now))
     }
 
+    /// Takes away all but one of those that stand under one name; what cannot be done now is done at the next look.
+    pub(crate) async fn resolve_schedule(&self, name: &str) {
+        if let Err(error) = self.read_schedule(name).await {
+            debug!(%error, schedule = name, "a schedule that stands in two queues could not be looked after");
+        }
+    }
+
     /// Changes a schedule that is there. `edit` is called again when somebody else was
     /// faster, and answers what the caller wants to know.
     pub(crate) async fn edit_schedule<A>(
@@ -183,7 +196,13 @@ impl Client {
         for _ in 0..TRIES {
             let (found, now) = self.read_schedule(&declared.name).await?;
             let done = match found {
-                None => self.add(declared, now).await?,
+                None => {
+                    // Looked at again: somebody may have added one of this name to another queue meanwhile.
+                    if self.add(declared, now).await? {
+                        continue;
+                    }
+                    None
+                }
                 Some(read) if read.moves() => {
                     self.finish_move(&read, now).await?;
                     None
@@ -198,12 +217,13 @@ impl Client {
         Err(busy(&declared.name))
     }
 
-    async fn add(&self, declared: &Declared, now: Timestamp) -> Result<Option<ScheduleRecord>, Error> {
+    /// Whether it is there now.
+    async fn add(&self, declared: &Declared, now: Timestamp) -> Result<bool, Error> {
         let Declared { name, definition, origin } = declared;
         let mut plan = Plan::of(ScheduleRecord::new(name.clone(), definition.clone(), *origin, now), now);
         plan.note(ScheduleNews::Declared { origin: *origin });
         let key = ScheduleKey::new(plan.record.queue().clone(), name.clone());
-        Ok(self.commit(&key, None, &plan).await?.map(|_| plan.record))
+        Ok(self.commit(&key, None, &plan).await?.is_some())
     }
 
     async fn redeclare(
@@ -238,7 +258,8 @@ impl Client {
     /// Puts a schedule where its definition says, and takes it away from where it was. Whoever finds it goes on with this.
     pub(crate) async fn finish_move(&self, read: &Read, now: Timestamp) -> Result<(), Error> {
         let mut plan = Plan::of(read.record.clone(), now);
-        plan.note(ScheduleNews::Declared { origin: read.record.origin });
+        let newest = self.store().schedule_history(&read.key, None, HISTORY_MOVED).await?;
+        plan.events.extend(newest.iter().rev().filter_map(|line| serde_json::from_str(&line.text).ok()));
         let key = ScheduleKey::new(read.record.queue().clone(), read.record.name.clone());
         // If there is one already, somebody has come that far before.
         self.commit(&key, None, &plan).await?;

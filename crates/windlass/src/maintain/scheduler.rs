@@ -2,7 +2,11 @@
 //! Runs in every server; the store makes sure that each tick is decided about once.
 //! Decides nothing: `decide/schedule` says what is due, by the store's own clock.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::{debug, info, warn};
 
@@ -14,7 +18,7 @@ use crate::{
     },
     decide::schedule::{record::ScheduleOrigin, tz_version},
     error::Error,
-    job::Timestamp,
+    job::{QueueName, Timestamp},
     server::core::{Core, Life},
     store::{Result as Answer, Revision, ScheduleKey, StoreError, StoredSchedule},
 };
@@ -23,8 +27,6 @@ use crate::{
 const PAGE: u32 = 200;
 /// The longest wait between two looks: others add and change schedules, too.
 const POLL: Duration = Duration::from_secs(5);
-/// The same while there are none at all: whoever uses no schedules hardly pays for them.
-const POLL_NONE: Duration = Duration::from_secs(30);
 /// How long to wait for a job whose end lets a tick start, and for a store that is away.
 const JOB_POLL: Duration = Duration::from_secs(1);
 /// A moment, for those who were slower than another server.
@@ -37,6 +39,8 @@ pub(crate) async fn begin(core: &Arc<Core>) -> Result<Scheduler, Error> {
     let mut scheduler = Scheduler::new(core.client.clone(), core.config.schedules.clone());
     if !scheduler.declared.is_empty() {
         info!(schedules = scheduler.declared.len(), tz_version = tz_version(), "declaring schedules");
+        let queues = core.queues.iter().map(|(queue, _)| queue.clone()).collect();
+        scheduler.warn(&queues, core.env.wall());
         scheduler.declare().await?;
         if let Err(error) = scheduler.look(|| true).await {
             debug!(%error, "schedules could not be looked at");
@@ -55,7 +59,7 @@ pub(crate) async fn run(core: Arc<Core>, mut scheduler: Scheduler) {
             continue;
         }
         wait = match scheduler.look(|| core.life() < Life::Stopping).await {
-            Ok(next) => next.unwrap_or(POLL_NONE).min(if scheduler.has_any { POLL } else { POLL_NONE }),
+            Ok(next) => next.unwrap_or(POLL).min(POLL),
             Err(StoreError::Unsupported(_)) => return,
             Err(error) => {
                 debug!(%error, "schedules could not be looked at");
@@ -73,13 +77,24 @@ pub(crate) struct Scheduler {
     undeclared: Vec<Declared>,
     /// Schedules that could not be worked with, by the version that was said to be so.
     said: BTreeMap<ScheduleKey, Revision>,
-    /// Whether the last look found any.
-    has_any: bool,
 }
 
 impl Scheduler {
     pub(crate) fn new(client: Client, declared: Vec<Declared>) -> Self {
-        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new(), has_any: false }
+        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new() }
+    }
+
+    /// Says what the author of a declaration may not have meant.
+    fn warn(&self, queues: &HashSet<QueueName>, now: Timestamp) {
+        for Declared { name, definition, .. } in &self.declared {
+            for warning in definition.rule(now).iter().flat_map(|rule| rule.lint(now)) {
+                warn!(schedule = &**name, code = warning.code, "{warning}");
+            }
+            if !queues.contains(&definition.job.queue) {
+                let queue = definition.job.queue.as_str();
+                warn!(schedule = &**name, queue, "a schedule enqueues into a queue that this server does not serve");
+            }
+        }
     }
 
     /// Tells the store of what is declared, as far as it is there.
@@ -103,11 +118,16 @@ impl Scheduler {
     /// Lets all schedules tick, and says how long until the next one has to be looked at.
     pub(crate) async fn look(&mut self, go_on: impl Fn() -> bool) -> Answer<Option<Duration>> {
         let (mut after, mut next) = (None, None);
-        self.has_any = !self.declared.is_empty();
+        let mut names = HashSet::new();
         loop {
             let page = self.client.store().schedules(after, PAGE).await?;
-            self.has_any |= !page.items.is_empty();
             for stored in &page.items {
+                // Under one name in two queues: programs have declared it at once, and one of them counts.
+                if !names.insert(stored.key.name.clone()) {
+                    self.client.resolve_schedule(&stored.key.name).await;
+                    next = Some(MOMENT);
+                    continue;
+                }
                 next = self.see_to(stored, page.now).await.into_iter().chain(next).min();
                 // A store that never makes us wait would keep the thread from everybody else.
                 tokio::task::consume_budget().await;

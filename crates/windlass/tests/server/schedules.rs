@@ -7,8 +7,8 @@ use std::{
 };
 
 use windlass::{
-    CatchUp, Client, Error, JobContext, JobFilter, JobOptions, JobState, Overlap, RawJob, Router, RunningServer,
-    Schedule, ScheduleNews, ScheduleOrigin, Timestamp,
+    CatchUp, Client, Error, Flavor, JobContext, JobFilter, JobOptions, JobState, Overlap, RawJob, Router,
+    RunningServer, Schedule, ScheduleNews, ScheduleOrigin, Timestamp,
 };
 
 use crate::place::{HOUR, MINUTE, Place, SECOND, job, ok, server};
@@ -23,6 +23,12 @@ on_every_store! {
     the_newest_declaration_holds_and_an_older_server_does_not_take_it_back
     a_schedule_whose_jobs_get_another_queue_moves_there_and_misses_nothing
     a_schedule_that_was_left_half_way_to_another_queue_arrives
+    of_two_that_were_declared_at_once_in_two_queues_one_ticks
+    a_schedule_takes_its_history_along_into_another_queue
+    what_is_paused_writes_nothing_down_until_it_is_resumed
+    a_schedule_that_is_added_to_a_running_server_ticks_within_seconds
+    every_by_asynqs_rules_is_on_time
+    no_tick_runs_in_place_of_a_job_of_now
     a_tick_waits_for_the_job_of_the_one_before
     a_tick_runs_in_place_of_a_job_that_still_runs
     a_job_of_now_comes_beside_the_ticks
@@ -229,6 +235,83 @@ async fn a_schedule_that_was_left_half_way_to_another_queue_arrives(place: Place
     let keys: Vec<_> = found.into_iter().map(|stored| stored.key).collect();
     assert_eq!(keys, [ScheduleKey::new(windlass::QueueName::new("other").unwrap(), "a")]);
     assert_eq!(enqueued(&place).await, 1);
+}
+
+async fn of_two_that_were_declared_at_once_in_two_queues_one_ticks(place: Place) {
+    use windlass::store::{ScheduleChange, ScheduleKey};
+    let (ticks, client) = (Ticks::default(), place.client());
+    client.add_schedule(minutely("a")).await.unwrap();
+    // As it is when both programs had found nothing under the name.
+    let stored = client.store().schedules_named("a").await.unwrap().items.remove(0);
+    let text = stored.text.replace("\"queue\":\"default\"", "\"queue\":\"other\"").into();
+    let key = ScheduleKey::new(windlass::QueueName::new("other").unwrap(), "a");
+    let change = ScheduleChange { key, from: None, to: Some(text), jobs: Vec::new(), history: Vec::new() };
+    client.store().change_schedule(&change).await.unwrap();
+    let running = server(&client, ticks.router()).queues([("default", 1), ("other", 1)]).start().await.unwrap();
+    pass(&place, 3 * MINUTE + SECOND).await;
+    assert_eq!(client.store().schedules(None, 10).await.unwrap().items.len(), 1);
+    running.shutdown().await;
+    assert_eq!(ticks.of("a"), [1, 2, 3]);
+}
+
+async fn a_schedule_takes_its_history_along_into_another_queue(place: Place) {
+    let client = place.client();
+    let to = |queue: &str| Schedule::cron("a", "* * * * *").job(kept("tick").with(|options| options.queue(queue)));
+    client.add_schedule(to("one")).await.unwrap();
+    let job = client.run_schedule_now("a").await.unwrap();
+    client.add_schedule(to("two")).await.unwrap();
+    let history = client.schedule_history("a", None, 100).await.unwrap().items;
+    let news: Vec<_> = history.into_iter().rev().map(|event| event.what).collect();
+    let origin = ScheduleOrigin::Stored;
+    let (declared, changed) = (ScheduleNews::Declared { origin }, ScheduleNews::Changed { origin });
+    assert_eq!(news, [declared, ScheduleNews::RunNow { job }, changed]);
+}
+
+async fn what_is_paused_writes_nothing_down_until_it_is_resumed(place: Place) {
+    let client = place.client();
+    let _server = started(&place, Ticks::default().router(), vec![minutely("a")]).await;
+    client.pause_schedule("a").await.unwrap();
+    let before = client.store().schedules_named("a").await.unwrap().items.remove(0).revision;
+    pass(&place, 5 * MINUTE + SECOND).await;
+    let after = client.store().schedules_named("a").await.unwrap().items.remove(0).revision;
+    assert_eq!((before, client.schedule_history("a", None, 100).await.unwrap().items.len()), (after, 2));
+    client.resume_schedule("a").await.unwrap();
+    let missed = serde_json::to_value(&client.schedule("a").await.unwrap().record.missed).unwrap();
+    assert_eq!(missed, serde_json::json!({ "paused": 5 }));
+}
+
+async fn a_schedule_that_is_added_to_a_running_server_ticks_within_seconds(place: Place) {
+    let (ticks, client) = (Ticks::default(), place.client());
+    let server = started(&place, ticks.router(), vec![]).await;
+    pass(&place, 55 * SECOND).await;
+    let added = client.add_schedule(minutely("a")).await.unwrap();
+    assert!(added.attended);
+    pass(&place, 6 * SECOND).await;
+    assert_eq!(ticks.of("a"), [1]);
+    server.shutdown().await;
+    assert!(!client.schedule("a").await.unwrap().attended);
+}
+
+async fn every_by_asynqs_rules_is_on_time(place: Place) {
+    let (ticks, client) = (Ticks::default(), place.client());
+    let schedule = Schedule::cron("a", "@every 60s").flavor(Flavor::Asynq).catch_up(CatchUp::Skip).job(kept("tick"));
+    let _server = started(&place, ticks.router(), vec![schedule]).await;
+    pass(&place, 3 * MINUTE + SECOND).await;
+    assert_eq!(ticks.of("a"), [1, 2, 3]);
+    assert!(client.schedule("a").await.unwrap().record.missed.is_empty());
+}
+
+async fn no_tick_runs_in_place_of_a_job_of_now(place: Place) {
+    let client = place.client();
+    let slow = Router::new().at("slow", |_: RawJob, ctx: JobContext| async move {
+        ctx.client().env().sleep(90 * SECOND).await;
+        ok(())
+    });
+    let schedule = Schedule::cron("a", "* * * * *").overlap(Overlap::CancelRunning).job(kept("slow"));
+    let _server = started(&place, slow, vec![schedule]).await;
+    let job = client.run_schedule_now("a").await.unwrap();
+    pass(&place, 2 * MINUTE).await;
+    assert_eq!(place.record(&job).await.state, JobState::Completed);
 }
 
 async fn a_tick_waits_for_the_job_of_the_one_before(place: Place) {

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(10);
 const WARM_UP: u64 = 20;
 
 /// The number of a job, and when its enqueueing began.
-type Sent = (u64, Monotonic);
+pub(crate) type Sent = (u64, Monotonic);
 
 pub(crate) async fn run(
     site: &Site,
@@ -52,7 +52,7 @@ pub(crate) async fn run(
 }
 
 /// Who enqueues.
-enum Source {
+pub(crate) enum Source {
     Here(Client),
     /// `windlass enqueue --batch -`, and its stdin. The monotonic clock is the host's, so that the time from here counts.
     Other(Box<Child>, ChildStdin),
@@ -72,7 +72,13 @@ impl Source {
     }
 
     /// Enqueues the jobs with these numbers on time, and answers when each call was made.
-    async fn send(&mut self, env: &Env, tally: &Arc<Tally>, from: u64, to: u64) -> anyhow::Result<Vec<Sent>> {
+    pub(crate) async fn send(
+        &mut self,
+        env: &Env,
+        tally: &Arc<Tally>,
+        from: u64,
+        to: u64,
+    ) -> anyhow::Result<Vec<Sent>> {
         let began = env.monotonic();
         let mut calls: JoinSet<Result<Sent, Error>> = JoinSet::new();
         let mut sent = Vec::new();

@@ -2,6 +2,7 @@
 //! with exact delivery: what was enqueued, what was finished, what was lost, what ran twice.
 
 mod drain;
+mod flood;
 mod latency;
 mod load;
 mod measure;
@@ -32,7 +33,9 @@ Examples:
 
 Phases: enqueue (each call awaited), bulk (1,000 jobs a call), drain (preloaded; from the server's start to the last
 accepted finish), latency (100 jobs a second on an idle server, from the enqueue call to the handler's first line; with
---from-process another process enqueues, and the time begins with the line that `enqueue --batch` is given).
+--from-process another process enqueues, and the time begins with the line that `enqueue --batch` is given), flood (not
+among all: jobs that are due in the same moment, and from then on 100 fresh ones a second into the same queue; the rate is
+that of the due ones, the times are those of the fresh ones).
 Without a store it measures SQLite in a temporary folder.";
 
 #[derive(Args, Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct Flags {
     /// How many jobs [default: 100000; enqueue 10000, latency 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     jobs: Option<u64>,
-    /// How many run at once (drain, latency); separate with commas
+    /// How many run at once (drain, latency, flood); separate with commas
     #[arg(long, value_name = "C", value_delimiter = ',', default_value = "50", value_parser = count)]
     concurrency: Vec<usize>,
     /// How many enqueue at once (enqueue, bulk); separate with commas [default: 1 and 50; bulk 1]
@@ -72,6 +75,7 @@ enum Phase {
     Bulk,
     Drain,
     Latency,
+    Flood,
     All,
 }
 
@@ -142,6 +146,9 @@ async fn measure(place: &Place, flags: &Flags) -> anyhow::Result<Vec<Item>> {
         let jobs = flags.jobs.map_or(500, |jobs| if all { jobs.min(500) } else { jobs });
         plan.extend(flags.concurrency.iter().map(|slots| (Phase::Latency, jobs, *slots)));
     }
+    if flags.phase == Phase::Flood {
+        plan.extend(flags.concurrency.iter().map(|slots| (Phase::Flood, flags.jobs.unwrap_or(100_000), *slots)));
+    }
     let mut items = Vec::new();
     for (phase, jobs, concurrency) in plan {
         info!(?phase, jobs, concurrency, "measuring");
@@ -158,6 +165,7 @@ async fn one(site: &mut Site, flags: &Flags, phase: Phase, jobs: u64, concurrenc
         Phase::Enqueue => load::enqueue(site, jobs, concurrency, flags.retention).await?,
         Phase::Bulk => load::bulk(site, jobs, concurrency, flags.retention).await?,
         Phase::Latency => latency::run(site, jobs, concurrency, flags.retention, flags.from_process).await?,
+        Phase::Flood => flood::run(site, jobs, concurrency, flags.retention).await?,
         _ => drain::run(site, jobs, concurrency, flags.backlog, flags.retention).await?,
     };
     let (seconds, jobs_f) = (figures.cost.took.as_secs_f64(), jobs as f64);

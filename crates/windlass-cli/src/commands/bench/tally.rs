@@ -33,8 +33,9 @@ pub(crate) struct Tally {
     retention: Duration,
     /// How often each has run.
     runs: Vec<AtomicU8>,
-    /// When each began, if anybody wants to know.
+    /// When each began, if anybody wants to know, from number `timed_from` on.
     began: Vec<AtomicI64>,
+    timed_from: u64,
     finished: AtomicU64,
     twice: AtomicU64,
     last_finish: AtomicI64,
@@ -44,6 +45,16 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(client: &Client, jobs: u64, retention: Duration, timed: bool) -> Arc<Self> {
+        Self::timed(client, jobs, retention, 0, if timed { jobs } else { 0 })
+    }
+
+    /// Of the measured jobs it is only counted what becomes of them; of up to so many that have the numbers behind them it
+    /// is noted when they begin.
+    pub(crate) fn with_fresh(client: &Client, jobs: u64, fresh: u64, retention: Duration) -> Arc<Self> {
+        Self::timed(client, jobs, retention, jobs, fresh)
+    }
+
+    fn timed(client: &Client, jobs: u64, retention: Duration, timed_from: u64, timed: u64) -> Arc<Self> {
         let env = client.env().clone();
         let id = env.new_id().as_uuid().map_or(0, |uuid| uuid.as_u128());
         Arc::new(Self {
@@ -51,7 +62,8 @@ impl Tally {
             jobs,
             retention,
             runs: (0..jobs).map(|_| AtomicU8::new(0)).collect(),
-            began: (0..if timed { jobs } else { 0 }).map(|_| AtomicI64::new(0)).collect(),
+            began: (0..timed).map(|_| AtomicI64::new(0)).collect(),
+            timed_from,
             finished: AtomicU64::new(0),
             twice: AtomicU64::new(0),
             last_finish: AtomicI64::new(0),
@@ -78,17 +90,27 @@ impl Tally {
         JobId::from_uuid(Uuid::from_u128(self.run << NUMBER_BITS | u128::from(number)))
     }
 
-    fn number(&self, id: &JobId) -> Option<usize> {
+    /// The number of a job of this run, measured or not.
+    fn any_number(&self, id: &JobId) -> Option<u64> {
         let id = id.as_uuid()?.as_u128();
         let number = id & ((1 << NUMBER_BITS) - 1);
-        (id >> NUMBER_BITS == self.run && number < u128::from(self.jobs)).then_some(number as usize)
+        (id >> NUMBER_BITS == self.run).then_some(number as u64)
+    }
+
+    fn number(&self, id: &JobId) -> Option<usize> {
+        self.any_number(id).filter(|number| *number < self.jobs).map(|number| number as usize)
+    }
+
+    fn noted(&self, number: u64) -> Option<&AtomicI64> {
+        self.began.get(number.checked_sub(self.timed_from)? as usize)
     }
 
     fn begin(&self, id: &JobId) {
-        let Some(number) = self.number(id) else { return };
-        if let Some(began) = self.began.get(number) {
+        let Some(number) = self.any_number(id) else { return };
+        if let Some(began) = self.noted(number) {
             began.store(self.env.monotonic().0, Relaxed);
         }
+        let Some(number) = self.number(id) else { return };
         if self.runs[number].fetch_add(1, Relaxed) > 0 {
             self.twice.fetch_add(1, Relaxed);
         }
@@ -147,9 +169,21 @@ impl Tally {
         }
     }
 
+    /// Waits until so many of the fresh jobs have begun, for some seconds; answers how many have not.
+    pub(crate) async fn await_fresh(&self, fresh: u64) -> u64 {
+        let missing = || (0..fresh).filter(|at| self.began[*at as usize].load(Relaxed) == 0).count() as u64;
+        for _ in 0..100 {
+            if missing() == 0 {
+                break;
+            }
+            self.env.sleep(Duration::from_millis(100)).await;
+        }
+        missing()
+    }
+
     /// When the job with this number began; zero if it has not.
     pub(crate) fn began(&self, number: usize) -> Monotonic {
-        Monotonic(self.began[number].load(Relaxed))
+        Monotonic(self.noted(number as u64).map_or(0, |began| began.load(Relaxed)))
     }
 }
 

@@ -127,7 +127,7 @@ pub struct Due {
 /// assert_eq!((due.missed[0].count, due.next), (2, Some(at("2026-03-01T14:00:00Z"))));
 /// ```
 pub fn due(spec: &ScheduleSpec, rules: &DueRules, mark: Timestamp, now: Timestamp) -> Due {
-    let began = rules.starts.map_or(mark, |starts| mark.max(starts.before(MICRO)));
+    let (spec, began) = (&rules.counted(spec, mark), rules.began(mark));
     let until = rules.ends.map_or(now, |ends| now.min(ends));
     let mut due = Due { run: Vec::new(), missed: Vec::new(), mark, next: None };
     if rules.paused {
@@ -148,9 +148,28 @@ pub fn due(spec: &ScheduleSpec, rules: &DueRules, mark: Timestamp, now: Timestam
             due.end_with(&part);
         }
     }
-    let next = spec.next(due.mark.max(began));
-    due.next = next.filter(|next| rules.ends.is_none_or(|ends| *next <= ends));
+    due.next = rules.next(spec, due.mark.max(began));
     due
+}
+
+/// The first tick after `now` that `mark` leaves to come.
+pub(crate) fn next_after(spec: &ScheduleSpec, rules: &DueRules, mark: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    rules.next(&rules.counted(spec, mark), now.max(rules.began(mark)))
+}
+
+impl DueRules {
+    /// After which instant ticks count.
+    fn began(&self, mark: Timestamp) -> Timestamp {
+        self.starts.map_or(mark, |starts| mark.max(starts.before(MICRO)))
+    }
+
+    fn counted(&self, spec: &ScheduleSpec, mark: Timestamp) -> ScheduleSpec {
+        spec.counted_from(self.starts.map_or(mark, |starts| mark.max(starts)))
+    }
+
+    fn next(&self, spec: &ScheduleSpec, after: Timestamp) -> Option<Timestamp> {
+        spec.next(after).filter(|next| self.ends.is_none_or(|ends| *next <= ends))
+    }
 }
 
 const MICRO: Duration = Duration::from_micros(1);

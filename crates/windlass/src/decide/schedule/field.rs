@@ -35,7 +35,7 @@ impl Field {
     /// The numbers of one entry of a list. Sunday may be 7, too.
     pub(crate) fn entry(&self, text: &str) -> Result<u64, SpecError> {
         let (range, step) = match text.split_once('/') {
-            Some((range, step)) => (range, Some(self.step(step)?)),
+            Some((range, step)) => (range, Some(self.step(step, text)?)),
             None => (text, None),
         };
         let (first, last) = match range.split_once('-') {
@@ -64,18 +64,22 @@ impl Field {
         if let Some(at) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(self.least + at as u32);
         }
-        let most = if self.most == 6 { 7 } else { self.most };
         let number = digits(text).ok_or_else(|| self.refuse(entry, "cannot be read"))?;
-        if number < self.least || number > most {
+        if number < self.least || number > self.highest() {
             return Err(self.refuse(entry, "is out of range"));
         }
         Ok(number)
     }
 
-    fn step(&self, text: &str) -> Result<u32, SpecError> {
+    /// Sunday may be 7.
+    fn highest(&self) -> u32 {
+        if self.most == 6 { 7 } else { self.most }
+    }
+
+    fn step(&self, text: &str, entry: &str) -> Result<u32, SpecError> {
         let step = digits(text).filter(|step| (1..=self.most).contains(step));
         step.ok_or_else(|| {
-            SpecError::new(self.name, text, format!("is no step; a step is a number from 1 to {}", self.most))
+            SpecError::new(self.name, entry, format!("is no step; a step is a number from 1 to {}", self.most))
         })
     }
 
@@ -85,7 +89,7 @@ impl Field {
             [first, .., last] if self.most == 12 => format!("{first}-{last}, "),
             _ => String::new(),
         };
-        let Self { least, most, forms, .. } = self;
+        let (Self { least, forms, .. }, most) = (self, self.highest());
         SpecError::new(self.name, entry, format!("{problem}; allowed are {least}-{most}, {names}{forms}"))
     }
 }
@@ -129,7 +133,7 @@ mod tests {
         let text = |field: usize, entry| FIELDS[field].entry(entry).unwrap_err().to_string();
         assert!(text(2, "25").starts_with("hour `25` is out of range; allowed are 0-23, `*`"), "{}", text(2, "25"));
         assert!(text(4, "13").contains("1-12, JAN-DEC"), "{}", text(4, "13"));
-        assert!(text(1, "*/0").contains("minute `0` is no step"), "{}", text(1, "*/0"));
+        assert!(text(1, "*/0").contains("minute `*/0` is no step"), "{}", text(1, "*/0"));
         for entry in ["", "-", "1-", "-5", "1-2-3", "a", "+5", "1/", "*/x", "99999999999", "60", "*-5"] {
             assert!(FIELDS[1].entry(entry).is_err(), "{entry}");
         }

@@ -91,7 +91,8 @@ impl Fields {
             let instead = format!("0 {} {hour} {days}", if minute == "*" { "0" } else { minute });
             return Some(format!("it runs in each second of each matching minute; for once write `{instead}`"));
         }
-        let each = second != "*" && minute == "*" && hour != "*" && hour != "*/1";
+        let each_minute = matches!(&**minute, "*" | "*/1" | "0-59");
+        let each = second != "*" && each_minute && hour != "*" && hour != "*/1";
         each.then(|| {
             let instead = if second == "0" { format!("0 {hour} {days}") } else { format!("{second} 0 {hour} {days}") };
             format!("it runs 60 times in each matching hour, once a minute; for once write `{instead}`")

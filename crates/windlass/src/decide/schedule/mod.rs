@@ -279,6 +279,16 @@ impl ScheduleSpec {
         format!("{date}T{time}{sign}{:02}:{:02}", ahead / 60, ahead % 60)
     }
 
+    /// The same ticks from a mark on, whatever instant is asked about: by Asynq's rules `@every` counts from there.
+    pub(crate) fn counted_from(&self, mark: Timestamp) -> Self {
+        let mut counted = self.clone();
+        if let Rule::Asynq(asynq::Rule::Every(seconds)) = self.rule {
+            counted.rule = Rule::Every(Duration::from_secs(seconds.unsigned_abs()));
+            counted.epoch = Timestamp::from_micros(mark.as_micros().div_euclid(SECOND) * SECOND);
+        }
+        counted
+    }
+
     /// The first tick after this instant, strictly later, or `None` if there is none: the spec names a date that no
     /// year has, or the year 9999 is over.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {

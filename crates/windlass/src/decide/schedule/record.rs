@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Flavor, Fold, Gap, ScheduleSpec, SpecError,
-    due::{CatchUp, DueRules, MissReason, due},
+    due::{CatchUp, DueRules, MissReason, next_after},
     overlap::Overlap,
     template::JobTemplate,
     tick::TickId,
@@ -232,7 +232,14 @@ impl ScheduleRecord {
     /// The tick to wait for; none while it is paused, when there is none any more, or by a rule that cannot be read.
     pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let rule = self.rule().ok().filter(|_| !self.paused)?;
-        due(&rule, &self.rules(), self.mark, now).next
+        next_after(&rule, &self.rules(), self.mark, now)
+    }
+
+    /// The ticks after `after` that are still to come, whether it is paused or not; none by a rule that cannot be read.
+    pub fn ticks_after(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let (rule, rules, mark) = (self.rule().ok(), self.rules(), self.mark);
+        let next = move |after| next_after(rule.as_ref()?, &rules, mark, after);
+        std::iter::successors(next(after), move |tick| next(*tick))
     }
 
     /// Whether nobody lets it tick, although servers live: `declared` are the names of what they declare.

@@ -1,7 +1,10 @@
 //! Ticks that are due: exact counts of what runs and what is missed, and why.
 
 use super::{
-    super::due::{CatchUp, DueRules, MissReason, due},
+    super::{
+        Flavor,
+        due::{CatchUp, DueRules, MissReason, due},
+    },
     *,
 };
 
@@ -86,6 +89,20 @@ fn a_clock_that_was_set_back_repeats_nothing() {
     let back = due(&hourly(), &rules(CatchUp::One), first.mark, at("2026-03-01T01:00:01Z"));
     assert_eq!((back.run.len(), back.missed.len(), back.mark), (0, 0, first.mark));
     assert_eq!(back.next, Some(at("2026-03-01T04:00:00Z")));
+}
+
+#[test]
+fn by_asynqs_rules_every_counts_from_the_mark_and_is_on_time() {
+    let spec = ScheduleSpec::parse_as("@every 15s", Flavor::Asynq).unwrap();
+    for seconds in [15, 16, 20, 25] {
+        let now = at(MARK).after(Duration::from_secs(seconds));
+        let found = due(&spec, &rules(CatchUp::Skip), at(MARK), now);
+        let tick = at(MARK).after(Duration::from_secs(15));
+        assert_eq!((found.run, found.missed, found.mark), (vec![tick], vec![], tick), "{seconds} s");
+        assert_eq!(found.next, Some(at(MARK).after(Duration::from_secs(30))), "{seconds} s");
+    }
+    let late = due(&spec, &rules(CatchUp::All(9)), at(MARK), at(MARK).after(Duration::from_secs(61)));
+    assert_eq!((late.run.len(), late.mark), (4, at(MARK).after(Duration::from_secs(60))));
 }
 
 #[test]
