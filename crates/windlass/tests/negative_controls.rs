@@ -168,6 +168,7 @@ async fn a_change_of_a_schedule_without_a_compare_is_caught() {
 async fn a_tick_whose_job_comes_in_by_itself_is_caught() {
     let facts = [
         "schedules::a_conflict_enqueues_nothing_and_says_nothing",
+        "schedules::a_conflict_makes_no_queue",
         "schedules::of_many_who_change_one_version_one_wins",
     ];
     caught_over(&facts, TicksInTwo).await;
@@ -382,6 +383,20 @@ async fn a_dropped_call_that_leaves_its_transaction_open_is_caught() {
 #[tokio::test]
 async fn a_lock_that_anybody_gives_back_is_caught() {
     caught_over(&["locks::a_lost_lock_is_neither_renewed_nor_given_back_by_its_holder"], ReleasesForAnybody).await;
+}
+
+#[tokio::test]
+async fn a_waiter_in_its_own_way_is_caught() {
+    caught_over(&["locks::only_who_stands_ahead_is_in_the_way_of_a_waiter"], StandsInItsOwnWay).await;
+}
+
+#[tokio::test]
+async fn a_lost_lock_that_is_renewed_is_caught() {
+    let facts = [
+        "locks::a_lost_lock_is_neither_renewed_nor_given_back_by_its_holder",
+        "locks::what_lapsed_does_not_come_back_to_a_lock_with_another_number_of_slots",
+    ];
+    caught_over(&facts, RenewsTheLost).await;
 }
 
 #[tokio::test]

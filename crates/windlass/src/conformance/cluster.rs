@@ -144,6 +144,16 @@ pub async fn a_silent_server_does_not_count_as_live(bench: Bench) {
     assert_eq!(bench.state(&job).await, State::Pending);
 }
 
+pub async fn a_server_that_leaves_after_a_silence_declares_nothing_any_more(bench: Bench) {
+    unknown(&bench).await;
+    beat(&bench, &ServerInfo { id: bench.other, ..server(&bench, &["unknown"]) }).await;
+    bench.clock.advance(SERVER_SILENT_AFTER + SECOND);
+    bench.store.leave(bench.other).await.expect("leave");
+    let info = server(&bench, &["work"]);
+    beat(&bench, &info).await;
+    assert_eq!(sweep(&bench, 120, Some(&info)).await, 1);
+}
+
 pub async fn a_server_that_declares_the_kind_starts_its_time_again(bench: Bench) {
     let job = unknown(&bench).await;
     let info = server(&bench, &["work"]);

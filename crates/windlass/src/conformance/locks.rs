@@ -292,6 +292,21 @@ pub async fn a_waiter_who_stops_asking_falls_out_of_line(bench: Bench) {
     take(&bench, &alive).await;
 }
 
+pub async fn only_who_stands_ahead_is_in_the_way_of_a_waiter(bench: Bench) {
+    let hold = take(&bench, &LockRequest { ttl: HOUR, ..attempt(&bench) }).await;
+    let [first, second, third] =
+        [PLACE, PLACE / 2, PLACE / 3].map(|place| LockRequest { place: Some(place), ..attempt(&bench) });
+    for one in [&first, &second, &third] {
+        let LockReply::Busy { retry_in, .. } = ask(&bench, one).await else { panic!("it is held") };
+        assert_eq!(retry_in, HOUR, "it is held, so no place is in the way");
+    }
+    assert!(release(&bench, &hold).await);
+    assert_eq!(ask(&bench, &second).await, LockReply::Busy { retry_in: PLACE, ahead: 1 });
+    assert_eq!(ask(&bench, &third).await, LockReply::Busy { retry_in: PLACE / 2, ahead: 2 });
+    assert_eq!(ask(&bench, &attempt(&bench)).await, LockReply::Busy { retry_in: PLACE / 3, ahead: 3 });
+    take(&bench, &first).await;
+}
+
 pub async fn a_waiter_keeps_its_place_as_long_as_it_asks(bench: Bench) {
     let hold = take(&bench, &LockRequest { ttl: 2 * MINUTE, ..attempt(&bench) }).await;
     let (first, second) = (waiter(&bench), waiter(&bench));
@@ -328,6 +343,19 @@ pub async fn another_number_of_slots_is_refused_while_somebody_is_there(bench: B
     take(&bench, &three).await;
     assert_eq!(ask(&bench, &line).await, LockReply::OtherSlots(3));
     assert_eq!(listed(&bench).await[0].slots, 3);
+}
+
+pub async fn what_lapsed_does_not_come_back_to_a_lock_with_another_number_of_slots(bench: Bench) {
+    let of = |slots| LockRequest { slots, ..attempt(&bench) };
+    for (before, after) in [(2, 3), (3, 2)] {
+        let lapsed = take(&bench, &of(before)).await;
+        bench.clock.advance(TTL + SECOND);
+        let next = take(&bench, &of(after)).await;
+        assert!(!extend(&bench, &lapsed).await, "{before} slots, then {after}");
+        assert_eq!((listed(&bench).await[0].slots, listed(&bench).await[0].held), (after, 1));
+        assert!(release(&bench, &next).await);
+        assert!(!extend(&bench, &lapsed).await);
+    }
 }
 
 pub async fn a_broken_lock_goes_to_the_first_waiter_and_its_holder_finds_out(bench: Bench) {
@@ -400,6 +428,13 @@ pub async fn a_prune_keeps_what_is_held_and_waited_for(bench: Bench) {
     assert!(take(&bench, &attempt(&bench)).await.fence > hold.fence);
     bench.store.prune(&Prune::Expired, 100).await.expect("prune");
     assert_eq!(listed(&bench).await.len(), 1);
+}
+
+pub async fn a_prune_after_another_start_keeps_what_is_held_since(bench: Bench) {
+    bench.clock.reboot();
+    let hold = take(&bench, &attempt(&bench)).await;
+    bench.store.prune(&Prune::Expired, 100).await.expect("prune");
+    assert!(is_busy(&bench, &attempt(&bench)).await && extend(&bench, &hold).await);
 }
 
 pub async fn what_no_lock_may_have_is_refused(bench: Bench) {

@@ -103,6 +103,17 @@ pub async fn a_conflict_enqueues_nothing_and_says_nothing(bench: Bench) {
     assert_eq!(history(&bench, &key("a"), None, 10).await, []);
 }
 
+pub async fn a_conflict_makes_no_queue(bench: Bench) {
+    let first = add(&bench, &key("a"), "1").await;
+    let stale = Some(Revision(first.0 + 1));
+    for (key, from) in [(key("a"), stale), (key("b"), stale), (key("a"), None)] {
+        let jobs = vec![bench.job(JobOptions::new())];
+        let change_of_it = ScheduleChange { jobs, ..change_of(&key, from, Some("2")) };
+        assert_eq!(change(&bench, &change_of_it).await, ScheduleChanged::Conflict);
+        assert_eq!(bench.census().await.queues, [], "nothing has come into any queue");
+    }
+}
+
 pub async fn the_jobs_of_a_change_come_in_with_it(bench: Bench) {
     let later = bench.job(JobOptions::new().id("later").process_in(HOUR));
     let jobs = vec![job_with_id(&bench, "now"), later];

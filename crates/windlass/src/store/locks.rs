@@ -30,7 +30,8 @@ pub struct LockRequest {
     pub token: Uuid,
     /// For how long it is held without a renewal.
     pub ttl: Duration,
-    /// Stand in line, and keep the place for this long without another call; none: do not wait.
+    /// Stand in line, and keep the place for this long without another call; none: do not wait. A store may let a repeat
+    /// count only once half of that has passed.
     pub place: Option<Duration>,
     /// Who asks, for people; at most 255 bytes.
     pub holder: Arc<str>,
@@ -73,7 +74,8 @@ pub enum LockReply {
     Held(Fence),
     /// It is not.
     Busy {
-        /// When something lapses, if nobody renews it or gives it back before.
+        /// When something lapses that stands in the way, if nobody renews it or gives it back before: a hold, or where a
+        /// slot is free the place of one who stands before this one.
         retry_in: Duration,
         /// How many live waiters stand before this one.
         ahead: u32,
@@ -151,7 +153,8 @@ pub struct LockPage {
 pub trait Locks: Send + Sync + 'static {
     /// Takes a slot, or stands in line. A free slot goes to the first live waiters, as many as there are, and what
     /// those leave to anybody. A waiter lives as long as it asks again before its place lapses; then it stands at the
-    /// end. A hold that has lapsed is there until somebody else takes its slot.
+    /// end. A hold that has lapsed is there until somebody else takes its slot, or the lock
+    /// with another number of slots.
     ///
     /// Fences rise with every hold, whatever became of the earlier ones: given back, broken, lapsed, over restarts of
     /// the store.

@@ -86,6 +86,25 @@ broken! {
         }
     }
 
+    /// Says that a waiter's own place is in its way.
+    StandsInItsOwnWay {
+        async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {
+            Ok(match (self.0.acquire_lock(request).await?, request.place) {
+                (LockReply::Busy { retry_in, ahead }, Some(place)) => {
+                    LockReply::Busy { retry_in: retry_in.min(place), ahead }
+                }
+                (reply, _) => reply,
+            })
+        }
+    }
+
+    /// Says that it renewed what is lost.
+    RenewsTheLost {
+        async fn extend_lock(&self, hold: &Hold, ttl: Duration) -> Result<bool> {
+            self.0.extend_lock(hold, ttl).await.map(|_| true)
+        }
+    }
+
     /// Lets one more in than there are slots.
     OneSlotTooMany {
         async fn acquire_lock(&self, request: &LockRequest) -> Result<LockReply> {

@@ -10,6 +10,8 @@ use windlass::{
     store::Prune,
 };
 
+use super::pair::{LockOp, ScheduleOp, lock_op, schedule_op};
+
 pub(crate) const QUEUES: [&str; 2] = ["default", "low"];
 pub(crate) const KINDS: [&str; 3] = ["mail:send", "mail:read", "image"];
 /// Groups: the first two of the first queue.
@@ -42,6 +44,8 @@ pub(crate) enum Op {
     AskFlush { group: usize },
     DeleteMembers { group: usize, limit: u32 },
     List { state: usize, kind: Option<usize>, tagged: bool, limit: u32 },
+    Lock(LockOp),
+    Schedule(ScheduleOp),
 }
 
 /// A job to enqueue.
@@ -121,6 +125,23 @@ pub(crate) fn history(steps: std::ops::Range<usize>) -> impl Strategy<Value = Ve
     vec(op(), steps)
 }
 
+/// Histories of locks, and of what may end a hold.
+pub(crate) fn of_locks(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        12 => lock_op().prop_map(Op::Lock),
+        5 => span(30).prop_map(Op::Advance),
+        1 => (-7200..7200i64).prop_map(|seconds| Op::StepWall { seconds }),
+        1 => Just(Op::Reboot),
+        1 => Just(Op::Prune(Prune::Expired)),
+    ];
+    vec(op, steps)
+}
+
+/// Histories of schedules, and of what becomes of their jobs.
+pub(crate) fn of_schedules(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
+    vec(prop_oneof![2 => schedule_op().prop_map(Op::Schedule), 1 => op()], steps)
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let picks = vec(any::<usize>(), 0..4);
     prop_oneof![
@@ -145,6 +166,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::ReadCancelLog),
         1 => (0..State::ALL.len(), option::of(0..KINDS.len()), any::<bool>(), 1..5u32)
             .prop_map(|(state, kind, tagged, limit)| Op::List { state, kind, tagged, limit }),
+        2 => lock_op().prop_map(Op::Lock),
+        2 => schedule_op().prop_map(Op::Schedule),
     ]
 }
 
@@ -163,7 +186,7 @@ fn span(most: u32) -> impl Strategy<Value = Duration> {
     (0..=most).prop_map(|units| Duration::from_millis(137) * units)
 }
 
-fn new() -> impl Strategy<Value = New> {
+pub(crate) fn new() -> impl Strategy<Value = New> {
     let place = (0..KINDS.len(), 0..QUEUES.len(), -1..2i32);
     let extras = (any::<bool>(), any::<bool>(), option::weighted(0.3, 0..GROUPS.len()));
     let retention = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(20))];

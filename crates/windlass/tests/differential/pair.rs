@@ -54,6 +54,8 @@ pub(crate) struct Pair {
     fences: BTreeMap<Fence, Fence>,
     last_claims: [Option<ClaimRequest>; 2],
     readings: Vec<Reading>,
+    holds: locks::Holds,
+    versions: schedules::Versions,
     sequence: u64,
     fresh: usize,
     /// Whether the subject goes by a clock of its own: what no two such stores need agree on is left out.
@@ -86,6 +88,14 @@ macro_rules! both {
     }};
 }
 
+mod locks;
+mod schedules;
+
+pub(crate) use self::{
+    locks::{LockOp, lock_op},
+    schedules::{ScheduleOp, schedule_op},
+};
+
 impl Pair {
     pub(crate) fn new(model: Side, subject: Side) -> Self {
         let started = model.clock.env().wall();
@@ -100,6 +110,8 @@ impl Pair {
             fences: BTreeMap::new(),
             last_claims: [None, None],
             readings: Vec::new(),
+            holds: locks::Holds::default(),
+            versions: schedules::Versions::default(),
             sequence: 0,
             fresh: 0,
             apart: false,
@@ -172,6 +184,8 @@ impl Pair {
             Op::ReadGroup { .. } | Op::Flush { .. } | Op::AskFlush { .. } | Op::DeleteMembers { .. } => {
                 self.of_groups(op).await
             }
+            Op::Lock(op) => self.lock(op).await,
+            Op::Schedule(op) => self.schedule(op).await,
             Op::List { state, kind, tagged, limit } => {
                 let mut filter = JobFilter::default().state(State::ALL[*state]);
                 filter.kind = kind.map(|kind| Kind::new(KINDS[kind]).expect("a kind"));

@@ -9,9 +9,12 @@ use std::{
 
 use tokio_postgres::Client as Connection;
 use windlass::{
-    Action, Env, JobFilter, JobOptions, JobState, KindFilter, Verdict,
+    Action, Env, Fence, JobFilter, JobOptions, JobState, KindFilter, LockName, Verdict,
     conformance::{Bench, LEASE, Opened},
-    store::{Create, Finish, PromoteRules, Prune, postgres::PostgresStore},
+    store::{
+        Create, Finish, Hold, LockReply, LockRequest, PromoteRules, Prune, ScheduleChange, ScheduleKey,
+        postgres::PostgresStore,
+    },
 };
 
 use super::{application, servers::postgres::url};
@@ -118,7 +121,71 @@ async fn storm(bench: &Bench, polls: u32) -> u32 {
         store.prune(&Prune::Expired, 10),
         store.rescue(&windlass::conformance::rules()),
     ];
+    let (lock, schedule) = (lock_of(bench), schedule_of(bench, polls));
+    let hold = Hold { name: lock.name.clone(), token: lock.token, fence: Fence(1) };
+    drop_calls![
+        store.acquire_lock(&lock),
+        store.extend_lock(&hold, LEASE),
+        store.locks(None, 10),
+        store.release_lock(&lock.name, lock.token, None),
+        store.break_lock(&lock.name),
+        store.change_schedule(&schedule),
+        store.schedules(None, 10),
+        store.schedules_named(&schedule.key.name),
+        store.schedule_history(&schedule.key, None, 10),
+    ];
     ended
+}
+
+/// An attempt at a lock that nobody else makes, in line if it is held.
+fn lock_of(bench: &Bench) -> LockRequest {
+    let (name, token) = (LockName::new("nightly").expect("a name"), bench.env.new_server_id().0);
+    LockRequest { name, slots: 1, token, ttl: LEASE, place: Some(LEASE), holder: "somebody".into() }
+}
+
+/// A schedule that nobody has added before, with a job.
+fn schedule_of(bench: &Bench, number: u32) -> ScheduleChange {
+    let job = bench.job(JobOptions::new());
+    let key = ScheduleKey::new(job.spec.queue.clone(), format!("schedule-{number}"));
+    ScheduleChange { key, from: None, to: Some("text".into()), jobs: vec![job], history: vec!["line".into()] }
+}
+
+/// The lock under which each step on a name is alone is the transaction's, and the rows are, too.
+#[tokio::test]
+async fn an_acquire_that_is_given_up_at_any_await_leaves_no_lock_of_the_server_behind() {
+    let (url, seen) = place().await;
+    let open = async move |env| Opened::new(PostgresStore::open_on_clock_of(&url, env).await.expect("open"));
+    let bench = Bench::open(open).await;
+    let mut ended = 0;
+    for polls in 0..POLLS {
+        let (first, second) = (lock_of(&bench), lock_of(&bench));
+        // One that takes it, and one that stands in line.
+        for request in [&first, &second] {
+            ended += u32::from(dropped_after(polls, bench.store.acquire_lock(request)).await);
+            seen.idle().await;
+        }
+        let hold = Hold { name: first.name.clone(), token: first.token, fence: Fence(1) };
+        dropped_after(polls, bench.store.extend_lock(&hold, LEASE)).await;
+        dropped_after(polls, bench.store.release_lock(&first.name, first.token, None)).await;
+        seen.idle().await;
+        // What was taken by calls that nobody waited for lapses.
+        bench.pass(2 * LEASE).await;
+        let next = lock_of(&bench);
+        let reply = bench.store.acquire_lock(&next).await.expect("acquire");
+        assert!(matches!(reply, LockReply::Held(_)), "free within its time to live, after {polls} polls: {reply:?}");
+        assert!(bench.store.release_lock(&next.name, next.token, None).await.expect("release"));
+    }
+    assert!(ended > 2 && ended < 2 * POLLS, "the control: {ended} calls ended");
+}
+
+/// The control of the above: a lock that is a session's is seen.
+#[tokio::test]
+async fn a_lock_that_stays_is_noticed() {
+    let (url, seen) = place().await;
+    let (other, _) = application(&url).await;
+    let named = format!("SET application_name = '{}'; SELECT pg_advisory_lock(7090)", seen.name);
+    other.batch_execute(&named).await.expect("a lock");
+    assert_eq!(seen.locks().await, 1);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod function;
 mod isolation;
 mod migrations;
 mod numbers;
+mod plans;
 #[path = "../servers/mod.rs"]
 mod servers;
 

@@ -8,6 +8,7 @@
 mod acl;
 mod bounds;
 mod checks;
+mod controls;
 mod damage;
 mod entries;
 mod expiry;

@@ -204,7 +204,7 @@ impl Inner {
     }
 
     /// Forgets what is no job, at most so many of each; says whether there may be more.
-    fn prune_others(&mut self, limit: usize, now: Timestamp, mono: Monotonic) -> bool {
+    fn prune_others(&mut self, limit: usize, now: Timestamp, mono: Monotonic, boot: &Arc<str>) -> bool {
         let keys: Vec<_> =
             self.timed_keys_expire.iter().take_while(|(at, _)| *at <= now).take(limit).copied().collect();
         for (at, key) in &keys {
@@ -223,8 +223,8 @@ impl Inner {
             let fresh = mono.since(last.at) < KEEP_CLAIM;
             fresh || servers.contains_key(server) || leases.contains_key(&last.fence)
         });
-        let (boot, lines, tenants) = (self.boot.clone(), lines.len(), tenants.len());
-        self.prune_locks(mono, &boot, limit) || [keys.len(), lines, tenants].contains(&limit)
+        let (lines, tenants) = (lines.len(), tenants.len());
+        self.prune_locks(mono, boot, limit) || [keys.len(), lines, tenants].contains(&limit)
     }
 
     fn expired(&self, limit: usize, now: Timestamp) -> Vec<u64> {
@@ -307,7 +307,7 @@ impl Operate for MemoryStore {
         let limit = limit as usize;
         let (mut seqs, others_left) = match what {
             Prune::Expired => {
-                let left = inner.prune_others(limit, now, self.env.monotonic());
+                let left = inner.prune_others(limit, now, self.env.monotonic(), &self.env.boot());
                 (inner.expired(limit + 1, now), left)
             }
             Prune::Older { than, states } => (inner.older(*than, states, limit + 1, now), false),

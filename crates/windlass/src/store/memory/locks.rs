@@ -78,19 +78,23 @@ impl Lock {
         self.holders.iter().filter_map(|holder| Some((holder, holder.until.left(now)?)))
     }
 
-    /// Makes room by what lapsed first.
+    /// Makes room by what lapsed first, and before that by what an earlier boot has lost.
     fn drop_lapsed(&mut self, now: &Moment) {
         while self.holders.len() >= self.slots as usize {
             let lapsed = self.holders.iter().enumerate().filter(|(_, holder)| holder.until.left(now).is_none());
-            let Some((at, _)) = lapsed.min_by_key(|(_, holder)| holder.until.at) else { return };
+            let Some((at, _)) = lapsed.min_by_key(|(_, holder)| (holder.until.boot == now.boot, holder.until.at))
+            else {
+                return;
+            };
             self.holders.remove(at);
         }
     }
 
-    /// When something lapses that stands in the way.
-    fn retry_in(&self, now: &Moment) -> Duration {
-        let held = (self.live_holders(now).count() as u32) < self.slots;
-        let waits = self.line.iter().filter_map(|waiter| waiter.until.left(now)).filter(|_| held);
+    /// When something lapses that stands in the way of this attempt.
+    fn retry_in(&self, token: Uuid, now: &Moment) -> Duration {
+        let is_free = (self.live_holders(now).count() as u32) < self.slots;
+        let ahead = self.line.iter().take_while(|waiter| waiter.token != token && is_free);
+        let waits = ahead.filter_map(|waiter| waiter.until.left(now));
         self.live_holders(now).map(|(_, left)| left).chain(waits).min().unwrap_or_default()
     }
 
@@ -131,7 +135,7 @@ impl Inner {
                         None => lock.line.push(Waiter { token: request.token, until }),
                     }
                 }
-                LockReply::Busy { retry_in: lock.retry_in(now), ahead: there.ahead }
+                LockReply::Busy { retry_in: lock.retry_in(request.token, now), ahead: there.ahead }
             }
         }
     }
@@ -139,7 +143,11 @@ impl Inner {
     fn take_lock(&mut self, request: &LockRequest, now: &Moment) -> Fence {
         let fence = Fence(self.next_fence(now.wall));
         let lock = self.locks.get_mut(&request.name).expect("whoever takes a lock has just looked at it");
-        lock.slots = request.slots;
+        if lock.slots != request.slots {
+            // They have lapsed, or it had been refused.
+            lock.holders.clear();
+            lock.slots = request.slots;
+        }
         lock.drop_lapsed(now);
         lock.line.retain(|waiter| waiter.token != request.token);
         let until = Until::after(now, request.ttl);
@@ -160,16 +168,20 @@ impl Inner {
         held
     }
 
-    /// Forgets locks that nobody has come back to for long. Says whether there may be more of them.
+    /// Forgets holds and places that nobody has come back to for long. Says whether there may be more of them.
     pub(super) fn prune_locks(&mut self, mono: Monotonic, boot: &Arc<str>, limit: usize) -> bool {
-        let kept = |until: &Until| until.boot == *boot && until.at.after(KEEP_LAPSED) > mono;
-        let idle = self.locks.iter().filter(|(_, lock)| {
-            !lock.holders.iter().any(|holder| kept(&holder.until))
-                && !lock.line.iter().any(|waiter| kept(&waiter.until))
+        let mut left = limit;
+        let mut keep = |until: &Until| {
+            let kept = (until.boot == *boot && until.at.after(KEEP_LAPSED) > mono) || left == 0;
+            left -= usize::from(!kept);
+            kept
+        };
+        self.locks.retain(|_, lock| {
+            lock.holders.retain(|holder| keep(&holder.until));
+            lock.line.retain(|waiter| keep(&waiter.until));
+            !lock.holders.is_empty() || !lock.line.is_empty()
         });
-        let idle: Vec<LockName> = idle.take(limit).map(|(name, _)| name.clone()).collect();
-        idle.iter().for_each(|name| drop(self.locks.remove(name)));
-        idle.len() == limit
+        left == 0
     }
 
     fn lock_page(&self, after: Option<LockName>, limit: u32, now: &Moment) -> LockPage {

@@ -69,10 +69,10 @@ BEGIN
     others := NULL;
 
     IF ahead < p_slots - v_held THEN
-        -- Makes room by what lapsed first.
-        DELETE FROM windlass.lock AS l WHERE l.name = p_name AND l.token IN (
+        -- Makes room by what lapsed first. Holds with another number of slots have lapsed, or it had been refused.
+        DELETE FROM windlass.lock AS l WHERE l.name = p_name AND (l.slots <> p_slots OR l.token IN (
             SELECT d.token FROM windlass.lock AS d WHERE d.name = p_name AND d.until_mono <= v_mono ORDER BY d.until_mono
-            LIMIT greatest(0, (SELECT count(*) FROM windlass.lock AS c WHERE c.name = p_name) - p_slots + 1));
+            LIMIT greatest(0, (SELECT count(*) FROM windlass.lock AS c WHERE c.name = p_name) - p_slots + 1)));
         DELETE FROM windlass.lock_line AS w WHERE w.name = p_name AND w.token = p_token;
         fence := nextval('windlass.fence');
         INSERT INTO windlass.lock (name, token, fence, slots, holder, since, ttl, until_mono, start)

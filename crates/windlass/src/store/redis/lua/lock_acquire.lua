@@ -31,7 +31,8 @@ end
 local mine = call('ZSCORE', WAITS, token) and call('ZRANK', LINE, token)
 local ahead = mine or call('ZCARD', LINE)
 if ahead < slots - held then
-  local room = call('ZCARD', HELD) - slots + 1
+  -- Holds with another number of slots have lapsed, or it had been refused.
+  local room = others ~= slots and 500 or call('ZCARD', HELD) - slots + 1
   if room > 0 then
     for _, lapsed in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', int(mono), 'LIMIT', 0, room)) do
       drop_hold(lapsed)
@@ -59,7 +60,13 @@ if place > 0 then
 end
 local first = call('ZRANGEBYSCORE', HELD, '(' .. int(mono), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
 if held < slots then
-  local waits = call('ZRANGEBYSCORE', WAITS, '(' .. int(mono), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  if waits and (not first or tonumber(waits) < tonumber(first)) then first = waits end
+  -- Who stands behind is in nobody's way.
+  local waits = call('ZRANGEBYSCORE', WAITS, '(' .. int(mono), '+inf', 'WITHSCORES', 'LIMIT', 0, 100)
+  for at = 1, #waits, 2 do
+    if (call('ZRANK', LINE, waits[at]) or ahead) < ahead then
+      if not first or tonumber(waits[at + 1]) < tonumber(first) then first = waits[at + 1] end
+      break
+    end
+  end
 end
 return { 'busy', int(math.max(0, tonumber(first or mono) - mono)), ahead }

@@ -91,7 +91,7 @@ pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<
     store.shown.lock().remove(&server);
     let live = servers(store, false).await?.live;
     let is_last = live.iter().all(|known| known.id == server);
-    let known = live.into_iter().find(|known| known.id == server);
+    let known = last_said(store, server).await?;
     let mut forget = redis::cmd("HDEL");
     forget.arg(format!("{}servers", store.store_key())).arg(server.to_string());
     store.link.run(&forget).await?;
@@ -116,6 +116,16 @@ pub(in super::super) async fn leave(store: &Shared, server: ServerId) -> Result<
         }
     }
     Ok(())
+}
+
+/// What a server last said of itself, however long ago: its records for Asynq's tools may be there as long.
+async fn last_said(store: &Shared, server: ServerId) -> Result<Option<ServerInfo>> {
+    let mut ask = redis::cmd("HGET");
+    ask.arg(format!("{}servers", store.store_key())).arg(server.to_string());
+    Ok(match store.link.run(&ask).await? {
+        Value::Nil => None,
+        said => text(said)?.split_once(' ').and_then(|(_, body)| serde_json::from_str(body).ok()),
+    })
 }
 
 /// Asks which servers Asynq's tools list, and which of ours were heard of within the last day.

@@ -37,6 +37,10 @@ pub(in super::super) async fn change(store: &Arc<Shared>, change: &ScheduleChang
     let jobs = std::iter::zip(&change.jobs, &elsewhere).filter(|(_, other)| other.is_none());
     let jobs: Vec<&NewJob> = jobs.map(|(job, _)| job).collect();
     if !jobs.is_empty() {
+        // Nobody is told of a queue for a change that is not made.
+        if !store.queues.lock().contains(queue) && version(store, &change.key).await? != change.from {
+            return Ok(ScheduleChanged::Conflict);
+        }
         register(store, queue).await?;
     }
     let answer = list(store.on(queue, &scripts::CHANGE_SCHEDULE, args(change, &jobs)?).await?)?;
@@ -123,6 +127,13 @@ fn stretch(queue: &QueueName, answer: Value) -> Result<Stretch> {
 
 fn look(from: &str, limit: usize) -> [Vec<u8>; 3] {
     [arg(from), arg(limit.min(MOST)), arg(MOST_BYTES)]
+}
+
+/// The version of a schedule.
+async fn version(store: &Shared, key: &ScheduleKey) -> Result<Option<Revision>> {
+    let asked = look(&format!("[{}", key.name), 1);
+    let found = stretch(&key.queue, store.on(&key.queue, &scripts::SCHEDULES, asked).await?)?.items;
+    Ok(found.into_iter().find(|item| item.key == *key).map(|item| item.revision))
 }
 
 /// The wall clock.

@@ -61,6 +61,49 @@ async fn taking_and_removing_go_by_the_row_itself() {
     }
 }
 
+/// What other locks and schedules there are costs nothing.
+#[tokio::test]
+async fn statements_of_locks_and_schedules_go_by_names_and_scan_nothing() {
+    let place = Place::new();
+    let _store = place.open().await;
+    let scans = |plan: &str| plan.lines().any(|step| step.starts_with("SCAN windlass") || step == "SCAN line");
+    let served = [
+        (sql!("lock_standing"), "windlass_lock USING PRIMARY KEY (name=? AND token=?)"),
+        (sql!("lock_standing"), "windlass_lock_line USING INDEX windlass_lock_line_token (name=? AND token=?)"),
+        (sql!("lock_ahead"), "windlass_lock_line USING PRIMARY KEY (name=? AND place<?)"),
+        (sql!("lock_line_dead"), "windlass_lock_line USING PRIMARY KEY (name=?)"),
+        (sql!("lock_line_leave"), "windlass_lock_line_token (name=? AND token=?)"),
+        (sql!("lock_extend"), "windlass_lock USING PRIMARY KEY (name=? AND token=?)"),
+        (sql!("lock_release"), "windlass_lock USING PRIMARY KEY (name=? AND token=?)"),
+        (sql!("lock_break"), "windlass_lock USING PRIMARY KEY (name=?)"),
+        (sql!("lock_names"), "windlass_lock USING PRIMARY KEY (name>?)"),
+        (sql!("lock_names"), "windlass_lock_line USING PRIMARY KEY (name>?)"),
+        (sql!("schedule_find"), "windlass_schedule_1 (queue=? AND name=?)"),
+        (sql!("schedule_change"), "INTEGER PRIMARY KEY (rowid=?)"),
+        (sql!("schedule_remove"), "INTEGER PRIMARY KEY (rowid=?)"),
+        (sql!("schedule_trim"), "windlass_schedule_line USING PRIMARY KEY (schedule=? AND number<?)"),
+        (sql!("schedule_list"), "windlass_schedule_1 ((queue,name)>(?,?))"),
+        (sql!("schedule_history"), "line USING PRIMARY KEY (schedule=? AND number<?)"),
+    ];
+    for (sql, way) in served {
+        let plan = plan(&place, sql);
+        assert!(plan.contains(way) && !scans(&plan) && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+    // These sort, within one name.
+    let sorting = [
+        (sql!("lock_lapsed"), "windlass_lock USING PRIMARY KEY (name=?)"),
+        (sql!("lock_holders"), "windlass_lock USING PRIMARY KEY (name=?)"),
+        (sql!("schedule_named"), "windlass_schedule_name (name=?)"),
+    ];
+    for (sql, way) in sorting {
+        let plan = plan(&place, sql);
+        assert!(plan.contains(way) && !scans(&plan), "{sql}\n{plan}");
+    }
+    place.raw().execute_batch("DROP INDEX windlass_schedule_name").unwrap();
+    let without = plan(&place, sql!("schedule_named"));
+    assert!(scans(&without), "the control: a scan is noticed: {without}");
+}
+
 /// The index conditions count here: SQLite tests them with each row it writes, and makes a table for a list of three.
 #[tokio::test]
 async fn what_is_written_for_each_job_opens_no_table_of_its_own() {
