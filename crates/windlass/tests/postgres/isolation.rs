@@ -1,21 +1,15 @@
 //! A server whose transactions begin above READ COMMITTED unless they say otherwise: calls that wait for others must see
 //! what those have done.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use windlass::{Client, store::Level};
 
 use crate::{application, open, servers::postgres::url};
 
-/// How many want the lock at once.
-const MANY: u32 = 25;
+/// How many want the lock at once: as many as a store has connections.
+const MANY: usize = 5;
 
 /// A store in a database of its own, whose default is set by `ALTER DATABASE`.
 async fn own_database() -> (String, tokio_postgres::Client, String) {
@@ -31,25 +25,27 @@ async fn set_default(admin: &tokio_postgres::Client, name: &str, level: &str) {
     admin.batch_execute(&set).await.unwrap();
 }
 
-/// Each of many reads a number under the lock, and writes it back one higher. What the number is then.
-async fn counted(client: &Client) -> u32 {
-    let number = Arc::new(AtomicU32::new(0));
+/// Has many ask for a lock at the same moment, all of whom looked at what was there before anybody had it. How many got it.
+async fn holders(url: &str, client: &Client) -> usize {
+    let (sql, schema) = application(url).await;
+    let alone = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {schema}.alone_in_lock('a')");
+    sql.batch_execute(&alone).await.unwrap();
     let mut all = Vec::new();
     for _ in 0..MANY {
-        let (client, number) = (client.clone(), number.clone());
-        all.push(tokio::spawn(async move {
-            let lock = client.lock("number", Duration::from_secs(5));
-            let guard = lock.acquire_within(Duration::from_secs(60)).await.unwrap().expect("its turn");
-            let read = number.load(Ordering::SeqCst);
-            client.env().sleep(Duration::from_millis(5)).await;
-            number.store(read + 1, Ordering::SeqCst);
-            guard.release().await.unwrap();
-        }));
+        let client = client.clone();
+        all.push(tokio::spawn(async move { client.lock("a", Duration::from_secs(60)).try_acquire().await.unwrap() }));
     }
+    let (watching, _) = application(url).await;
+    let wait = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    while watching.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) < MANY as i64 {
+        client.env().sleep(Duration::from_millis(10)).await;
+    }
+    sql.batch_execute("COMMIT").await.unwrap();
+    let mut got = Vec::new();
     for one in all {
-        one.await.unwrap();
+        got.extend(one.await.unwrap());
     }
-    number.load(Ordering::SeqCst)
+    got.len()
 }
 
 #[tokio::test]
@@ -58,7 +54,7 @@ async fn a_lock_has_one_holder_whatever_the_default_of_the_database_is() {
         let (url, admin, name) = own_database().await;
         set_default(&admin, &name, level).await;
         let client = open(&url).await;
-        assert_eq!(counted(&client).await, MANY, "{level}");
+        assert_eq!(holders(&url, &client).await, 1, "{level}");
         let check =
             client.checkup().await.into_iter().find(|check| check.name == "isolation").expect("it is looked at");
         assert!(check.level == Level::Ok && check.found.contains(level), "{check:?}");
@@ -73,7 +69,7 @@ async fn a_default_that_is_changed_while_a_client_works_is_borne_with() {
     set_default(&admin, &name, "repeatable read").await;
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
     admin.query(others, &[&name]).await.unwrap();
-    assert_eq!(counted(&client).await, MANY);
+    assert_eq!(holders(&url, &client).await, 1);
 }
 
 /// The control, and what an application of its own is told.

@@ -18,6 +18,21 @@ async fn a_server_works_thousands_of_jobs_through_a_pooler_of_transactions() {
     work.server.shutdown().await;
 }
 
+/// Each call then says at which level it runs, along with what it asks, and leaves nothing of that to the connection.
+#[tokio::test]
+async fn so_it_does_where_transactions_begin_above_read_committed() {
+    let server = servers::postgres::Server::start();
+    let (admin, connection) = tokio_postgres::connect(&server.url(), NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    admin.batch_execute("ALTER ROLE windlass SET default_transaction_isolation = 'serializable'").await.unwrap();
+    let pooler = PgBouncer::before(server.port);
+    let url = format!("{}?notify=off&timeout=30s", pooler.url());
+    let work = Work::with(open(&url).await, |server| server.poll_interval(SECOND / 5)).await;
+    work.add(2000, 250).await;
+    work.exact(2000, false).await;
+    work.server.shutdown().await;
+}
+
 /// Who forgets to say `notify=off` there is told nothing, and loses nothing.
 #[tokio::test]
 async fn notices_that_a_pooler_swallows_are_only_missed() {
