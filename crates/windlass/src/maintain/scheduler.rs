@@ -27,6 +27,8 @@ use crate::{
 const PAGE: u32 = 200;
 /// The longest wait between two looks: others add and change schedules, too.
 const POLL: Duration = Duration::from_secs(5);
+/// The same while there are none at all: whoever uses no schedules hardly pays for them.
+const POLL_NONE: Duration = Duration::from_secs(30);
 /// How long to wait for a job whose end lets a tick start, and for a store that is away.
 const JOB_POLL: Duration = Duration::from_secs(1);
 /// A moment, for those who were slower than another server.
@@ -59,7 +61,7 @@ pub(crate) async fn run(core: Arc<Core>, mut scheduler: Scheduler) {
             continue;
         }
         wait = match scheduler.look(|| core.life() < Life::Stopping).await {
-            Ok(next) => next.unwrap_or(POLL).min(POLL),
+            Ok(next) => next.unwrap_or(POLL_NONE).min(if scheduler.has_any { POLL } else { POLL_NONE }),
             Err(StoreError::Unsupported(_)) => return,
             Err(error) => {
                 debug!(%error, "schedules could not be looked at");
@@ -77,11 +79,13 @@ pub(crate) struct Scheduler {
     undeclared: Vec<Declared>,
     /// Schedules that could not be worked with, by the version that was said to be so.
     said: BTreeMap<ScheduleKey, Revision>,
+    /// Whether the last look found any.
+    has_any: bool,
 }
 
 impl Scheduler {
     pub(crate) fn new(client: Client, declared: Vec<Declared>) -> Self {
-        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new() }
+        Self { client, undeclared: declared.clone(), declared, said: BTreeMap::new(), has_any: false }
     }
 
     /// Says what the author of a declaration may not have meant.
@@ -119,8 +123,10 @@ impl Scheduler {
     pub(crate) async fn look(&mut self, go_on: impl Fn() -> bool) -> Answer<Option<Duration>> {
         let (mut after, mut next) = (None, None);
         let mut names = HashSet::new();
+        self.has_any = !self.declared.is_empty();
         loop {
             let page = self.client.store().schedules(after, PAGE).await?;
+            self.has_any |= !page.items.is_empty();
             for stored in &page.items {
                 // Under one name in two queues: programs have declared it at once, and one of them counts.
                 if !names.insert(stored.key.name.clone()) {

@@ -1,7 +1,7 @@
 //! Exclusive jobs on Redis, when notes of ours are lost and when Go, which knows no keys, has been at a job: nobody is
 //! blocked for ever, no two of a key run beside each other here, and nothing is left behind.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use redis::cmd;
 use windlass::{
@@ -10,7 +10,7 @@ use windlass::{
     testing::job,
 };
 
-use crate::{LEASE, Place, SECOND, claim, ended};
+use crate::{LEASE, Place, claim, ended};
 
 /// A store whose jobs share a key.
 struct Row {
@@ -303,6 +303,6 @@ async fn a_retry_of_a_key_comes_back_behind_those_who_waited() {
     let first = row.add(JobOptions::new()).await;
     let second = row.add(JobOptions::new()).await;
     let held = row.claim().await;
-    row.store.finish(vec![ended(held[0].lease(), Verdict::RetryIn(SECOND * 0))]).await.expect("finish");
+    row.store.finish(vec![ended(held[0].lease(), Verdict::RetryIn(Duration::ZERO))]).await.expect("finish");
     assert_eq!(row.run_all().await, [second, first]);
 }

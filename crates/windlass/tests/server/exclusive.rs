@@ -9,26 +9,34 @@ use windlass::{Client, JobContext, JobState, Json, RawJob, Router};
 
 use crate::place::{MS, Place, SECOND, job, ok, server};
 
-/// How many runs of each key go on now, and the most that ever did; and the runs of all.
+#[derive(Default)]
+struct Counts {
+    /// How many runs of each key go on now.
+    now: BTreeMap<String, usize>,
+    /// The most of one key that ever did.
+    most: usize,
+    all: usize,
+}
+
 #[derive(Clone, Default)]
-struct Runs(Arc<Mutex<(BTreeMap<String, usize>, usize, usize)>>);
+struct Runs(Arc<Mutex<Counts>>);
 
 impl Runs {
     fn begin(&self, key: &str) {
-        let (now, most, all) = &mut *self.0.lock().unwrap();
-        let running = now.entry(key.to_owned()).or_default();
+        let counts = &mut *self.0.lock().unwrap();
+        let running = counts.now.entry(key.to_owned()).or_default();
         *running += 1;
-        *most = (*most).max(*running);
-        *all += 1;
+        counts.most = counts.most.max(*running);
+        counts.all += 1;
     }
 
     fn end(&self, key: &str) {
-        *self.0.lock().unwrap().0.get_mut(key).unwrap() -= 1;
+        *self.0.lock().unwrap().now.get_mut(key).unwrap() -= 1;
     }
 
     fn most_and_all(&self) -> (usize, usize) {
-        let runs = self.0.lock().unwrap();
-        (runs.1, runs.2)
+        let counts = self.0.lock().unwrap();
+        (counts.most, counts.all)
     }
 
     /// The payload is the key; a job fails as often as its second word says.

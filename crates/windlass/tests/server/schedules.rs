@@ -26,7 +26,7 @@ on_every_store! {
     of_two_that_were_declared_at_once_in_two_queues_one_ticks
     a_schedule_takes_its_history_along_into_another_queue
     what_is_paused_writes_nothing_down_until_it_is_resumed
-    a_schedule_that_is_added_to_a_running_server_ticks_within_seconds
+    the_first_schedule_of_a_running_server_ticks_within_half_a_minute
     every_by_asynqs_rules_is_on_time
     no_tick_runs_in_place_of_a_job_of_now
     a_tick_waits_for_the_job_of_the_one_before
@@ -280,14 +280,17 @@ async fn what_is_paused_writes_nothing_down_until_it_is_resumed(place: Place) {
     assert_eq!(missed, serde_json::json!({ "paused": 5 }));
 }
 
-async fn a_schedule_that_is_added_to_a_running_server_ticks_within_seconds(place: Place) {
+async fn the_first_schedule_of_a_running_server_ticks_within_half_a_minute(place: Place) {
     let (ticks, client) = (Ticks::default(), place.client());
     let server = started(&place, ticks.router(), vec![]).await;
     pass(&place, 55 * SECOND).await;
     let added = client.add_schedule(minutely("a")).await.unwrap();
     assert!(added.attended);
-    pass(&place, 6 * SECOND).await;
+    pass(&place, 31 * SECOND).await;
     assert_eq!(ticks.of("a"), [1]);
+    client.add_schedule(minutely("b")).await.unwrap();
+    pass(&place, 35 * SECOND).await;
+    assert_eq!(ticks.of("b"), [2], "others are seen within seconds");
     server.shutdown().await;
     assert!(!client.schedule("a").await.unwrap().attended);
 }
