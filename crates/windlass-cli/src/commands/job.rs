@@ -142,12 +142,13 @@ async fn edit(client: &Client, flags: EditFlags) -> anyhow::Result<JobState> {
         payload::parse(payload)?;
     }
     let start = flags.process_at.map(Start::At).or(flags.process_in.map(Start::In));
+    // What can be refused in more states comes first.
     let mut state = JobState::Pending;
-    if let Some(payload) = payload {
-        state = client.edit(&flags.id, payload).await?;
-    }
     if let Some(start) = start {
         state = client.reschedule(&flags.id, start).await?;
+    }
+    if let Some(payload) = payload {
+        state = client.edit(&flags.id, payload).await?;
     }
     Ok(state)
 }

@@ -93,8 +93,19 @@ async fn list(app: &App, client: &Client) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-const HEADINGS: [&str; 10] =
-    ["QUEUE", "PAUSED", "WEIGHT", "OLDEST WAIT", "PENDING", "RUNNING", "SCHEDULED", "AGGREGATING", "RETRYING", "DEAD"];
+const HEADINGS: [&str; 11] = [
+    "QUEUE",
+    "PAUSED",
+    "WEIGHT",
+    "OLDEST WAIT",
+    "PENDING",
+    "RUNNING",
+    "SCHEDULED",
+    "BLOCKED",
+    "AGGREGATING",
+    "RETRYING",
+    "DEAD",
+];
 
 fn row(queue: &Queue) -> Vec<String> {
     let wait = queue.oldest_wait_ms.map(|ms| units::show(std::time::Duration::from_millis(ms)));
@@ -104,6 +115,7 @@ fn row(queue: &Queue) -> Vec<String> {
         JobState::Pending,
         JobState::Running,
         JobState::Scheduled,
+        JobState::Blocked,
         JobState::Aggregating,
         JobState::Retrying,
         JobState::Dead,

@@ -29,7 +29,7 @@ const FILL: &str = "
 
 /// A change of a schedule without jobs: `from` and `to` are filled in.
 fn change(name: &str, from: &str, to: &str) -> String {
-    let no_jobs = ["'{}'"; 18].join(", ");
+    let no_jobs = ["'{}'"; 19].join(", ");
     format!(
         "SELECT windlass.change_schedule(NULL, {no_jobs}, 'q', '{name}', {from}, {to}, ARRAY['\\x00']::bytea[], 1000)"
     )

@@ -50,6 +50,13 @@ impl Work {
             }
         })
         .await;
+        // The store has it before the server hears of it, which may have to ask again.
+        soon("the server has heard of every end", async {
+            while self.times(EventKind::Finished).len() < many {
+                self.client.env().sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         let census = self.client.census().await.expect("census");
         let mut counts = [0; 9];
         counts[State::Completed.code() as usize] = many as u64;

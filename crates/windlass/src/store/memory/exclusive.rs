@@ -13,7 +13,7 @@ pub(super) struct Slot {
     blocked: BTreeMap<Order, u64>,
 }
 
-fn key_of(record: &JobRecord) -> Option<Key> {
+pub(super) fn key_of(record: &JobRecord) -> Option<Key> {
     record.spec.exclusive.clone().map(|key| (record.spec.queue.clone(), key))
 }
 
@@ -55,11 +55,8 @@ impl Inner {
     }
 
     /// After a job has left one state for another, or the store: the next of its key comes into line.
-    pub(super) fn free(&mut self, record: &JobRecord, from: State, to: Option<State>, now: Timestamp) {
-        if !frees(from, to) {
-            return;
-        }
-        let Some(key) = key_of(record) else { return };
+    pub(super) fn free(&mut self, key: Option<Key>, from: State, to: Option<State>, now: Timestamp) {
+        let Some(key) = key.filter(|_| frees(from, to)) else { return };
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let Some((_, next)) = slot.blocked.pop_first() else {
             self.slots.remove(&key);

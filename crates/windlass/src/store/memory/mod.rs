@@ -234,10 +234,8 @@ impl Inner {
             job.record.reason = None;
             job.record.completed_at = None;
         }
-        if job.record.spec.exclusive.is_some() {
-            let record = job.record.clone();
-            self.free(&record, from, Some(to), now);
-        }
+        let key = exclusive::key_of(&job.record);
+        self.free(key, from, Some(to), now);
     }
 
     /// Takes a job out of the index of its present state.
@@ -347,7 +345,7 @@ impl Inner {
             self.live_keys.remove(&unique.key);
         }
         self.removed += 1;
-        self.free(&job.record, job.record.state, None, now);
+        self.free(exclusive::key_of(&job.record), job.record.state, None, now);
     }
 }
 
