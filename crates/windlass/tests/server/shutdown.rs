@@ -134,8 +134,9 @@ async fn a_quiet_server_claims_no_more_and_finishes_what_it_has(place: Place) {
     assert!(running.health().claiming);
     running.quiet();
     assert!(!running.health().claiming);
-    // A claim that was under way may still take what comes in.
+    // A claim that was under way may still take what comes in; time stands still until it is answered.
     place.until(async || place.client().servers().await.unwrap()[0].quiet).await;
+    place.env().sleep(SECOND).await;
     let later = place.add(job("x")).await;
     gate.add_permits(2);
     place.until_state(&id, JobState::Completed).await;
