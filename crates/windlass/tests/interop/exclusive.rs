@@ -21,6 +21,18 @@ impl Both {
         self.store.promote(&PromoteRules::all(0)).await.expect("promote");
     }
 
+    /// The same, until a blocked job is let in.
+    async fn until_let_in(&self, id: &JobId) {
+        for _ in 0..1000 {
+            self.look_after().await;
+            if self.record(id).await.state != State::Blocked {
+                return;
+            }
+            self.env.sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{id} stays blocked");
+    }
+
     async fn states(&self, ids: &[&JobId]) -> Vec<State> {
         let mut states = Vec::new();
         for id in ids {
@@ -42,7 +54,7 @@ async fn whatever_a_worker_of_gos_makes_of_the_holder_the_next_one_comes_into_li
         assert_eq!(both.states(&[&holder, &next]).await, [State::Running, State::Blocked], "{ending}");
         both.go.tell(json!({"do": "let_go", "id": "holder", "state": ending}));
         both.until(&holder, becomes).await;
-        both.look_after().await;
+        both.until_let_in(&next).await;
         both.go.tell(json!({"do": "await", "id": "next", "times": 1}));
         both.go.tell(json!({"do": "let_go", "id": "next", "state": "ok"}));
         both.until(&next, State::Completed).await;

@@ -254,6 +254,26 @@ async fn hundreds_of_blocked_jobs_that_go_has_deleted_hold_up_nobody_for_long() 
     assert_eq!(row.left(), Vec::<String>::new());
 }
 
+/// Hints come many times a second, and promotions with them.
+#[tokio::test]
+async fn who_is_blocked_is_looked_after_once_a_second_however_often_a_promotion_is_asked_for() {
+    let mut row = Row::start().await;
+    row.add(JobOptions::new()).await;
+    row.add(JobOptions::new()).await;
+    let looks = |redis: &mut redis::Connection| {
+        let stats: String = cmd("INFO").arg("commandstats").query(redis).expect("INFO");
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_srandmember:calls="));
+        line.map_or(0, |line| line.split(',').next().unwrap_or_default().parse::<u128>().expect("a number"))
+    };
+    let began = row.place.env.monotonic();
+    for _ in 0..30 {
+        row.promote().await;
+    }
+    let took = row.place.env.monotonic().since(began);
+    let looked = looks(&mut row.redis);
+    assert!((1..=1 + took.as_millis() / 900).contains(&looked), "{looked} looks in {took:?}");
+}
+
 /// Of a list of more than ten thousand nothing is taken out: it is marked there.
 #[tokio::test]
 async fn a_holder_that_is_cancelled_in_a_long_list_lets_the_next_in_and_waits_when_it_is_redriven() {

@@ -76,6 +76,8 @@ struct Shared {
     rounds: Mutex<FxHashMap<QueueName, ops::unknown::Round>>,
     /// Since when claims of this process have found nothing in a queue.
     idle: Mutex<FxHashMap<QueueName, Monotonic>>,
+    /// When this process last looked whom holders block that are none any more, and found nobody.
+    unblocked: Mutex<Option<Monotonic>>,
     /// The jobs that this process holds.
     held: Mutex<FxHashMap<JobId, Held>>,
     /// What comes in while other jobs of its queue are on their way.
@@ -145,6 +147,7 @@ impl RedisStore {
             scheduled: Mutex::default(),
             told: Mutex::default(),
             rounds: Mutex::default(),
+            unblocked: Mutex::default(),
             idle: Mutex::default(),
             held: Mutex::default(),
             gathered: Mutex::default(),

@@ -1,5 +1,6 @@
-//! Makes many jobs durable by COPY, in a transaction of its own. For fresh ids and no keys of any sort, since a COPY cannot answer that
-//! a job is there: should an id be taken all the same, nothing has happened and [`enqueue`](super::enqueue) asks one by one.
+//! Makes many jobs durable by COPY, in a transaction of its own. For fresh ids and no keys of any sort, since a COPY cannot
+//! answer that a job is there: should an id be taken all the same, nothing has happened and [`enqueue`](super::enqueue)
+//! asks one by one.
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,9 @@ use crate::{
 const MOST: u32 = 100;
 /// So long after claims have begun to find nothing in a queue's full line that they may take, more comes in.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often it is looked whom holders of exclusive keys block that are none any more: at each promotion of those that come
+/// every second by themselves.
+const UNBLOCK_EVERY: Duration = Duration::from_millis(900);
 
 pub(in super::super) async fn promote(store: &Shared, rules: &PromoteRules) -> Result<Promoted> {
     let (mut promoted, mut first) = (Promoted::default(), true);
@@ -102,15 +105,29 @@ async fn promote_round(store: &Shared, rules: &PromoteRules, first: bool) -> Res
     Ok((promoted, moved_of))
 }
 
-/// Lets in who is blocked by what Go has ended or put off. Our own ends do that by themselves.
+/// Lets in who is blocked by what Go has ended or put off. Our own ends do that by themselves, so it is enough to look each
+/// second, however often a promotion is asked for; after a look that found somebody, at once.
 async fn unblock(store: &Shared, seen: &[Seen]) -> Result<()> {
+    let now = store.env.monotonic();
+    let lately = store.unblocked.lock().is_some_and(|last| now.since(last) < UNBLOCK_EVERY);
+    if lately || !seen.iter().any(|of| of.looked.blocked) {
+        return Ok(());
+    }
+    let mut again = false;
     for of in seen.iter().filter(|of| of.looked.blocked) {
         match store.on(&of.queue, &scripts::UNBLOCK, []).await {
-            Ok(came) if number(&came)? > 0 => store.waker.wake(),
-            Ok(_) => {}
+            Ok(answer) => {
+                let answer = list(answer)?.iter().map(number).collect::<Result<Vec<_>>>()?;
+                let &[let_in, more] = &answer[..] else { return Err(odd("an unblocking")) };
+                again |= more > 0;
+                if let_in > 0 {
+                    store.waker.wake();
+                }
+            }
             Err(error) => store.pass_over(&of.queue, error)?,
         }
     }
+    *store.unblocked.lock() = (!again).then_some(now);
     Ok(())
 }
 
