@@ -4,9 +4,12 @@ use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Deserializer, de::Error};
-use windlass::{CatchUp, Flavor, Fold, Gap, JobOptions, Overlap, RawJob, Schedule, Timestamp};
+use windlass::{CatchUp, Flavor, Fold, Gap, Overlap, RawJob, Schedule, Timestamp};
 
-use crate::units::{self, Span};
+use crate::{
+    commands::request::Plain,
+    units::{self, Span},
+};
 
 /// When it ticks, and what becomes of its ticks. What is left out is as in the library.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,63 +50,6 @@ pub(crate) struct Rules {
     /// No ticks after this moment
     #[arg(long, value_name = "TIME")]
     pub(crate) ends: Option<Timestamp>,
-}
-
-/// What each of its jobs is, beside kind and payload. What is left out is as for any job.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct JobRules {
-    /// The queue of the jobs [default: default]
-    #[arg(long)]
-    queue: Option<String>,
-    /// Their priority, -100 to 100
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    priority: Option<i32>,
-    /// How often one that failed is tried again
-    #[arg(long, value_name = "N")]
-    max_retry: Option<u32>,
-    /// How long an attempt may run
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    timeout: Option<Duration>,
-    /// How long they are kept once they are completed
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    retention: Option<Duration>,
-    /// On whose behalf they run
-    #[arg(long)]
-    tenant: Option<String>,
-    /// Run at most one job with this key at a time, of its queue
-    #[arg(long, value_name = "KEY")]
-    exclusive: Option<String>,
-    /// A tag; repeat it
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-}
-
-impl JobRules {
-    pub(crate) fn options(&self) -> JobOptions {
-        let mut options = self.tags.iter().fold(JobOptions::new(), |options, tag| options.tag(tag));
-        if let Some(queue) = &self.queue {
-            options = options.queue(queue);
-        }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(retries) = self.max_retry {
-            options = options.max_retry(retries);
-        }
-        if let Some(timeout) = self.timeout {
-            options = options.timeout(timeout);
-        }
-        if let Some(retention) = self.retention {
-            options = options.retention(retention);
-        }
-        if let Some(tenant) = &self.tenant {
-            options = options.tenant(tenant);
-        }
-        if let Some(key) = &self.exclusive {
-            options = options.exclusive(key);
-        }
-        options
-    }
 }
 
 impl Rules {
@@ -182,7 +128,7 @@ impl Configured {
             Some(value) => json_of(value).map_err(|problem| format!("its payload {problem}"))?.to_string().into_bytes(),
             None => b"{}".to_vec(),
         };
-        let job = JobRules {
+        let job = Plain {
             queue: self.queue.clone(),
             priority: self.priority,
             max_retry: self.max_retry,

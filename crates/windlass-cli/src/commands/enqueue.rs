@@ -7,7 +7,7 @@ use windlass::{Client, JobRecord, Status, Timestamp};
 
 use super::{
     batch, payload,
-    request::{Answer, NO_PAYLOAD, Request, UniqueFor, header},
+    request::{Answer, NO_PAYLOAD, Plain, Request, UniqueFor, header},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -34,18 +34,8 @@ pub(crate) struct Flags {
     /// The payload as JSON, @FILE to read one, - for stdin [default: {}]
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
-    /// The line in which it waits [default: default]
-    #[arg(long)]
-    queue: Option<String>,
-    /// -100 to 100, higher first [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    priority: Option<i32>,
-    /// How many attempts may fail before the last [default: 25]
-    #[arg(long, value_name = "N")]
-    max_retry: Option<u32>,
-    /// The longest run [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    timeout: Option<Duration>,
+    #[command(flatten)]
+    plain: Plain,
     /// After this moment it is not started any more
     #[arg(long, value_name = "TIME")]
     deadline: Option<Timestamp>,
@@ -55,18 +45,9 @@ pub(crate) struct Flags {
     /// Not before this long
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     process_in: Option<Duration>,
-    /// How long it stays readable once completed [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    retention: Option<Duration>,
     /// Its id, instead of a new one; an id that is there makes this a duplicate
     #[arg(long)]
     id: Option<String>,
-    /// A tag; repeat it
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// On whose behalf it runs
-    #[arg(long)]
-    tenant: Option<String>,
     /// A header; repeat it
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -79,9 +60,6 @@ pub(crate) struct Flags {
     /// Gather it with others of its group
     #[arg(long)]
     group: Option<String>,
-    /// Run at most one job with this key at a time, of its queue
-    #[arg(long, value_name = "KEY", conflicts_with = "group")]
-    exclusive: Option<String>,
     /// Wait this long for its end and print the finished job
     #[arg(long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "batch")]
     wait: Option<Duration>,
@@ -101,7 +79,7 @@ pub(crate) async fn run(app: &App, flags: Flags) -> anyhow::Result<Exit> {
     let wait = flags.wait;
     let mut request = flags.into_request()?;
     if wait.is_some() {
-        request.retention = Some(request.retention.unwrap_or_default().max(WAITED_RETENTION));
+        request.plain.retention = Some(request.plain.retention.unwrap_or_default().max(WAITED_RETENTION));
     }
     // What is refused must not leave an empty store behind.
     let (job, expected) = request.into_job(&windlass::Env::system())?;
@@ -159,20 +137,14 @@ impl Flags {
     /// With --batch, everything about a job stands in its line.
     fn refuse_job_flags(&self) -> Result<(), Failure> {
         let given = self.payload.is_some()
-            || self.queue.is_some()
-            || self.priority.is_some()
-            || self.max_retry.is_some()
-            || self.timeout.is_some()
             || self.deadline.is_some()
             || self.process_at.is_some()
             || self.process_in.is_some()
-            || self.retention.is_some()
             || self.id.is_some()
-            || self.tenant.is_some()
             || self.unique.is_some()
             || self.group.is_some()
-            || self.exclusive.is_some()
-            || !(self.tags.is_empty() && self.headers.is_empty());
+            || self.plain != Plain::default()
+            || !self.headers.is_empty();
         let refusal = || Failure::usage("with --batch, what is said of a job stands in its line, not in flags");
         if given { Err(refusal()) } else { Ok(()) }
     }
@@ -181,22 +153,15 @@ impl Flags {
         Ok(Request {
             kind: self.kind.unwrap_or_default(),
             payload: payload::read(self.payload.as_deref().unwrap_or(NO_PAYLOAD))?,
-            queue: self.queue,
-            priority: self.priority,
-            max_retry: self.max_retry,
-            timeout: self.timeout,
+            plain: self.plain,
             deadline: self.deadline,
             process_at: self.process_at,
             process_in: self.process_in,
-            retention: self.retention,
             id: self.id,
-            tags: self.tags,
-            tenant: self.tenant,
             headers: self.headers,
             unique: self.unique,
             unique_by: self.unique_by,
             group: self.group,
-            exclusive: self.exclusive,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
+use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use windlass::{Env, JobOptions, JobState, RawJob, Start, Timestamp, UniqueBy};
@@ -42,27 +43,77 @@ impl<'de> Deserialize<'de> for UniqueFor {
     }
 }
 
+/// What is said of a job in a word each, and of the jobs of a schedule.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct Plain {
+    /// The line in which it waits [default: default]
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// -100 to 100, higher first [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i32>,
+    /// How many attempts may fail before the last [default: 25]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retry: Option<u32>,
+    /// The longest run [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long it stays readable once completed [default: 0s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub(crate) retention: Option<Duration>,
+    /// On whose behalf it runs
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Run at most one job with this key at a time, of its queue
+    #[arg(long, value_name = "KEY")]
+    pub(crate) exclusive: Option<String>,
+    /// A tag; repeat it
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+}
+
+impl Plain {
+    pub(crate) fn options(&self) -> JobOptions {
+        let mut options = self.tags.iter().fold(JobOptions::new(), |options, tag| options.tag(tag));
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
+        }
+        if let Some(priority) = self.priority {
+            options = options.priority(priority);
+        }
+        if let Some(retries) = self.max_retry {
+            options = options.max_retry(retries);
+        }
+        if let Some(timeout) = self.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(retention) = self.retention {
+            options = options.retention(retention);
+        }
+        if let Some(tenant) = &self.tenant {
+            options = options.tenant(tenant);
+        }
+        if let Some(key) = &self.exclusive {
+            options = options.exclusive(key);
+        }
+        options
+    }
+}
+
 /// Everything that can be said about a job; what is left out has its default.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     pub(crate) kind: String,
     pub(crate) payload: Vec<u8>,
-    pub(crate) queue: Option<String>,
-    pub(crate) priority: Option<i32>,
-    pub(crate) max_retry: Option<u32>,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) plain: Plain,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) process_at: Option<Timestamp>,
     pub(crate) process_in: Option<Duration>,
-    pub(crate) retention: Option<Duration>,
     pub(crate) id: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) tenant: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) unique: Option<UniqueFor>,
     pub(crate) unique_by: Vec<String>,
     pub(crate) group: Option<String>,
-    pub(crate) exclusive: Option<String>,
 }
 
 impl Request {
@@ -76,9 +127,9 @@ impl Request {
             (Some(_), Some(_)) => return Err(Failure::usage("`process_at` and `process_in` exclude each other")),
         };
         let state = state(start, env.wall(), self.group.is_some());
-        let known = self.exclusive.is_none() || state != JobState::Pending;
-        let expected = Expected { queue: self.queue.clone(), state: known.then_some(state) };
-        let mut options = JobOptions::new();
+        let known = self.plain.exclusive.is_none() || state != JobState::Pending;
+        let expected = Expected { queue: self.plain.queue.clone(), state: known.then_some(state) };
+        let mut options = self.plain.options();
         if let Some(rule) = self.unique {
             let key = payload::unique_value(value, &self.unique_by)?;
             options = options.unique(match rule {
@@ -95,34 +146,9 @@ impl Request {
             Start::In(wait) => options.process_in(wait),
             Start::Now => options,
         };
-        options = self.tags.iter().fold(options, |options, tag| options.tag(tag));
         options = self.headers.iter().fold(options, |options, (name, value)| options.header(name, value));
-        let options = self.plain_options(options);
-        Ok((RawJob::new(self.kind, self.payload).with(|_| options), expected))
-    }
-
-    /// The options that are taken as they are.
-    fn plain_options(&self, mut options: JobOptions) -> JobOptions {
-        if let Some(queue) = &self.queue {
-            options = options.queue(queue);
-        }
-        if let Some(priority) = self.priority {
-            options = options.priority(priority);
-        }
-        if let Some(retries) = self.max_retry {
-            options = options.max_retry(retries);
-        }
-        if let Some(timeout) = self.timeout {
-            options = options.timeout(timeout);
-        }
         if let Some(deadline) = self.deadline {
             options = options.deadline(deadline);
-        }
-        if let Some(retention) = self.retention {
-            options = options.retention(retention);
-        }
-        if let Some(tenant) = &self.tenant {
-            options = options.tenant(tenant);
         }
         if let Some(id) = &self.id {
             options = options.id(id);
@@ -130,10 +156,7 @@ impl Request {
         if let Some(group) = &self.group {
             options = options.group(group);
         }
-        if let Some(key) = &self.exclusive {
-            options = options.exclusive(key);
-        }
-        options
+        Ok((RawJob::new(self.kind, self.payload).with(|_| options), expected))
     }
 }
 
@@ -258,25 +281,28 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<Request, Failure> {
             texts.iter().map(|text| header(text)).collect::<Result<_, _>>().map_err(Failure::usage)?
         }
     };
-    Ok(Request {
-        kind: line.kind,
-        payload: line.payload.map_or(NO_PAYLOAD.into(), |payload| payload.get().as_bytes().to_vec()),
+    let plain = Plain {
         queue: line.queue,
         priority: line.priority,
         max_retry: line.max_retry,
         timeout: line.timeout.map(|span| span.0),
+        retention: line.retention.map(|span| span.0),
+        tenant: line.tenant,
+        exclusive: line.exclusive,
+        tags: line.tags.into(),
+    };
+    Ok(Request {
+        kind: line.kind,
+        payload: line.payload.map_or(NO_PAYLOAD.into(), |payload| payload.get().as_bytes().to_vec()),
+        plain,
         deadline: line.deadline,
         process_at: line.process_at,
         process_in: line.process_in.map(|span| span.0),
-        retention: line.retention.map(|span| span.0),
         id: line.id,
-        tags: line.tags.into(),
-        tenant: line.tenant,
         headers,
         unique: line.unique,
         unique_by: line.unique_by.into(),
         group: line.group,
-        exclusive: line.exclusive,
     })
 }
 
@@ -290,9 +316,9 @@ mod tests {
             "process_in":"1m","retention":"1h","id":"x","tag":"t","tenant":"u","header":"k=v","unique":"until_done",
             "unique_by":["n"]}"#;
         let request = parse_line(line).unwrap();
-        assert_eq!((request.payload.as_slice(), request.tags), (&b"{\"n\":1.50}"[..], vec!["t".to_owned()]));
+        assert_eq!((request.payload.as_slice(), request.plain.tags), (&b"{\"n\":1.50}"[..], vec!["t".to_owned()]));
         assert_eq!(request.headers, [("k".to_owned(), "v".to_owned())]);
-        assert_eq!((request.priority, request.unique), (Some(-3), Some(UniqueFor::UntilDone)));
+        assert_eq!((request.plain.priority, request.unique), (Some(-3), Some(UniqueFor::UntilDone)));
     }
 
     #[test]

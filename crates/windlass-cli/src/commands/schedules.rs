@@ -8,11 +8,14 @@ use windlass::{
     store::{ForeignSchedule, ScheduleKey},
 };
 
-use super::{payload, request::NO_PAYLOAD};
+use super::{
+    payload,
+    request::{NO_PAYLOAD, Plain},
+};
 use crate::{
     exit::{Exit, Failure},
     output::{or_dash, table},
-    schedule::{JobRules, Rules},
+    schedule::Rules,
     store::App,
 };
 
@@ -40,7 +43,7 @@ pub(crate) struct AddFlags {
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
     #[command(flatten)]
-    job: JobRules,
+    job: Plain,
     #[command(flatten)]
     rules: Rules,
 }

@@ -8,6 +8,7 @@ mod crashes;
 mod deploy;
 mod doctor;
 mod documents;
+mod exclusive;
 mod exit_codes;
 mod fleet;
 mod full_disk;
