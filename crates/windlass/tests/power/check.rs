@@ -27,7 +27,8 @@ pub struct Promised {
     ended: BTreeMap<String, End>,
     /// How often each job has ended.
     ends: BTreeMap<String, usize>,
-    redriven: BTreeSet<String>,
+    /// How often each job was redriven.
+    redriven: BTreeMap<String, usize>,
     noted: BTreeMap<String, usize>,
     edited: BTreeMap<String, String>,
     fence: u64,
@@ -46,7 +47,7 @@ impl Promised {
             }
             Said::Redriven(id) => {
                 self.ended.remove(id);
-                self.redriven.insert(id.clone());
+                *self.redriven.entry(id.clone()).or_default() += 1;
             }
             Said::Noted(id, so_far) => drop(self.noted.insert(id.clone(), *so_far)),
             Said::Edited(id, payload) => drop(self.edited.insert(id.clone(), payload.clone())),
@@ -139,7 +140,7 @@ fn lost(jobs: &Jobs, promised: &Promised, story: &Story) -> Vec<String> {
     let mut lost = Vec::new();
     for id in &promised.enqueued {
         let found = jobs.get(id).map_or(End::Gone, |job| End::In(job.state));
-        let returns = story.redriven.contains(id) && !promised.redriven.contains(id);
+        let returns = story.redriven.get(id) > promised.redriven.get(id);
         let next_end = story.ends.get(id).and_then(|ends| ends.get(*promised.ends.get(id).unwrap_or(&0)));
         let right = match promised.ended.get(id) {
             Some(end) => found == *end || (returns && found == End::In(JobState::Pending)),

@@ -3,12 +3,7 @@
 //! checkpoints its file and the store is closed and opened again. All of it goes through the store as users have it, on a
 //! recorded VFS; what the callers are told is noted among the writes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Mutex, time::Duration};
 
 use futures_util::future::join_all;
 use rusqlite::{Connection, OpenFlags};
@@ -75,7 +70,8 @@ pub struct Story {
     pub merges: Vec<Merge>,
     /// How each job would end; more than once if it is redriven in between.
     pub ends: BTreeMap<String, Vec<End>>,
-    pub redriven: BTreeSet<String>,
+    /// How often each job is redriven: one that dies again may come back again.
+    pub redriven: BTreeMap<String, usize>,
     /// Time at the end.
     pub clock: ManualClock,
 }
@@ -102,11 +98,11 @@ pub async fn record(synchronous: &str, rounds: usize, twist: Twist) -> Story {
         }
     }
     let (said, calls) = (work.said.into_inner().unwrap(), work.calls.into_inner().unwrap());
-    let (mut ends, mut redriven) = (BTreeMap::<String, Vec<End>>::new(), BTreeSet::new());
+    let (mut ends, mut redriven) = (BTreeMap::<String, Vec<End>>::new(), BTreeMap::new());
     for said in &said {
         match said {
             Said::Ended(ended) => ended.iter().for_each(|(id, end)| ends.entry(id.clone()).or_default().push(*end)),
-            Said::Redriven(id) => drop(redriven.insert(id.clone())),
+            Said::Redriven(id) => *redriven.entry(id.clone()).or_default() += 1,
             _ => {}
         }
     }
